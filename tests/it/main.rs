@@ -1,0 +1,1 @@
+//! The tests of the public interface, one module per promise.
