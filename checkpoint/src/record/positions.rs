@@ -1,0 +1,51 @@
+//! Which input a state contains: for each source the position of the last event.
+
+/// Names an input source; the number is drawn once per source name and kept with the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceId(pub u64);
+
+/// The position of the last event of one source that a state contains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InputPosition {
+    /// The source.
+    pub source: SourceId,
+    /// The position, in the source's own unit.
+    pub position: u64,
+}
+
+/// The positions of all sources that fed a PE, in ascending order of the source; usually none or one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct InputPositions(Vec<InputPosition>);
+
+impl InputPositions {
+    /// Returns the positions as a slice.
+    #[must_use]
+    pub fn as_slice(&self) -> &[InputPosition] {
+        &self.0
+    }
+
+    /// Returns whether no source fed the PE by position.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the position that is contained of `source`.
+    #[must_use]
+    pub fn of(&self, source: SourceId) -> Option<u64> {
+        let at = self.0.binary_search_by_key(&source, |p| p.source).ok()?;
+        self.0.get(at).map(|p| p.position)
+    }
+}
+
+impl FromIterator<InputPosition> for InputPositions {
+    /// Keeps the highest position of each source.
+    fn from_iter<I: IntoIterator<Item = InputPosition>>(positions: I) -> Self {
+        let mut all: Vec<InputPosition> = positions.into_iter().collect();
+        all.sort_unstable();
+        all.reverse();
+        all.dedup_by_key(|p| p.source);
+        all.reverse();
+        Self(all)
+    }
+}

@@ -1,0 +1,250 @@
+//! Reads a record, trusting nothing before its checksum was checked.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::checkpoint_id::{CheckpointIdRef, KEY_BYTES_MAX};
+use crate::record::layout::{
+    AT_CAPTURED_MICROS, AT_EPOCH, AT_EVENT_COUNT, AT_FINGERPRINT, AT_FLAGS, AT_IDLE_MILLIS,
+    AT_KEY_BYTES, AT_PARTITION, AT_PAYLOAD_BYTES, AT_PROTOTYPE_BYTES, AT_SECTIONS_BYTES,
+    AT_SEQUENCE, AT_VERSION, CHECKSUM_BYTES, FIXED_BYTES, FLAG_TOMBSTONE, FLAGS_KNOWN,
+    FORMAT_VERSION, MAGIC, POSITION_BYTES, SECTION_HEAD_BYTES, SECTION_OPTIONAL, SECTION_POSITIONS,
+    SECTIONS_BYTES_MAX,
+};
+use crate::record::{
+    InputPosition, InputPositions, RecordError, RecordErrorKind, SourceId, StateVersion,
+};
+
+/// Tells a state from the mark of a removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RecordKind {
+    /// The payload is a PE's state.
+    State,
+    /// The PE was removed; there is no payload.
+    Tombstone,
+}
+
+/// The header of a record, its checksum verified; the payload has not been looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordHeader<'a> {
+    /// The id of the PE.
+    pub id: CheckpointIdRef<'a>,
+    /// A state or the mark of a removal.
+    pub kind: RecordKind,
+    /// The partition that the PE belongs to.
+    pub partition: u32,
+    /// Orders this state among all states of the PE.
+    pub version: StateVersion,
+    /// How many events the PE had handled in its life.
+    pub event_count: u64,
+    /// When the state was captured, to the microsecond.
+    pub captured_at: SystemTime,
+    /// How long before that the PE handled its last event.
+    pub idle: Duration,
+    /// The fingerprint of the schema of the payload.
+    pub fingerprint: u64,
+    /// The input that the state contains.
+    pub positions: InputPositions,
+    header_bytes: usize,
+    payload_bytes: usize,
+}
+
+/// A whole record, both checksums verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordView<'a> {
+    header: RecordHeader<'a>,
+    payload: &'a [u8],
+}
+
+impl<'a> RecordHeader<'a> {
+    /// Reads the header at the start of `bytes`; what follows it may be missing.
+    ///
+    /// # Errors
+    /// The bytes are no header, are damaged, or were written by a newer library.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, RecordError> {
+        let fixed = bytes.get(..FIXED_BYTES).ok_or_else(|| truncated(FIXED_BYTES, bytes))?;
+        if !fixed.starts_with(&MAGIC) {
+            return Err(RecordError::new(RecordErrorKind::Magic, 0));
+        }
+        // The version comes before the checksum: another version may compute it otherwise. A damaged
+        // version byte is thus told as a wrong version, which is an error all the same.
+        let [found] = array(fixed, AT_VERSION);
+        if found != FORMAT_VERSION {
+            let kind = RecordErrorKind::UnsupportedVersion { found, max: FORMAT_VERSION };
+            return Err(RecordError::new(kind, AT_VERSION));
+        }
+        let prototype_bytes = usize::from(u16::from_le_bytes(array(fixed, AT_PROTOTYPE_BYTES)));
+        let key_bytes = bounded(fixed, AT_KEY_BYTES, KEY_BYTES_MAX)?;
+        let sections_bytes = bounded(fixed, AT_SECTIONS_BYTES, SECTIONS_BYTES_MAX)?;
+        let payload_bytes = bounded(fixed, AT_PAYLOAD_BYTES, usize::MAX)?;
+        let crc_at = FIXED_BYTES + prototype_bytes + key_bytes + sections_bytes;
+        let header_bytes = crc_at + CHECKSUM_BYTES;
+        let header = bytes.get(..header_bytes).ok_or_else(|| truncated(header_bytes, bytes))?;
+        let covered = header.get(..crc_at).unwrap_or_default();
+        if crc32c::crc32c(covered) != u32::from_le_bytes(array(header, crc_at)) {
+            return Err(RecordError::new(RecordErrorKind::HeaderChecksum, crc_at));
+        }
+
+        let [flags] = array(fixed, AT_FLAGS);
+        if flags & !FLAGS_KNOWN != 0 {
+            let found = u16::from(flags & !FLAGS_KNOWN);
+            let kind = RecordErrorKind::UnsupportedFeature { found };
+            return Err(RecordError::new(kind, AT_FLAGS));
+        }
+        let inconsistent = |at| RecordError::new(RecordErrorKind::Header, at);
+        let variable = covered.get(FIXED_BYTES..).unwrap_or_default();
+        let (prototype, rest) =
+            variable.split_at_checked(prototype_bytes).ok_or(inconsistent(AT_PROTOTYPE_BYTES))?;
+        let (key, sections) = rest.split_at_checked(key_bytes).ok_or(inconsistent(AT_KEY_BYTES))?;
+        let prototype = std::str::from_utf8(prototype).map_err(|_| inconsistent(FIXED_BYTES))?;
+        let kind = match flags & FLAG_TOMBSTONE {
+            0 => RecordKind::State,
+            _ if payload_bytes == 0 => RecordKind::Tombstone,
+            _ => return Err(inconsistent(AT_PAYLOAD_BYTES)),
+        };
+        let captured = Duration::from_micros(u64::from_le_bytes(array(fixed, AT_CAPTURED_MICROS)));
+        Ok(Self {
+            id: CheckpointIdRef { prototype, key },
+            kind,
+            partition: u32::from_le_bytes(array(fixed, AT_PARTITION)),
+            version: StateVersion::new(
+                u64::from_le_bytes(array(fixed, AT_EPOCH)),
+                u64::from_le_bytes(array(fixed, AT_SEQUENCE)),
+            ),
+            event_count: u64::from_le_bytes(array(fixed, AT_EVENT_COUNT)),
+            captured_at: UNIX_EPOCH
+                .checked_add(captured)
+                .ok_or(inconsistent(AT_CAPTURED_MICROS))?,
+            idle: Duration::from_millis(u64::from(u32::from_le_bytes(array(
+                fixed,
+                AT_IDLE_MILLIS,
+            )))),
+            fingerprint: u64::from_le_bytes(array(fixed, AT_FINGERPRINT)),
+            positions: parse_sections(sections, crc_at - sections_bytes)?,
+            header_bytes,
+            payload_bytes,
+        })
+    }
+
+    /// Returns how many bytes the header has, its checksum included.
+    #[must_use]
+    pub fn header_bytes(&self) -> usize {
+        self.header_bytes
+    }
+
+    /// Returns how many bytes the whole record has, header, payload and checksums.
+    #[must_use]
+    pub fn record_bytes(&self) -> usize {
+        self.header_bytes.saturating_add(self.payload_bytes).saturating_add(CHECKSUM_BYTES)
+    }
+}
+
+impl<'a> RecordView<'a> {
+    /// Reads the record that is exactly `bytes`.
+    ///
+    /// # Errors
+    /// The bytes are no record, are damaged, are followed by others, or were written by a newer
+    /// library.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, RecordError> {
+        let (record, rest) = Self::parse_prefix(bytes)?;
+        match rest.len() {
+            0 => Ok(record),
+            found => {
+                let at = bytes.len() - found;
+                Err(RecordError::new(RecordErrorKind::TrailingBytes { found }, at))
+            }
+        }
+    }
+
+    /// Reads the record at the start of `bytes` and returns it with the bytes behind it.
+    ///
+    /// # Errors
+    /// The bytes do not begin with a record, are damaged, or were written by a newer library.
+    pub fn parse_prefix(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), RecordError> {
+        let header = RecordHeader::parse(bytes)?;
+        let record_bytes = header.record_bytes();
+        let (record, rest) =
+            bytes.split_at_checked(record_bytes).ok_or_else(|| truncated(record_bytes, bytes))?;
+        let crc_at = record_bytes - CHECKSUM_BYTES;
+        let covered = record.get(..crc_at).unwrap_or_default();
+        if crc32c::crc32c(covered) != u32::from_le_bytes(array(record, crc_at)) {
+            return Err(RecordError::new(RecordErrorKind::Checksum, crc_at));
+        }
+        let payload = covered.get(header.header_bytes..).unwrap_or_default();
+        Ok((Self { header, payload }, rest))
+    }
+
+    /// Checks that the record is one of `id` and returns it.
+    ///
+    /// # Errors
+    /// The record belongs to another id: it lies in the wrong place.
+    pub fn of(self, id: CheckpointIdRef<'_>) -> Result<Self, RecordError> {
+        if self.header.id == id {
+            Ok(self)
+        } else {
+            Err(RecordError::new(RecordErrorKind::WrongId, FIXED_BYTES))
+        }
+    }
+
+    /// Returns the header.
+    #[must_use]
+    pub fn header(&self) -> &RecordHeader<'a> {
+        &self.header
+    }
+
+    /// Returns the payload: the encoded state, or nothing if the record marks a removal.
+    #[must_use]
+    pub fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+}
+
+fn parse_sections(mut rest: &[u8], mut offset: usize) -> Result<InputPositions, RecordError> {
+    let mut positions = InputPositions::default();
+    while !rest.is_empty() {
+        let inconsistent = || RecordError::new(RecordErrorKind::Header, offset);
+        let (head, behind) = rest.split_at_checked(SECTION_HEAD_BYTES).ok_or_else(inconsistent)?;
+        let section = u16::from_le_bytes(array(head, 0));
+        let length = usize::try_from(u32::from_le_bytes(array(head, 2))).unwrap_or(usize::MAX);
+        let (body, behind) = behind.split_at_checked(length).ok_or_else(inconsistent)?;
+        match section {
+            SECTION_POSITIONS if body.len().is_multiple_of(POSITION_BYTES) => {
+                positions = body.as_chunks::<POSITION_BYTES>().0.iter().map(position).collect();
+            }
+            SECTION_POSITIONS => return Err(inconsistent()),
+            SECTION_OPTIONAL.. => {}
+            found => {
+                let kind = RecordErrorKind::UnsupportedFeature { found };
+                return Err(RecordError::new(kind, offset));
+            }
+        }
+        offset += SECTION_HEAD_BYTES + length;
+        rest = behind;
+    }
+    Ok(positions)
+}
+
+fn position(bytes: &[u8; POSITION_BYTES]) -> InputPosition {
+    InputPosition {
+        source: SourceId(u64::from_le_bytes(array(bytes, 0))),
+        position: u64::from_le_bytes(array(bytes, 8)),
+    }
+}
+
+fn truncated(needed: usize, bytes: &[u8]) -> RecordError {
+    let kind = RecordErrorKind::Truncated { needed, found: bytes.len() };
+    RecordError::new(kind, bytes.len())
+}
+
+fn bounded(fixed: &[u8], at: usize, max: usize) -> Result<usize, RecordError> {
+    let length = usize::try_from(u32::from_le_bytes(array(fixed, at))).unwrap_or(usize::MAX);
+    if length > max {
+        // Before the checksum: a hostile length must not even be added up.
+        return Err(RecordError::new(RecordErrorKind::HeaderChecksum, at));
+    }
+    Ok(length)
+}
+
+/// The `N` bytes at `at`; zeros where there are none, which callers have ruled out.
+fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes.get(at..).and_then(|rest| rest.first_chunk::<N>()).copied().unwrap_or([0; N])
+}

@@ -1,0 +1,20 @@
+//! Where states are kept: the interface of a storage, and the storages that come with the library.
+//!
+//! A storage keeps opaque records (see [`RecordView`](crate::RecordView)) by id. It never looks at a
+//! payload, starts no policy of its own, and knows nothing of prototypes or keepers.
+
+mod capabilities;
+mod error;
+mod fetch_batch;
+mod metadata;
+mod save_batch;
+mod state_storage;
+
+pub use capabilities::{CompareAndSet, Durability, StorageCapabilities};
+pub use error::{StorageError, StorageErrorKind};
+pub use fetch_batch::{FetchEntry, FetchOutcome, FetchVersion};
+pub use metadata::{METADATA_BYTES_MAX, METADATA_NAME_BYTES_MAX, Metadata, MetadataVersion};
+#[expect(unused_imports, reason = "the keeper will use them")]
+pub(crate) use save_batch::{Completion, RecordPlace, SaveReceiver};
+pub use save_batch::{SaveBatch, SaveEntry, SaveOutcome};
+pub use state_storage::{StateStorage, StoredVersion};
