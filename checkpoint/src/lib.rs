@@ -21,9 +21,9 @@ pub use record::{
     RecordMeta, RecordView, RecordWriter, Sequence, SourceId, StateVersion,
 };
 pub use storage::{
-    CompareAndSet, Durability, FetchEntry, FetchOutcome, FetchVersion, METADATA_BYTES_MAX,
-    METADATA_NAME_BYTES_MAX, Metadata, MetadataVersion, SaveBatch, SaveEntry, SaveOutcome,
-    StateStorage, StorageCapabilities, StorageError, StorageErrorKind, StoredVersion,
+    CompareAndSet, Durability, FetchEntry, FetchOutcome, FetchVersion, InMemoryStorage,
+    METADATA_BYTES_MAX, METADATA_NAME_BYTES_MAX, Metadata, MetadataVersion, SaveBatch, SaveEntry,
+    SaveOutcome, StateStorage, StorageCapabilities, StorageError, StorageErrorKind, StoredVersion,
 };
 pub use thread_start::{SystemThreads, ThreadStart};
 #[cfg(feature = "derive")]
