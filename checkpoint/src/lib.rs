@@ -1,24 +1,77 @@
 //! Checkpoints keyed in-memory state asynchronously and restores it lazily after a restart.
 
+mod callback;
+mod capture;
 mod checkpoint_id;
+mod checkpoint_ticket;
 mod clock;
+mod config;
+mod framework;
+mod partition;
+mod process_error;
+mod prototype;
+mod quarantine;
 mod random;
 mod record;
+mod reentrancy;
+mod restore_error;
+mod safe_keeper;
+mod save_error;
 mod state;
 pub mod storage;
+mod store_metadata;
 mod sync;
+pub mod task;
 mod thread_start;
+mod wait;
 
+pub use callback::{
+    LoggingStorageCallbackFactory, StorageCallback, StorageCallbackFactory, StorageResult,
+    StorageResultCode,
+};
+pub use capture::{
+    Capture, CaptureBatch, CaptureLimits, CaptureProgress, PeHandle, Settlement, SettlementOutcome,
+};
+#[cfg(feature = "derive")]
+pub use checkpoint_derive::Checkpointable;
 pub use checkpoint_id::{
     CheckpointId, CheckpointIdRef, InvalidCheckpointId, KEY_BYTES_MAX, PROTOTYPE_NAME_BYTES_MAX,
 };
+pub use checkpoint_ticket::{CheckpointOutcome, CheckpointTicket};
 #[cfg(feature = "test-util")]
 pub use clock::TestClock;
 pub use clock::{Alarm, Clock, SystemClock, Timestamp};
+pub use config::{
+    CheckpointingConfig, CheckpointingConfigBuilder, CheckpointingMode, InvalidConfig, OnFull,
+    OnPanic, OnRestoreError,
+};
+pub use framework::{
+    Caller, CheckpointSource, CheckpointingFramework, FetchVerdict, FlushMark, NewPrototype,
+    NoOpCheckpointingFramework, Overloaded, PeStatus, PrototypeIndex, RegisterError, Registration,
+    SourceStatus, StateFetch, Unsaved, UnsavedState,
+};
+pub use partition::{Partitioner, SequenceExhausted, Sequences, XxHashPartitioner};
+pub use process_error::ProcessError;
+pub use prototype::{
+    AsKey, Eviction, Key, KeyBytes, NotAKey, PeGuard, PePrototype, PrototypeBuilder,
+    PrototypeBuilderWithFactory, Recover, Recovered, RunError, Session,
+};
+pub use quarantine::Quarantined;
 pub use random::{RandomSource, SeededRandom, SystemRandom};
 pub use record::{
     Epoch, InputPosition, InputPositions, RecordError, RecordErrorKind, RecordHeader, RecordKind,
     RecordMeta, RecordView, RecordWriter, Sequence, SourceId, StateVersion,
+};
+pub use restore_error::{RestoreError, RestoreFailure};
+pub use safe_keeper::{
+    BuildError, CloseReport, FetchingState, KeeperStats, NotAllStored, Overflow, Pool, SafeKeeper,
+    SafeKeeperBuilder, SafeKeeperSettings,
+};
+pub use save_error::{SaveError, SaveFailure};
+pub use state::{
+    Checkpointable, DecodeError, DecodeErrorKind, Decoder, ElementSize, EncodeError,
+    EncodeErrorKind, Encoder, Rebuild, Schema, SchemaDescription, SchemaDifference, SchemaField,
+    SchemaLink, SchemaVariant, StateLimits, decode_state, encode_state, restore_state,
 };
 pub use storage::{
     CompareAndSet, Durability, FetchEntry, FetchOutcome, FetchVersion, InMemoryStorage,
@@ -26,13 +79,6 @@ pub use storage::{
     SaveOutcome, StateStorage, StorageCapabilities, StorageError, StorageErrorKind, StoredVersion,
 };
 pub use thread_start::{SystemThreads, ThreadStart};
-#[cfg(feature = "derive")]
-pub use checkpoint_derive::Checkpointable;
-pub use state::{
-    Checkpointable, DecodeError, DecodeErrorKind, Decoder, ElementSize, EncodeError,
-    EncodeErrorKind, Encoder, Rebuild, Schema, SchemaDescription, SchemaDifference, SchemaField,
-    SchemaLink, SchemaVariant, StateLimits, decode_state, encode_state, restore_state,
-};
 
 #[doc(hidden)]
 pub use state::generated as __private;

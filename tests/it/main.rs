@@ -2,3 +2,4 @@
 
 mod derive;
 mod in_memory;
+mod process;

@@ -7,7 +7,7 @@ pub(super) const FLAG_TOMBSTONE: u8 = 1;
 pub(super) const FLAGS_KNOWN: u8 = FLAG_TOMBSTONE;
 
 /// Bytes in front of the prototype's name.
-pub(super) const FIXED_BYTES: usize = 68;
+pub(crate) const FIXED_BYTES: usize = 68;
 /// A CRC-32C stands behind the header and another behind the payload.
 pub(super) const CHECKSUM_BYTES: usize = 4;
 

@@ -10,6 +10,7 @@ mod view;
 mod writer;
 
 pub use error::{RecordError, RecordErrorKind};
+pub(crate) use layout::FIXED_BYTES as RECORD_FIXED_BYTES;
 pub use positions::{InputPosition, InputPositions, SourceId};
 pub use version::{Epoch, Sequence, StateVersion};
 pub use view::{RecordHeader, RecordKind, RecordView};

@@ -18,6 +18,12 @@ pub struct InputPosition {
 pub struct InputPositions(Vec<InputPosition>);
 
 impl InputPositions {
+    /// Returns no positions.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// Returns the positions as a slice.
     #[must_use]
     pub fn as_slice(&self) -> &[InputPosition] {

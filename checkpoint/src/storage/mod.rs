@@ -14,10 +14,10 @@ mod state_storage;
 
 pub use capabilities::{CompareAndSet, Durability, StorageCapabilities};
 pub use error::{StorageError, StorageErrorKind};
+pub(crate) use fetch_batch::UNKNOWN_VERSION;
 pub use fetch_batch::{FetchEntry, FetchOutcome, FetchVersion};
 pub use in_memory::InMemoryStorage;
 pub use metadata::{METADATA_BYTES_MAX, METADATA_NAME_BYTES_MAX, Metadata, MetadataVersion};
-#[expect(unused_imports, reason = "the keeper will use them")]
 pub(crate) use save_batch::{Completion, RecordPlace, SaveReceiver};
 pub use save_batch::{SaveBatch, SaveEntry, SaveOutcome};
 pub use state_storage::{StateStorage, StoredVersion};

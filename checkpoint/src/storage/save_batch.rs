@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::checkpoint_id::CheckpointIdRef;
-use crate::record::{RecordKind, StateVersion};
+use crate::record::{RECORD_FIXED_BYTES, RecordKind, StateVersion};
 use crate::storage::{StorageError, StorageErrorKind};
 
 /// What became of one entry of a [`SaveBatch`].
@@ -149,6 +149,26 @@ impl SaveEntry {
 }
 
 impl RecordPlace {
+    /// Where the record in `record` has its parts, its prototype's name and its key being so long.
+    pub(crate) fn new(
+        record: Range<usize>,
+        (prototype_bytes, key_bytes): (usize, usize),
+        kind: RecordKind,
+        partition: u32,
+        version: StateVersion,
+    ) -> Self {
+        let prototype = record.start + RECORD_FIXED_BYTES;
+        let key = prototype + prototype_bytes;
+        Self {
+            record,
+            prototype: prototype..key,
+            key: key..key + key_bytes,
+            kind,
+            partition,
+            version,
+        }
+    }
+
     pub(crate) fn id_in<'a>(&self, bytes: &'a [u8]) -> CheckpointIdRef<'a> {
         let name = bytes.get(self.prototype.clone()).and_then(|name| str::from_utf8(name).ok());
         match (name, bytes.get(self.key.clone())) {

@@ -1,0 +1,255 @@
+//! States that were captured: encoded under their shard's lock, on their way to a storage.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::checkpoint_id::{CheckpointId, CheckpointIdRef};
+use crate::clock::Timestamp;
+use crate::framework::PrototypeIndex;
+use crate::record::{RecordKind, RecordWriter, StateVersion};
+use crate::save_error::{SaveError, SaveFailure};
+use crate::storage::RecordPlace;
+use crate::wait::Signal;
+
+/// Finds a PE in its shard again: the hash of its key and a number that is never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PeHandle {
+    pub(crate) hash: u64,
+    pub(crate) ticket: u64,
+}
+
+/// Answers manual requests: what became of the first capture at or after them.
+pub(crate) type RequestSignal = Signal<Result<Option<StateVersion>, SaveError>>;
+
+/// How much a batch takes, and how long a shard may be held for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CaptureLimits {
+    /// PEs in a batch.
+    pub captures_max: usize,
+    /// Bytes in a batch; a single state may be larger.
+    pub bytes_max: usize,
+    /// How long a shard's lock is held at a time, roughly.
+    pub lock_time: Duration,
+    /// How long a shard's lock is waited for.
+    pub lock_wait: Duration,
+}
+
+impl Default for CaptureLimits {
+    /// 1024 PEs, 4 MiB, 100 µs, 1 s.
+    fn default() -> Self {
+        Self {
+            captures_max: 1024,
+            bytes_max: 4 << 20,
+            lock_time: Duration::from_micros(100),
+            lock_wait: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Collects captured states, their records one behind the other in one buffer.
+#[derive(Debug, Default)]
+pub struct CaptureBatch {
+    limits: CaptureLimits,
+    bytes: Vec<u8>,
+    captures: Vec<Capture>,
+    failures: Vec<CaptureFailure>,
+}
+
+/// One captured state or removal.
+pub struct Capture {
+    pub(crate) prototype: PrototypeIndex,
+    pub(crate) shard: usize,
+    pub(crate) pe: PeHandle,
+    pub(crate) place: RecordPlace,
+    pub(crate) writer: RecordWriter,
+    /// Events that the capture covers and no stored version does.
+    pub(crate) events: u32,
+    /// When the oldest of them was counted: see `Exposure`.
+    pub(crate) generation: u32,
+    pub(crate) captured_at: Timestamp,
+    /// What is stored could not be restored: put it aside before replacing it.
+    pub(crate) preserve: bool,
+    pub(crate) requests: Vec<Arc<RequestSignal>>,
+}
+
+/// A state that could not be captured.
+pub(crate) struct CaptureFailure {
+    pub(crate) prototype: PrototypeIndex,
+    pub(crate) error: SaveError,
+    pub(crate) requests: Vec<Arc<RequestSignal>>,
+}
+
+/// Whether a shard has more to capture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CaptureProgress {
+    /// Nothing is due any more.
+    Drained,
+    /// The batch is full or the time is up; the shard is to be visited again.
+    More,
+    /// The shard's lock could not be had in time; the shard is to be visited again.
+    Busy,
+}
+
+/// The result of a capture, for the prototype that made it.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    pub(crate) pe: PeHandle,
+    pub(crate) version: StateVersion,
+    pub(crate) events: u32,
+    pub(crate) generation: u32,
+    pub(crate) outcome: SettlementOutcome,
+}
+
+/// How a capture ended.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum SettlementOutcome {
+    /// The storage has it.
+    Stored,
+    /// It is not stored; a new capture is to be made.
+    GaveUp(SaveFailure),
+    /// It is not stored and would not be if it were tried again: wait for the PE to change.
+    Refused(SaveFailure),
+}
+
+impl CaptureBatch {
+    /// Returns an empty batch.
+    #[must_use]
+    pub fn new(limits: CaptureLimits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// Returns an empty batch that uses the memory of an old one.
+    pub(crate) fn reusing(limits: CaptureLimits, mut bytes: Vec<u8>) -> Self {
+        bytes.clear();
+        Self { limits, bytes, ..Self::default() }
+    }
+
+    /// Returns how much the batch takes.
+    #[must_use]
+    pub fn limits(&self) -> &CaptureLimits {
+        &self.limits
+    }
+
+    /// Returns whether nothing more should be put in.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.captures.len() >= self.limits.captures_max || self.bytes.len() >= self.limits.bytes_max
+    }
+
+    /// Returns what was captured.
+    #[must_use]
+    pub fn captures(&self) -> &[Capture] {
+        &self.captures
+    }
+
+    /// Computes the checksums of all records. Until then they are none.
+    pub(crate) fn seal(&mut self) {
+        for capture in &self.captures {
+            capture.writer.seal(&mut self.bytes, capture.place.record.end);
+        }
+    }
+
+    /// Returns the bytes of all records.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Takes the batch apart.
+    pub(crate) fn into_parts(self) -> (Vec<u8>, Vec<Capture>, Vec<CaptureFailure>) {
+        (self.bytes, self.captures, self.failures)
+    }
+
+    pub(crate) fn take_bytes(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+
+    pub(crate) fn give_bytes(&mut self, bytes: Vec<u8>) {
+        self.bytes = bytes;
+    }
+
+    pub(crate) fn push(&mut self, capture: Capture) {
+        self.captures.push(capture);
+    }
+
+    pub(crate) fn fail(&mut self, failure: CaptureFailure) {
+        self.failures.push(failure);
+    }
+}
+
+impl Capture {
+    /// Returns the shard of the PE, for [`settle`](crate::CheckpointSource::settle).
+    #[must_use]
+    pub fn shard(&self) -> usize {
+        self.shard
+    }
+
+    /// Returns the id of the PE; `bytes` are those of its batch.
+    ///
+    /// # Panics
+    /// Panics if the bytes are those of another batch.
+    #[must_use]
+    pub fn id<'a>(&self, bytes: &'a [u8]) -> CheckpointIdRef<'a> {
+        self.place.id_in(bytes)
+    }
+
+    /// Returns the record, once it is sealed; `bytes` are those of its batch.
+    ///
+    /// # Panics
+    /// Panics if the bytes are those of another batch.
+    #[must_use]
+    pub fn record<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        self.place.record_in(bytes)
+    }
+
+    /// Returns whether this is a state or a removal.
+    #[must_use]
+    pub fn kind(&self) -> RecordKind {
+        self.place.kind
+    }
+
+    /// Returns the version.
+    #[must_use]
+    pub fn version(&self) -> StateVersion {
+        self.place.version
+    }
+
+    /// Returns how this capture ended, for the prototype; answers the manual requests that wait for it.
+    #[must_use]
+    pub fn settle(&self, id: &CheckpointId, outcome: SettlementOutcome) -> Settlement {
+        for request in &self.requests {
+            request.finish(match &outcome {
+                SettlementOutcome::Stored => Ok(Some(self.version())),
+                SettlementOutcome::GaveUp(reason) | SettlementOutcome::Refused(reason) => {
+                    Err(SaveError::new(id.clone(), reason.clone()))
+                }
+            });
+        }
+        Settlement {
+            pe: self.pe,
+            version: self.version(),
+            events: self.events,
+            generation: self.generation,
+            outcome,
+        }
+    }
+}
+
+impl fmt::Debug for Capture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Capture")
+            .field("prototype", &self.prototype)
+            .field("shard", &self.shard)
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for CaptureFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CaptureFailure({})", self.error)
+    }
+}

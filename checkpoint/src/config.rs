@@ -1,0 +1,381 @@
+//! How one prototype's PEs are checkpointed and restored.
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// When a PE is checkpointed without being asked.
+///
+/// In every mode a PE is also stored on a manual `checkpoint()`, on `flush()`, before it is evicted,
+/// and on `close()`.
+#[doc(alias = "org.apache.s4.core.ft.CheckpointingConfig.CheckpointingMode")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum CheckpointingMode {
+    /// Never.
+    #[default]
+    None,
+    /// After so many events since the last capture.
+    EventCount(NonZeroU64),
+    /// When a change has been waiting for so long; at least 1 ms.
+    Time(Duration),
+    /// Whichever comes first.
+    EventCountOrTime {
+        /// So many events since the last capture.
+        event_count: NonZeroU64,
+        /// So long since the first change since the last capture; at least 1 ms.
+        interval: Duration,
+    },
+}
+
+impl CheckpointingMode {
+    /// Returns after how many events since the last capture a PE is due.
+    #[must_use]
+    pub fn event_count(self) -> Option<NonZeroU64> {
+        match self {
+            Self::EventCount(n) | Self::EventCountOrTime { event_count: n, .. } => Some(n),
+            Self::None | Self::Time(_) => None,
+        }
+    }
+
+    /// Returns how long after the first change since the last capture a PE is due.
+    #[must_use]
+    pub fn interval(self) -> Option<Duration> {
+        match self {
+            Self::Time(interval) | Self::EventCountOrTime { interval, .. } => Some(interval),
+            Self::None | Self::EventCount(_) => None,
+        }
+    }
+}
+
+/// What happens to the first event of a PE whose checkpoint cannot be restored.
+///
+/// A PE without a checkpoint is no error: it starts with the factory's value under every policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnRestoreError {
+    /// The event gets the error and is not processed; the next one tries again.
+    #[default]
+    Fail,
+    /// The PE starts with the newest older version that can be restored; if there is none, as `Fail`.
+    ///
+    /// Needs a storage that keeps older versions.
+    Previous,
+    /// The PE starts with the factory's value.
+    StartEmpty,
+}
+
+/// What happens to an event that makes a new PE when the prototype holds as many as it may, and none
+/// can be evicted because none can be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnFull {
+    /// It waits, at most [`wait_max`](CheckpointingConfig::wait_max), and then gets an error.
+    #[default]
+    Block,
+    /// It gets an error at once.
+    Reject,
+}
+
+/// What happens to a PE after an event's closure panicked in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnPanic {
+    /// Events on it get an error until somebody calls `recover`.
+    #[default]
+    Poison,
+    /// It is restored from its last checkpoint by its next event; what it did since is lost, and
+    /// reported.
+    Reload,
+}
+
+/// How one prototype's PEs are checkpointed and restored.
+///
+/// # Examples
+/// ```
+/// use checkpoint::{CheckpointingConfig, CheckpointingMode};
+/// use std::time::Duration;
+///
+/// let config = CheckpointingConfig::builder(CheckpointingMode::Time(Duration::from_secs(1)))
+///     .expire_after(Duration::from_secs(24 * 3600))
+///     .build()?;
+/// assert_eq!(config.mode().interval(), Some(Duration::from_secs(1)));
+/// # Ok::<(), checkpoint::InvalidConfig>(())
+/// ```
+#[doc(alias = "org.apache.s4.core.ft.CheckpointingConfig")]
+#[derive(Debug, Clone)]
+pub struct CheckpointingConfig {
+    mode: CheckpointingMode,
+    on_restore_error: OnRestoreError,
+    on_panic: OnPanic,
+    expire_after: Option<Duration>,
+    recover_expired: bool,
+    capacity: Option<NonZeroUsize>,
+    on_full: OnFull,
+    idle_max: Option<Duration>,
+    wait_max: Duration,
+    state_bytes_max: u64,
+    quarantined_max: usize,
+    shards: usize,
+}
+
+impl CheckpointingConfig {
+    /// Returns a builder for this mode, everything else at its default.
+    pub fn builder(mode: CheckpointingMode) -> CheckpointingConfigBuilder {
+        CheckpointingConfigBuilder(Self { mode, ..Self::default() })
+    }
+
+    /// Returns when PEs are checkpointed.
+    #[must_use]
+    pub fn mode(&self) -> CheckpointingMode {
+        self.mode
+    }
+
+    /// Returns what happens when a checkpoint cannot be restored.
+    #[must_use]
+    pub fn on_restore_error(&self) -> OnRestoreError {
+        self.on_restore_error
+    }
+
+    /// Returns what happens after a panic in an event's closure.
+    #[must_use]
+    pub fn on_panic(&self) -> OnPanic {
+        self.on_panic
+    }
+
+    /// Returns the age from which a checkpoint is not restored any more.
+    #[must_use]
+    pub fn expire_after(&self) -> Option<Duration> {
+        self.expire_after
+    }
+
+    /// Returns whether expired checkpoints are restored all the same.
+    #[must_use]
+    pub fn recover_expired(&self) -> bool {
+        self.recover_expired
+    }
+
+    /// Returns how many PEs are resident at most.
+    #[must_use]
+    pub fn capacity(&self) -> Option<NonZeroUsize> {
+        self.capacity
+    }
+
+    /// Returns what happens when that many are, and none can leave.
+    #[must_use]
+    pub fn on_full(&self) -> OnFull {
+        self.on_full
+    }
+
+    /// Returns after how long without an event a PE is evicted.
+    #[must_use]
+    pub fn idle_max(&self) -> Option<Duration> {
+        self.idle_max
+    }
+
+    /// Returns how long a call waits for a PE that somebody else has.
+    #[must_use]
+    pub fn wait_max(&self) -> Duration {
+        self.wait_max
+    }
+
+    /// Returns the size in bytes of the largest encoded state.
+    #[must_use]
+    pub fn state_bytes_max(&self) -> u64 {
+        self.state_bytes_max
+    }
+
+    /// Returns how many unreadable checkpoints are put aside.
+    #[must_use]
+    pub fn quarantined_max(&self) -> usize {
+        self.quarantined_max
+    }
+
+    /// Returns into how many shards each partition is divided.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.shards
+    }
+}
+
+impl Default for CheckpointingConfig {
+    /// Mode [`None`](CheckpointingMode::None), and the defaults that the builder states.
+    fn default() -> Self {
+        Self {
+            mode: CheckpointingMode::None,
+            on_restore_error: OnRestoreError::Fail,
+            on_panic: OnPanic::Poison,
+            expire_after: None,
+            recover_expired: false,
+            capacity: None,
+            on_full: OnFull::Block,
+            idle_max: None,
+            wait_max: Duration::from_secs(10),
+            state_bytes_max: 64 << 20,
+            quarantined_max: 1000,
+            shards: 4,
+        }
+    }
+}
+
+/// Builds a [`CheckpointingConfig`].
+#[doc(alias = "org.apache.s4.core.ft.CheckpointingConfig.Builder")]
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing before `build`"]
+pub struct CheckpointingConfigBuilder(CheckpointingConfig);
+
+impl CheckpointingConfigBuilder {
+    /// Sets what happens when a checkpoint cannot be restored. Default: `Fail`.
+    pub fn on_restore_error(mut self, policy: OnRestoreError) -> Self {
+        self.0.on_restore_error = policy;
+        self
+    }
+
+    /// Sets what happens after a panic in an event's closure. Default: `Poison`.
+    pub fn on_panic(mut self, policy: OnPanic) -> Self {
+        self.0.on_panic = policy;
+        self
+    }
+
+    /// Sets the age, counted from the PE's last event, from which a checkpoint is not restored: the PE
+    /// starts with the factory's value. The checkpoint stays in the storage until it is overwritten.
+    /// Default: never; at least 1 ms.
+    pub fn expire_after(mut self, age: Duration) -> Self {
+        self.0.expire_after = Some(age);
+        self
+    }
+
+    /// Sets whether expired checkpoints are restored all the same. Default: no.
+    pub fn recover_expired(mut self, recover: bool) -> Self {
+        self.0.recover_expired = recover;
+        self
+    }
+
+    /// Sets how many PEs are resident at most. Beyond, those without an event for the longest time are
+    /// stored, if they have changed, and dropped from memory. Default: no limit.
+    pub fn capacity(mut self, resident_max: NonZeroUsize) -> Self {
+        self.0.capacity = Some(resident_max);
+        self
+    }
+
+    /// Sets what happens when the capacity is reached and no PE can leave. Default: `Block`.
+    pub fn on_full(mut self, policy: OnFull) -> Self {
+        self.0.on_full = policy;
+        self
+    }
+
+    /// Sets after how long without an event a PE is stored, if it has changed, and dropped from memory.
+    /// Default: never; at least 1 ms.
+    pub fn idle_max(mut self, idle: Duration) -> Self {
+        self.0.idle_max = Some(idle);
+        self
+    }
+
+    /// Sets how long a call waits for a PE that a guard or another thread has. Default: 10 s.
+    pub fn wait_max(mut self, wait: Duration) -> Self {
+        self.0.wait_max = wait;
+        self
+    }
+
+    /// Sets the size in bytes of the largest encoded state. A larger one is a permanent error of that
+    /// PE, which stays in memory. Default: 64 MiB; 1 to 2 GiB.
+    pub fn state_bytes_max(mut self, bytes: u64) -> Self {
+        self.0.state_bytes_max = bytes;
+        self
+    }
+
+    /// Sets how many checkpoints that could not be restored are put aside before a newer state replaces
+    /// them. When so many are, such a PE is not stored before some were discarded. Default: 1000.
+    pub fn quarantined_max(mut self, count: usize) -> Self {
+        self.0.quarantined_max = count;
+        self
+    }
+
+    /// Sets into how many shards each partition is divided, each with its own lock. Nothing stored
+    /// depends on it. Default: 4; a power of two, up to 1024.
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.0.shards = shards;
+        self
+    }
+
+    /// Checks the configuration and returns it.
+    ///
+    /// # Errors
+    /// A value is outside the limits that its setter states.
+    pub fn build(self) -> Result<CheckpointingConfig, InvalidConfig> {
+        let config = self.0;
+        let at_least = |name, value: Option<Duration>, min| match value {
+            Some(value) if value < min => Err(InvalidConfig::TooShort { name, value, min }),
+            _ => Ok(()),
+        };
+        let millisecond = Duration::from_millis(1);
+        at_least("mode's interval", config.mode.interval(), millisecond)?;
+        at_least("expire_after", config.expire_after, millisecond)?;
+        at_least("idle_max", config.idle_max, millisecond)?;
+        let outside = |name, value, min, max| {
+            if value < min || value > max {
+                return Err(InvalidConfig::OutOfRange { name, value, min, max });
+            }
+            Ok(())
+        };
+        outside("state_bytes_max", config.state_bytes_max, 1, 2 << 30)?;
+        outside("shards", config.shards as u64, 1, 1024)?;
+        if !config.shards.is_power_of_two() {
+            return Err(InvalidConfig::NoPowerOfTwo { name: "shards", value: config.shards });
+        }
+        Ok(config)
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum InvalidConfig {
+    /// A time is too short.
+    #[error("{name} is {value:?}, and must be at least {min:?}")]
+    TooShort {
+        /// The setting.
+        name: &'static str,
+        /// What it was set to.
+        value: Duration,
+        /// The least that it can be.
+        min: Duration,
+    },
+    /// A number is too small or too large.
+    #[error("{name} is {value}, and must be from {min} to {max}")]
+    OutOfRange {
+        /// The setting.
+        name: &'static str,
+        /// What it was set to.
+        value: u64,
+        /// The least that it can be.
+        min: u64,
+        /// The most that it can be.
+        max: u64,
+    },
+    /// A number is no power of two.
+    #[error("{name} is {value}, and must be a power of two")]
+    NoPowerOfTwo {
+        /// The setting.
+        name: &'static str,
+        /// What it was set to.
+        value: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_checked_in_build() {
+        let builder = || CheckpointingConfig::builder(CheckpointingMode::None);
+        assert!(builder().build().is_ok());
+        assert!(builder().shards(3).build().is_err());
+        assert!(builder().shards(0).build().is_err());
+        assert!(builder().shards(1024).build().is_ok());
+        assert!(builder().shards(2048).build().is_err());
+        assert!(builder().state_bytes_max(0).build().is_err());
+        assert!(builder().state_bytes_max((2 << 30) + 1).build().is_err());
+        assert!(builder().idle_max(Duration::ZERO).build().is_err());
+        let short = CheckpointingMode::Time(Duration::from_micros(999));
+        assert!(CheckpointingConfig::builder(short).build().is_err());
+    }
+}

@@ -1,0 +1,457 @@
+//! The interface between prototypes and what checkpoints them.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Weak};
+
+use thiserror::Error;
+
+use crate::capture::{CaptureBatch, CaptureProgress, Settlement};
+use crate::checkpoint_id::{CheckpointId, InvalidCheckpointId};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::config::CheckpointingConfig;
+use crate::partition::{Partitioner, Sequences, XxHashPartitioner};
+use crate::random::{RandomSource, SystemRandom};
+use crate::restore_error::RestoreFailure;
+use crate::state::SchemaDescription;
+use crate::storage::{FetchVersion, StateStorage, StorageError};
+use crate::sync::{AtomicUsize, Ordering};
+
+/// Checkpoints the PEs of prototypes and fetches what was stored.
+///
+/// Implemented by [`SafeKeeper`](crate::SafeKeeper), by [`NoOpCheckpointingFramework`], and by whoever
+/// wants to do it in another way: every prototype is built over an `Arc<dyn CheckpointingFramework>`.
+///
+/// # Contract
+/// The methods are called from the threads that bring events, at the same time, never with a lock of
+/// the library held. None but [`relieve`](Self::relieve) may wait. They never panic.
+#[doc(alias = "org.apache.s4.core.ft.CheckpointingFramework")]
+pub trait CheckpointingFramework: Send + Sync {
+    /// Takes in a prototype, and gives it a number; [`attach`](Self::attach) follows.
+    ///
+    /// # Errors
+    /// The name is taken, or the prototype does not fit what is stored under that name.
+    fn register(&self, prototype: &NewPrototype<'_>) -> Result<Registration, RegisterError>;
+
+    /// Gives the framework the prototype that has this number, before its first event.
+    ///
+    /// The framework owns it from now on: handles that are dropped lose nothing.
+    fn attach(&self, index: PrototypeIndex, source: Arc<dyn CheckpointSource>);
+
+    /// Returns whether a PE is to be checkpointed after the event that it has just handled.
+    #[doc(alias = "isCheckpointable")]
+    fn is_checkpointable(&self, config: &CheckpointingConfig, pe: &PeStatus) -> bool;
+
+    /// Says that PEs of this shard are due, or that it has results to take in: have
+    /// [`CheckpointSource::capture`] called for it, soon, from another thread.
+    #[doc(alias = "saveState")]
+    fn save_state(&self, prototype: PrototypeIndex, shard: usize);
+
+    /// Fetches a stored state and gives it to the request, now or later, from any thread.
+    #[doc(alias = "fetchSerializedState")]
+    fn fetch_serialized_state(&self, fetch: StateFetch);
+
+    /// Asks that [`CheckpointSource::tick`] be called at about this time, or soon after.
+    fn call_at(&self, prototype: PrototypeIndex, at: Timestamp);
+
+    /// Gives a caller who has just made a PE due the chance to help or to wait, as the overflow policy
+    /// says. `Err` means that a manual request is to be refused; a trigger is never lost by it.
+    ///
+    /// # Errors
+    /// More requests are waiting than may, and the policy is to reject.
+    fn relieve(&self, caller: Caller) -> Result<(), Overloaded>;
+}
+
+/// What a framework is told of a prototype that is to be registered.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct NewPrototype<'a> {
+    /// The name, which was checked.
+    pub name: &'a str,
+    /// The name of the key's type, which is recorded with the store.
+    pub key_type: &'a str,
+    /// The schema of the states.
+    pub schema: &'a SchemaDescription,
+    /// The configuration.
+    pub config: &'a CheckpointingConfig,
+}
+
+/// More requests are waiting than may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("more requests are waiting than may")]
+pub struct Overloaded;
+
+/// Says whether a call may make its thread wait or work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Caller {
+    /// It may: an ordinary blocking call.
+    MayWait,
+    /// It may not: an async call, the drop of a guard, or a thread of the keeper.
+    MustNotWait,
+}
+
+/// What [`CheckpointingFramework::is_checkpointable`] is told of a PE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeStatus {
+    /// Events since the last capture.
+    pub events_since_capture: u64,
+    /// Events in the PE's life.
+    #[doc(alias = "eventCount")]
+    pub event_count: u64,
+}
+
+impl PeStatus {
+    pub(crate) fn new(events_since_capture: u64, event_count: u64) -> Self {
+        Self { events_since_capture, event_count }
+    }
+}
+
+/// Numbers the prototypes of a framework.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PrototypeIndex(pub usize);
+
+/// What a framework gives a prototype when it takes it in.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Registration {
+    /// The prototype's number, for all later calls.
+    pub index: PrototypeIndex,
+    /// Where versions come from.
+    pub sequences: Arc<Sequences>,
+    /// Which partition a key belongs to.
+    pub partitioner: Arc<dyn Partitioner>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn RandomSource>,
+    /// Whether anything is ever stored: if not, nothing is tracked.
+    pub stores: bool,
+    /// Counts the PEs that are due and wait to be captured, over all prototypes.
+    pub due: Arc<AtomicUsize>,
+    /// The storage, for listings and versions; states are saved and fetched by the framework alone.
+    ///
+    /// Weak, so that a prototype's handle does not keep a closed store locked.
+    pub storage: Option<Weak<dyn StateStorage>>,
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration").field("index", &self.index).finish_non_exhaustive()
+    }
+}
+
+impl Registration {
+    /// Returns a registration over one partition whose epoch is 1, with the system's clock.
+    #[must_use]
+    pub fn new(index: PrototypeIndex) -> Self {
+        Self {
+            index,
+            sequences: Arc::new(Sequences::new(NonZeroU32::MIN)),
+            partitioner: Arc::new(XxHashPartitioner),
+            clock: Arc::new(SystemClock::new()),
+            random: Arc::new(SystemRandom::new()),
+            stores: true,
+            due: Arc::default(),
+            storage: None,
+        }
+    }
+
+    /// Sets where versions come from, which is also how many partitions there are.
+    #[must_use]
+    pub fn with_sequences(self, sequences: Arc<Sequences>) -> Self {
+        Self { sequences, ..self }
+    }
+
+    /// Sets which partition a key belongs to.
+    #[must_use]
+    pub fn with_partitioner(self, partitioner: Arc<dyn Partitioner>) -> Self {
+        Self { partitioner, ..self }
+    }
+
+    /// Sets the clock.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Sets the source of randomness.
+    #[must_use]
+    pub fn with_random(self, random: Arc<dyn RandomSource>) -> Self {
+        Self { random, ..self }
+    }
+
+    /// Sets the counter of due PEs.
+    #[must_use]
+    pub fn with_due_counter(self, due: Arc<AtomicUsize>) -> Self {
+        Self { due, ..self }
+    }
+
+    /// Sets the storage.
+    #[must_use]
+    pub fn with_storage(self, storage: Weak<dyn StateStorage>) -> Self {
+        Self { storage: Some(storage), ..self }
+    }
+
+    /// Says that nothing is ever stored.
+    #[must_use]
+    pub fn storing_nothing(self) -> Self {
+        Self { stores: false, ..self }
+    }
+}
+
+/// Why a prototype was not taken in.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// Another prototype of this framework has the name.
+    #[error("cannot build prototype `{name}`: another prototype of this keeper has that name")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// The name cannot be one.
+    #[error("cannot build prototype `{name}`: this cannot be a name")]
+    InvalidName {
+        /// The name.
+        name: String,
+        /// Why.
+        #[source]
+        error: InvalidCheckpointId,
+    },
+    /// The store has keys of another type under this name.
+    #[error(
+        "cannot build prototype `{name}`: the store has its keys as {stored}, not as {wanted}; use that \
+         key type, another name, or another store"
+    )]
+    KeyType {
+        /// The name.
+        name: String,
+        /// The key type in the store.
+        stored: String,
+        /// The prototype's key type.
+        wanted: String,
+    },
+    /// The configuration asks for what the storage cannot do.
+    #[error("cannot build prototype `{name}`: {reason}")]
+    Unsupported {
+        /// The name.
+        name: String,
+        /// What is missing.
+        reason: &'static str,
+    },
+    /// The storage failed.
+    #[error("cannot build prototype `{name}`: the storage failed")]
+    Storage {
+        /// The name.
+        name: String,
+        /// Why.
+        #[source]
+        error: StorageError,
+    },
+    /// The framework is closed.
+    #[error("cannot build prototype `{name}`: the keeper is closed")]
+    Closed {
+        /// The name.
+        name: String,
+    },
+}
+
+/// What a framework sees of a prototype.
+///
+/// The methods may be called from any thread, at the same time.
+pub trait CheckpointSource: Send + Sync {
+    /// Returns the prototype's name.
+    fn name(&self) -> &str;
+
+    /// Returns the configuration.
+    fn config(&self) -> &CheckpointingConfig;
+
+    /// Returns how many shards there are.
+    fn shards(&self) -> usize;
+
+    /// Takes in results, then captures states of due PEs of a shard until the batch is full or none is
+    /// left. Locks the shard, for a bounded time.
+    fn capture(&self, shard: usize, batch: &mut CaptureBatch) -> CaptureProgress;
+
+    /// Takes the results of captures of this shard. Never waits.
+    fn settle(&self, shard: usize, settlements: Vec<Settlement>);
+
+    /// Does what is due by time, and returns when the next thing is.
+    fn tick(&self, now: Timestamp) -> Option<Timestamp>;
+
+    /// Makes every dirty PE due, so that [`is_settled`](Self::is_settled) of the mark that is returned
+    /// becomes true once all that was changed before is stored.
+    fn request_all(&self) -> FlushMark;
+
+    /// Returns whether every change before the mark is stored, or cannot be before its PE changes again.
+    fn is_settled(&self, mark: &FlushMark) -> bool;
+
+    /// Lets no event in any more.
+    fn close(&self);
+
+    /// Returns the PEs that have changes that are not stored, and why.
+    fn unsaved(&self) -> Vec<Unsaved>;
+
+    /// Returns what the prototype counts.
+    fn status(&self) -> SourceStatus;
+}
+
+/// Marks a point in the changes of a prototype: a number per shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlushMark(pub(crate) Vec<u32>);
+
+/// A PE with changes that are not stored.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Unsaved {
+    /// The PE.
+    pub id: CheckpointId,
+    /// Why the changes are not stored.
+    pub state: UnsavedState,
+}
+
+/// Why changes are not stored.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum UnsavedState {
+    /// It was not yet tried.
+    Waiting,
+    /// A guard has the PE.
+    CheckedOut,
+    /// It is being stored.
+    InFlight,
+    /// It failed, and is not tried again before the PE changes.
+    Failed(crate::save_error::SaveError),
+    /// A closure panicked in the PE.
+    Poisoned,
+}
+
+impl Unsaved {
+    pub(crate) fn new(id: CheckpointId, state: UnsavedState) -> Self {
+        Self { id, state }
+    }
+}
+
+/// What a prototype counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct SourceStatus {
+    /// PEs in memory.
+    pub resident: u64,
+    /// PEs that are due and wait to be captured.
+    pub due: u64,
+    /// Triggers that found their PE due already.
+    pub coalesced: u64,
+    /// PEs whose changes cannot be stored before they change again.
+    pub stuck: u64,
+    /// PEs that guards have.
+    pub checked_out: u64,
+    /// PEs in which a closure panicked.
+    pub poisoned: u64,
+    /// When the oldest change that is not stored was made, to about 10 ms.
+    pub oldest_change: Option<Timestamp>,
+}
+
+/// Asks a framework for a stored state.
+pub struct StateFetch {
+    pub(crate) id: CheckpointId,
+    pub(crate) version: FetchVersion,
+    pub(crate) caller: Caller,
+    // Taken by the verdict.
+    pub(crate) verdict: Option<Box<dyn FnOnce(FetchVerdict) + Send>>,
+}
+
+/// The answer to a [`StateFetch`]: the record, that there is none, or why that is not known.
+pub type FetchVerdict = Result<Option<Vec<u8>>, RestoreFailure>;
+
+impl StateFetch {
+    pub(crate) fn new(
+        id: CheckpointId,
+        version: FetchVersion,
+        caller: Caller,
+        verdict: impl FnOnce(FetchVerdict) + Send + 'static,
+    ) -> Self {
+        Self { id, version, caller, verdict: Some(Box::new(verdict)) }
+    }
+
+    /// Returns the id of the PE.
+    #[must_use]
+    pub fn id(&self) -> &CheckpointId {
+        &self.id
+    }
+
+    /// Returns which version is wanted.
+    #[must_use]
+    pub fn version(&self) -> FetchVersion {
+        self.version
+    }
+
+    /// Returns whether the calling thread may wait.
+    #[must_use]
+    pub fn caller(&self) -> Caller {
+        self.caller
+    }
+
+    /// Gives the verdict; the PE's waiting events go on.
+    pub fn decide(mut self, verdict: FetchVerdict) {
+        if let Some(decide) = self.verdict.take() {
+            decide(verdict);
+        }
+    }
+}
+
+impl Drop for StateFetch {
+    fn drop(&mut self) {
+        // A request that is dropped must not leave events waiting for ever.
+        if let Some(decide) = self.verdict.take() {
+            decide(Err(RestoreFailure::Closed));
+        }
+    }
+}
+
+impl fmt::Debug for StateFetch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StateFetch").field("id", &self.id).field("version", &self.version).finish()
+    }
+}
+
+/// Checkpoints nothing and restores nothing: every PE starts with the factory's value.
+#[doc(alias = "org.apache.s4.core.ft.NoOpCheckpointingFramework")]
+#[derive(Debug, Default)]
+pub struct NoOpCheckpointingFramework {
+    prototypes: AtomicUsize,
+}
+
+impl NoOpCheckpointingFramework {
+    /// Returns a framework that does nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl CheckpointingFramework for NoOpCheckpointingFramework {
+    fn register(&self, _: &NewPrototype<'_>) -> Result<Registration, RegisterError> {
+        let index = self.prototypes.fetch_add(1, Ordering::Relaxed);
+        Ok(Registration::new(PrototypeIndex(index)).storing_nothing())
+    }
+
+    fn attach(&self, _: PrototypeIndex, _: Arc<dyn CheckpointSource>) {}
+
+    fn is_checkpointable(&self, _: &CheckpointingConfig, _: &PeStatus) -> bool {
+        false
+    }
+
+    fn save_state(&self, _: PrototypeIndex, _: usize) {}
+
+    fn fetch_serialized_state(&self, fetch: StateFetch) {
+        fetch.decide(Ok(None));
+    }
+
+    fn call_at(&self, _: PrototypeIndex, _: Timestamp) {}
+
+    fn relieve(&self, _: Caller) -> Result<(), Overloaded> {
+        Ok(())
+    }
+}

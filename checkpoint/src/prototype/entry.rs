@@ -1,0 +1,121 @@
+//! What a shard keeps of one PE, beside its key and its state.
+
+use std::sync::Arc;
+
+use crate::capture::PeHandle;
+use crate::process_error::ProcessError;
+use crate::record::StateVersion;
+use crate::wait::Signal;
+
+/// What waits for a PE that is not there yet is told: that it is, or why it will not be.
+pub(super) type Arrival = Signal<Result<(), ProcessError>>;
+
+// In this order in memory: what an event touches first.
+#[repr(C)]
+pub(super) struct Entry<K, P> {
+    pub(super) key: K,
+    pub(super) ticket: u64,
+    /// Events in the PE's life.
+    pub(super) event_count: u64,
+    /// Events since the last capture.
+    pub(super) since_capture: u32,
+    /// The coarse time of the last event.
+    pub(super) last_event: u32,
+    pub(super) flags: Flags,
+    /// The generation of the oldest change since the last capture; counted while `DIRTY` and not `STUCK`.
+    pub(super) generation: u32,
+    pub(super) slot: Slot<P>,
+    /// The newest version that is known to be stored; zeros if there is none.
+    pub(super) durable: StateVersion,
+}
+
+pub(super) enum Slot<P> {
+    Resident(P),
+    /// A guard has it, or it is being encoded, or restored anew.
+    Out,
+    /// It is being fetched or made.
+    Fetching(Arc<Arrival>),
+    /// It was removed, and the mark of that is not stored yet.
+    Gone,
+}
+
+impl<P> Slot<P> {
+    /// Whether the PE is in its place, or known to be removed: nobody has it, and nobody brings it.
+    pub(super) fn is_here(&self) -> bool {
+        matches!(self, Self::Resident(_) | Self::Gone)
+    }
+}
+
+/// Small facts about a PE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Flags(u16);
+
+impl Flags {
+    /// An event's closure is running; found set by anybody else: it panicked.
+    pub(super) const RUNNING: Self = Self(1);
+    /// A closure panicked.
+    pub(super) const POISONED: Self = Self(1 << 1);
+    /// It has changes since the last capture.
+    pub(super) const DIRTY: Self = Self(1 << 2);
+    /// Its changes cannot be stored before it changes again. Only together with `DIRTY`.
+    pub(super) const STUCK: Self = Self(1 << 3);
+    /// It is to be captured as soon as possible.
+    pub(super) const DUE: Self = Self(1 << 4);
+    /// It is in the queue of due PEs. Only together with `DUE`.
+    pub(super) const QUEUED: Self = Self(1 << 5);
+    /// A storage operation of it is unfinished.
+    pub(super) const IN_FLIGHT: Self = Self(1 << 6);
+    /// What is stored of it could not be restored, and is to be put aside.
+    pub(super) const PRESERVE: Self = Self(1 << 7);
+    /// It is to leave memory once it is stored, unless an event comes first.
+    pub(super) const EVICTING: Self = Self(1 << 8);
+    /// Manual requests wait for its next capture.
+    pub(super) const REQUESTED: Self = Self(1 << 9);
+    /// Its state is large: encode it without the shard's lock.
+    pub(super) const LARGE: Self = Self(1 << 10);
+
+    #[inline]
+    pub(super) fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    #[inline]
+    pub(super) fn has_any(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    #[inline]
+    pub(super) fn set(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    #[inline]
+    pub(super) fn clear(&mut self, other: Self) {
+        self.0 &= !other.0;
+    }
+
+    pub(super) fn keep(&mut self, others: Self) {
+        self.0 &= others.0;
+    }
+
+    pub(super) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl<K, P> Entry<K, P> {
+    pub(super) fn handle(&self, hash: u64) -> PeHandle {
+        PeHandle { hash, ticket: self.ticket }
+    }
+
+    pub(super) fn last_durable(&self) -> Option<StateVersion> {
+        (self.durable != StateVersion::default()).then_some(self.durable)
+    }
+
+    /// Whether nothing of it would be lost if it left memory now.
+    pub(super) fn is_clean(&self) -> bool {
+        let busy = Flags::DIRTY.and(Flags::IN_FLIGHT).and(Flags::REQUESTED);
+        let broken = Flags::POISONED.and(Flags::RUNNING);
+        !self.flags.has_any(busy.and(broken))
+    }
+}

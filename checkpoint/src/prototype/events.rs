@@ -1,0 +1,183 @@
+//! The ways to process an event without blocking a thread.
+//!
+//! The futures need no particular executor. Deadlines are kept by the framework's timer: it wakes those
+//! who wait, and they look at the time.
+
+use std::borrow::Borrow;
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+
+use crate::clock::Timestamp;
+use crate::framework::Caller;
+use crate::process_error::ProcessError;
+use crate::prototype::entry::Arrival;
+use crate::prototype::guard::PeGuard;
+use crate::prototype::inner::Inner;
+use crate::prototype::key::{AsKey, Key};
+use crate::prototype::pe_prototype::{Hindrance, PePrototype};
+use crate::prototype::shard::Room;
+use crate::prototype::table::Effect;
+use crate::state::Checkpointable;
+use crate::wait::Signal;
+
+impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
+    /// Runs `f` on the PE of `key`, as [`process`](Self::process) does, without blocking the thread.
+    ///
+    /// The future is ready at its first poll if the PE is in memory. It can be polled by any executor, and
+    /// dropped at any time: then `f` has run, or it has not and will not.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn process_async<A, R, F>(
+        &self,
+        key: A,
+        f: F,
+    ) -> impl Future<Output = Result<R, ProcessError>> + use<A, R, F, K, P>
+    where
+        A: AsKey<K>,
+        K: Borrow<A::Borrowed>,
+        F: FnOnce(&mut P) -> R,
+    {
+        self.inner.clone().process_async(key.as_key().to_owned(), f)
+    }
+
+    /// Lends out the PE of `key`, as [`pe`](Self::pe) does, without blocking the thread.
+    ///
+    /// The future can be polled by any executor, and dropped at any time.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn pe_async<A>(
+        &self,
+        key: A,
+    ) -> impl Future<Output = Result<PeGuard<K, P>, ProcessError>> + use<A, K, P>
+    where
+        A: AsKey<K>,
+        K: Borrow<A::Borrowed>,
+    {
+        self.inner.clone().lend_async(key.as_key().to_owned())
+    }
+}
+
+/// Who waits in a future, in the order of the deadlines, which are all equally far away.
+#[derive(Default)]
+pub(super) struct AsyncWaits(VecDeque<(Timestamp, Awaited)>);
+
+enum Awaited {
+    Arrival(Weak<Arrival>),
+    Room(Weak<Room>),
+}
+
+impl AsyncWaits {
+    /// Takes out those whose deadline has come; they are to be nudged, outside any lock.
+    fn take_due(&mut self, now: Timestamp) -> Vec<Awaited> {
+        let due = self.0.partition_point(|(deadline, _)| *deadline <= now);
+        self.0.drain(..due).map(|(_, awaited)| awaited).collect()
+    }
+}
+
+impl<K, P> Inner<K, P> {
+    /// Makes futures whose deadline has come look at the time; returns the next deadline.
+    pub(super) fn nudge_async_waits(&self, now: Timestamp) -> Option<Timestamp> {
+        let (due, next) = {
+            let mut waits = self.async_waits.lock();
+            let due = waits.take_due(now);
+            (due, waits.0.front().map(|(deadline, _)| *deadline))
+        };
+        for awaited in due {
+            match awaited {
+                Awaited::Arrival(arrival) => {
+                    arrival.upgrade().inspect(|arrival| arrival.nudge());
+                }
+                Awaited::Room(room) => {
+                    room.upgrade().inspect(|room| room.nudge());
+                }
+            }
+        }
+        next
+    }
+}
+
+impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
+    async fn process_async<R, F>(self: Arc<Self>, key: K, f: F) -> Result<R, ProcessError>
+    where
+        F: FnOnce(&mut P) -> R,
+    {
+        let place = self.place(&key);
+        let mut f = Some(f);
+        let mut deadline = None;
+        loop {
+            let run = |pe: &mut P| match f.take() {
+                Some(f) => Effect::Changed(f(pe)),
+                None => unreachable!("an event runs once"),
+            };
+            let hindrance = match self.attempt(place, &key, run, Caller::MustNotWait)? {
+                Ok(result) => return Ok(result),
+                Err((_run, hindrance)) => hindrance,
+            };
+            let deadline = *deadline.get_or_insert_with(|| self.deadline());
+            self.wait_async(&key, hindrance, deadline).await?;
+        }
+    }
+
+    async fn lend_async(self: Arc<Self>, key: K) -> Result<PeGuard<K, P>, ProcessError> {
+        let place = self.place(&key);
+        let mut deadline = None;
+        loop {
+            let hindrance = match self.lend(place, &key, Caller::MustNotWait)? {
+                Ok(guard) => return Ok(guard),
+                Err(((), hindrance)) => hindrance,
+            };
+            let deadline = *deadline.get_or_insert_with(|| self.deadline());
+            self.wait_async(&key, hindrance, deadline).await?;
+        }
+    }
+
+    async fn wait_async(
+        &self,
+        key: &K,
+        hindrance: Hindrance,
+        deadline: Timestamp,
+    ) -> Result<(), ProcessError> {
+        match hindrance {
+            Hindrance::Arrival(arrival, since) => {
+                let awaited = Awaited::Arrival(Arc::downgrade(&arrival));
+                match self.until(arrival, awaited, deadline).await {
+                    Some(result) => result,
+                    None => Err(self.busy(self.id(key)?, since)),
+                }
+            }
+            Hindrance::Room(room) => {
+                let awaited = Awaited::Room(Arc::downgrade(&room));
+                match self.until(room, awaited, deadline).await {
+                    Some(()) => Ok(()),
+                    None => Err(self.full(self.id(key)?)),
+                }
+            }
+        }
+    }
+
+    /// Waits for a signal until the deadline.
+    async fn until<T: Clone>(
+        &self,
+        signal: Arc<Signal<T>>,
+        awaited: Awaited,
+        deadline: Timestamp,
+    ) -> Option<T> {
+        if let Some(result) = signal.result() {
+            return Some(result);
+        }
+        self.async_waits.lock().0.push_back((deadline, awaited));
+        self.framework.call_at(self.index, deadline);
+        let mut wait = signal.into_future();
+        poll_fn(|context| match Pin::new(&mut wait).poll(context) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending if self.clock.now() >= deadline => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+}

@@ -1,0 +1,52 @@
+//! The user's code that runs when PEs come and go, and periodically.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::sync::Mutex;
+
+type Hook<K, P> = Box<dyn Fn(&K, &mut P) + Send + Sync>;
+
+/// The hooks of a prototype. None runs under a lock but those of `on_time`.
+pub(super) struct Hooks<K, P> {
+    pub(super) on_create: Option<Hook<K, P>>,
+    pub(super) on_restore: Option<Hook<K, P>>,
+    pub(super) on_remove: Option<Hook<K, P>>,
+    pub(super) on_expire: Option<Box<dyn Fn(&K) + Send + Sync>>,
+    pub(super) on_time: Vec<OnTime<K, P>>,
+}
+
+/// Something that is done with every resident PE from time to time.
+pub(super) struct OnTime<K, P> {
+    pub(super) interval: Duration,
+    pub(super) next: Mutex<Timestamp>,
+    pub(super) run: Hook<K, P>,
+}
+
+impl<K, P> Default for Hooks<K, P> {
+    fn default() -> Self {
+        Self {
+            on_create: None,
+            on_restore: None,
+            on_remove: None,
+            on_expire: None,
+            on_time: Vec::new(),
+        }
+    }
+}
+
+/// The user's code panicked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Panicked;
+
+/// Runs the user's code; a panic in it is contained.
+///
+/// What it may have left half-done must not be used any more: callers drop it.
+pub(super) fn contain<R>(user_code: impl FnOnce() -> R) -> Result<R, Panicked> {
+    catch_unwind(AssertUnwindSafe(user_code)).map_err(|payload| {
+        // Dropping what was thrown is the user's code too.
+        drop(catch_unwind(AssertUnwindSafe(|| drop(payload))));
+        Panicked
+    })
+}

@@ -1,0 +1,133 @@
+//! How PEs leave a shard: lent to somebody, evicted, or removed for good.
+
+use std::borrow::Borrow;
+use std::sync::Arc;
+
+use crate::capture::{PeHandle, RequestSignal};
+use crate::clock::Timestamp;
+use crate::prototype::entry::{Flags, Slot};
+use crate::prototype::table::{CheckedOut, Obstacle, Table};
+use crate::record::StateVersion;
+use crate::wait::Signal;
+
+/// What became of an eviction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Eviction {
+    /// The PE has left memory.
+    Evicted,
+    /// It has changes; it leaves once they are stored, unless it gets an event before.
+    Storing,
+    /// It was not in memory.
+    NotResident,
+    /// It cannot leave: somebody has it, a closure panicked in it, or its changes cannot be stored.
+    Refused,
+}
+
+impl<K, P> Table<K, P> {
+    /// Takes a PE out of its slot, for somebody who will put it back.
+    pub(super) fn check_out<Q>(
+        &mut self,
+        hash: u64,
+        key: &Q,
+        now: Timestamp,
+    ) -> Result<(PeHandle, P), Obstacle>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        if let Some(entry) = self.entries.find_mut(hash, |entry| entry.key.borrow() == key)
+            && !entry.flags.has_any(Flags::RUNNING.and(Flags::POISONED))
+            && let Slot::Resident(_) = entry.slot
+            && let Slot::Resident(state) = std::mem::replace(&mut entry.slot, Slot::Out)
+        {
+            let pe = entry.handle(hash);
+            // A mark in the queue of due PEs stays: whoever takes it finds the PE out.
+            entry.flags.clear(Flags::EVICTING);
+            self.out.insert(pe.ticket, CheckedOut { since: now, arrival: Signal::new() });
+            return Ok((pe, state));
+        }
+        Err(self.obstacle(hash, key))
+    }
+
+    /// The same by handle, for an encode that must not hold the lock.
+    pub(super) fn take_out(&mut self, pe: PeHandle, now: Timestamp) -> Option<P> {
+        let entry = self.get_mut(pe)?;
+        if !matches!(entry.slot, Slot::Resident(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut entry.slot, Slot::Out) {
+            Slot::Resident(state) => {
+                self.out.insert(pe.ticket, CheckedOut { since: now, arrival: Signal::new() });
+                Some(state)
+            }
+            _ => None,
+        }
+    }
+
+    /// Drops a PE from memory, or has it stored first.
+    pub(super) fn evict(&mut self, pe: PeHandle) -> Eviction {
+        let Some(entry) = self.get_mut(pe) else { return Eviction::NotResident };
+        let broken = Flags::POISONED.and(Flags::RUNNING).and(Flags::STUCK);
+        match entry.slot {
+            Slot::Gone | Slot::Fetching(_) => return Eviction::NotResident,
+            Slot::Out => return Eviction::Refused,
+            Slot::Resident(_) if entry.flags.has_any(broken) => return Eviction::Refused,
+            Slot::Resident(_) => {}
+        }
+        if entry.is_clean() {
+            if let Some(entry) = self.remove_entry(pe) {
+                self.aftermath().dropped.push(entry);
+            }
+            return Eviction::Evicted;
+        }
+        entry.flags.set(Flags::EVICTING);
+        if entry.flags.has(Flags::DIRTY) {
+            self.make_due(pe);
+        }
+        Eviction::Storing
+    }
+
+    /// Drops a PE for good; the mark of that is to be stored.
+    ///
+    /// Only for PEs that are resident or gone already: callers wait for others.
+    pub(super) fn remove(
+        &mut self,
+        pe: PeHandle,
+        now: Timestamp,
+        request: Option<Arc<RequestSignal>>,
+    ) -> Option<P> {
+        let entry = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket)?;
+        if matches!(entry.slot, Slot::Out | Slot::Fetching(_)) {
+            return None;
+        }
+        if !entry.flags.has(Flags::DIRTY) || entry.flags.has(Flags::STUCK) {
+            entry.generation = self.exposure.begin(now);
+        }
+        let was_poisoned = entry.flags.has(Flags::POISONED);
+        let broken = Flags::POISONED.and(Flags::RUNNING).and(Flags::STUCK).and(Flags::EVICTING);
+        entry.flags.clear(broken);
+        entry.flags.set(Flags::DIRTY);
+        entry.since_capture = entry.since_capture.saturating_add(1);
+        let state = match std::mem::replace(&mut entry.slot, Slot::Gone) {
+            Slot::Resident(state) => Some(state),
+            _ => None,
+        };
+        if was_poisoned {
+            self.poisoned -= 1;
+        }
+        if state.is_some() {
+            self.resident -= 1;
+        }
+        self.forget_stuck(pe.ticket);
+        if let Some(request) = request {
+            self.add_request(pe, request);
+        }
+        self.make_due(pe);
+        state
+    }
+
+    /// Answers for a PE that has nothing to be stored.
+    pub(super) fn durable_version(&mut self, pe: PeHandle) -> Option<StateVersion> {
+        self.get_mut(pe)?.last_durable()
+    }
+}

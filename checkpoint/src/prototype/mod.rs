@@ -1,0 +1,34 @@
+//! Prototypes: the PEs of one kind, by key, and the ways to process events. This is what users call.
+//!
+//! Read in this order: `key`, `pe_prototype` (the way of an event), `table` (the state machine of a shard),
+//! `results` (what comes back to it), `shard` (its lock and its inbox), `restore`, `source` (captures and
+//! time, as the framework sees them).
+
+mod builder;
+mod control;
+mod entry;
+mod events;
+mod exposure;
+mod guard;
+mod hooks;
+mod inner;
+mod key;
+mod leave;
+mod listing;
+mod pe_prototype;
+mod recency;
+mod recover;
+mod restore;
+mod results;
+mod session;
+mod shard;
+mod source;
+mod table;
+
+pub use builder::{PrototypeBuilder, PrototypeBuilderWithFactory};
+pub use guard::PeGuard;
+pub use key::{AsKey, Key, KeyBytes, NotAKey};
+pub use leave::Eviction;
+pub use pe_prototype::PePrototype;
+pub use recover::{Recover, Recovered};
+pub use session::{RunError, Session};

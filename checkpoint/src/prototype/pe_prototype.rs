@@ -1,0 +1,376 @@
+//! The handle of a prototype, and the ways to process an event.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use crate::checkpoint_id::CheckpointId;
+use crate::clock::Timestamp;
+use crate::config::OnFull;
+use crate::framework::Caller;
+use crate::process_error::ProcessError;
+use crate::prototype::entry::Arrival;
+use crate::prototype::inner::{Inner, Place};
+use crate::prototype::key::{AsKey, Key, KeyBytes};
+use crate::prototype::leave::Eviction;
+use crate::prototype::restore::Coming;
+use crate::prototype::shard::{Locked, Room};
+use crate::prototype::table::{Attempt, Effect, Obstacle};
+use crate::reentrancy;
+use crate::state::Checkpointable;
+use crate::sync::Ordering;
+use crate::wait::Signal;
+
+/// The PEs of one kind: one for each key, made by the factory or restored when its first event comes.
+///
+/// A handle is cheap to clone and can be used from any thread. The PEs belong to the framework: dropping
+/// the last handle loses nothing.
+///
+/// # Ways in
+/// [`process`](Self::process) runs a short closure under the lock of the PE's shard;
+/// [`session`](Self::session) does so for many events without giving the lock back after each;
+/// [`pe`](Self::pe) lends the PE out, for long work. Each has an async twin or needs none.
+///
+/// A closure must not call the library: such a call returns [`ProcessError::Reentrant`]. To send to
+/// other PEs, return what is to be sent, and send it afterwards.
+#[doc(alias = "org.apache.s4.core.ProcessingElement")]
+pub struct PePrototype<K, P> {
+    pub(super) inner: Arc<Inner<K, P>>,
+}
+
+impl<K, P> Clone for PePrototype<K, P> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+impl<K, P> fmt::Debug for PePrototype<K, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PePrototype").field("name", &self.inner.name).finish_non_exhaustive()
+    }
+}
+
+/// Why something has to wait, and for what.
+pub(super) enum Hindrance {
+    /// For a PE that is on its way, or that somebody has since then.
+    Arrival(Arc<Arrival>, Option<Timestamp>),
+    /// For room for one more PE.
+    Room(Arc<Room>),
+}
+
+/// Whether an attempt got through, or what keeps it.
+pub(super) type Attempted<T, F> = Result<Result<T, (F, Hindrance)>, ProcessError>;
+
+impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
+    /// Runs `f` on the PE of `key`, as one event: counts it, and has the PE checkpointed if it is due.
+    ///
+    /// If the PE is not in memory, it is restored first, or made by the factory if nothing is stored of
+    /// it. `f` should be short: other keys of the shard wait meanwhile.
+    ///
+    /// # Errors
+    /// The PE could not be restored, is in use for too long, is poisoned, or the keeper is closed; `f`
+    /// was not run then, and the event can be tried again.
+    ///
+    /// # Panics
+    /// Panics if `f` does. The PE is then poisoned.
+    ///
+    /// # Examples
+    /// ```
+    /// use checkpoint::{Checkpointable, InMemoryStorage, SafeKeeper};
+    ///
+    /// #[derive(Checkpointable, Default)]
+    /// struct WordCount {
+    ///     count: u64,
+    /// }
+    ///
+    /// let keeper = SafeKeeper::builder(InMemoryStorage::new()).build()?;
+    /// let words = keeper
+    ///     .prototype::<String, WordCount>("word-count")
+    ///     .create(|_word| WordCount::default())
+    ///     .build()?;
+    /// let count = words.process("alice", |pe| {
+    ///     pe.count += 1;
+    ///     pe.count
+    /// })?;
+    /// assert_eq!(count, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn process<A, R>(&self, key: A, f: impl FnOnce(&mut P) -> R) -> Result<R, ProcessError>
+    where
+        A: AsKey<K>,
+        K: Borrow<A::Borrowed>,
+    {
+        self.run(key.as_key(), |pe| Effect::Changed(f(pe)))
+    }
+
+    /// Runs `f` on the PE of `key`; if it returns an error, the event does not count.
+    ///
+    /// With an error `f` says that it left the PE as it was: the PE is not marked as changed. What `f`
+    /// changed before it failed would stay in memory all the same; check first, then change.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process); the result of `f` is inside.
+    ///
+    /// # Panics
+    /// Panics if `f` does. The PE is then poisoned.
+    pub fn try_process<A, R, E>(
+        &self,
+        key: A,
+        f: impl FnOnce(&mut P) -> Result<R, E>,
+    ) -> Result<Result<R, E>, ProcessError>
+    where
+        A: AsKey<K>,
+        K: Borrow<A::Borrowed>,
+    {
+        self.run(key.as_key(), |pe| match f(pe) {
+            Ok(result) => Effect::Changed(Ok(result)),
+            Err(error) => Effect::Unchanged(Err(error)),
+        })
+    }
+
+    /// Runs `f` on the PE of `key` without changing it; this is no event.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    ///
+    /// # Panics
+    /// Panics if `f` does. The PE is then poisoned.
+    pub fn read<A, R>(&self, key: A, f: impl FnOnce(&P) -> R) -> Result<R, ProcessError>
+    where
+        A: AsKey<K>,
+        K: Borrow<A::Borrowed>,
+    {
+        self.run(key.as_key(), |pe| Effect::Unchanged(f(pe)))
+    }
+
+    #[inline]
+    fn run<Q, R>(&self, key: &Q, f: impl FnOnce(&mut P) -> Effect<R>) -> Result<R, ProcessError>
+    where
+        K: Borrow<Q>,
+        Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        let place = self.inner.place(key);
+        match self.inner.attempt(place, key, f, Caller::MayWait)? {
+            Ok(result) => Ok(result),
+            Err((f, hindrance)) => self.run_later(place, key, f, hindrance),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn run_later<Q, R, F>(
+        &self,
+        place: Place,
+        key: &Q,
+        mut f: F,
+        mut hindrance: Hindrance,
+    ) -> Result<R, ProcessError>
+    where
+        K: Borrow<Q>,
+        Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
+        F: FnOnce(&mut P) -> Effect<R>,
+    {
+        let deadline = self.inner.deadline();
+        loop {
+            self.inner.wait(key, hindrance, deadline)?;
+            match self.inner.attempt(place, key, f, Caller::MayWait)? {
+                Ok(result) => return Ok(result),
+                Err((again, next)) => (f, hindrance) = (again, next),
+            }
+        }
+    }
+}
+
+impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
+    pub(super) fn deadline(&self) -> Timestamp {
+        self.clock.now().after(self.config.wait_max())
+    }
+
+    /// Tries to run an event; if the PE is not there, sees to it that it comes.
+    #[inline]
+    pub(super) fn attempt<Q, R, F>(
+        self: &Arc<Self>,
+        place: Place,
+        key: &Q,
+        f: F,
+        caller: Caller,
+    ) -> Attempted<R, F>
+    where
+        K: Borrow<Q>,
+        Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
+        F: FnOnce(&mut P) -> Effect<R>,
+    {
+        let mut locked = self.lock(place.shard)?;
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(self.closed_error());
+        }
+        let table = locked.table();
+        let attempt = table.event(
+            (place.hash, key),
+            &self.triggers,
+            self.coarse_now(),
+            || self.now(),
+            |since, count| self.is_due(since, count),
+            f,
+        );
+        match attempt {
+            Attempt::Done(result) => {
+                let became_due = std::mem::take(&mut table.became_due);
+                drop(locked);
+                if became_due > 0 {
+                    self.relieve(caller);
+                }
+                Ok(Ok(result))
+            }
+            Attempt::Unchanged(result) => Ok(Ok(result)),
+            Attempt::Obstacle(f, obstacle) => {
+                let next = self.overcome(place, key, obstacle, locked, caller)?;
+                Ok(Err((f, next)))
+            }
+        }
+    }
+
+    /// Sees to it that a PE that is not there comes, and says what to wait for.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn overcome<Q>(
+        self: &Arc<Self>,
+        place: Place,
+        key: &Q,
+        obstacle: Obstacle,
+        mut locked: Locked<'_, K, P>,
+        caller: Caller,
+    ) -> Result<Hindrance, ProcessError>
+    where
+        K: Borrow<Q>,
+        Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        let id = self.id(key)?;
+        let (pe, arrival, make) = match obstacle {
+            Obstacle::Wait(arrival, since) => return Ok(Hindrance::Arrival(arrival, since)),
+            Obstacle::Poisoned(last_durable, pe) => {
+                return self.poisoned(place.shard, pe, id, last_durable, locked);
+            }
+            Obstacle::Make(pe, arrival) => (pe, arrival, true),
+            Obstacle::Fetch(pe, arrival) => {
+                if !self.reserve() {
+                    drop(locked);
+                    return self.make_room(place.shard, id).map(Hindrance::Room);
+                }
+                let hasher = |key: &K| self.hash(key);
+                let owned = key.to_owned();
+                locked.table().insert_placeholder(owned, pe, arrival.clone(), hasher);
+                (pe, arrival, false)
+            }
+        };
+        drop(locked);
+        let coming = Coming { shard: place.shard, pe, key: key.to_owned(), id };
+        if make {
+            self.make(&coming);
+        } else {
+            self.begin_fetch(coming, caller);
+        }
+        Ok(Hindrance::Arrival(arrival, None))
+    }
+
+    /// Waits until it is worth trying again.
+    pub(super) fn wait<Q>(
+        &self,
+        key: &Q,
+        hindrance: Hindrance,
+        deadline: Timestamp,
+    ) -> Result<(), ProcessError>
+    where
+        Q: KeyBytes + ?Sized,
+    {
+        // What has happened already needs no waiting, and is no reason to refuse.
+        let may_wait = reentrancy::may_wait();
+        match hindrance {
+            Hindrance::Arrival(arrival, since) => {
+                if let Some(result) = arrival.result() {
+                    return result;
+                }
+                if !may_wait {
+                    return Err(self.reentrant());
+                }
+                match arrival.wait(&*self.clock, Some(deadline)) {
+                    Some(result) => result,
+                    None => Err(self.busy(self.id(key)?, since)),
+                }
+            }
+            Hindrance::Room(room) => {
+                if room.result().is_some() {
+                    return Ok(());
+                }
+                if !may_wait {
+                    return Err(self.reentrant());
+                }
+                match room.wait(&*self.clock, Some(deadline)) {
+                    Some(()) => Ok(()),
+                    None => Err(self.full(self.id(key)?)),
+                }
+            }
+        }
+    }
+
+    pub(super) fn busy(&self, id: CheckpointId, since: Option<Timestamp>) -> ProcessError {
+        let since = since.map_or(self.config.wait_max(), |since| self.clock.now().since(since));
+        ProcessError::Busy { id, since }
+    }
+
+    pub(super) fn full(&self, id: CheckpointId) -> ProcessError {
+        let capacity = self.config.capacity().map_or(usize::MAX, std::num::NonZeroUsize::get);
+        ProcessError::Full { id, capacity }
+    }
+
+    /// Reserves a place for one more PE, if there is one.
+    fn reserve(&self) -> bool {
+        let Some(capacity) = self.config.capacity() else { return true };
+        self.occupied
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |occupied| {
+                (occupied < capacity.get()).then_some(occupied + 1)
+            })
+            .is_ok()
+    }
+
+    /// Counts one more PE, whatever the capacity: one that is to be removed or replaced.
+    pub(super) fn reserve_anyway(&self) {
+        if self.config.capacity().is_some() {
+            self.occupied.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Has a PE leave that had no event for long, beginning with the shard where one is to come.
+    fn make_room(&self, shard: usize, id: CheckpointId) -> Result<Arc<Room>, ProcessError> {
+        // Registered before anybody leaves, so that no leaving is missed.
+        let room = self.room.lock().get_or_insert_with(Signal::new).clone();
+        let mut storing = false;
+        for step in 0..self.shards.len() {
+            let mut locked = self.lock((shard + step) % self.shards.len())?;
+            let table = locked.table();
+            let candidates = table.resident.min(8);
+            for _ in 0..candidates {
+                let Some(pe) = table.longest_idle(None) else { break };
+                match table.evict(pe) {
+                    Eviction::Evicted => {
+                        drop(locked); // Says that there is room.
+                        return Ok(room);
+                    }
+                    Eviction::Storing => {
+                        storing = true;
+                        break;
+                    }
+                    Eviction::NotResident | Eviction::Refused => {}
+                }
+            }
+        }
+        match self.config.on_full() {
+            OnFull::Block => Ok(room),
+            // One that is being stored leaves in a moment: that is worth waiting for.
+            OnFull::Reject if storing && self.triggers.stores => Ok(room),
+            OnFull::Reject => Err(self.full(id)),
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! How a PE comes into memory: from what is stored, or by the factory.
+//!
+//! Nothing here runs under a shard's lock. A placeholder holds the PE's place meanwhile; the result is
+//! posted to the shard.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::callback::key_hash;
+use crate::capture::PeHandle;
+use crate::checkpoint_id::CheckpointId;
+use crate::config::OnRestoreError;
+use crate::framework::{Caller, FetchVerdict, StateFetch};
+use crate::process_error::ProcessError;
+use crate::prototype::hooks::contain;
+use crate::prototype::inner::Inner;
+use crate::prototype::key::Key;
+use crate::prototype::results::{Arrived, Mail};
+use crate::quarantine::quarantine_id;
+use crate::record::{RecordHeader, RecordKind, RecordView, StateVersion};
+use crate::restore_error::{RestoreError, RestoreFailure};
+use crate::state::{Checkpointable, decode_state};
+use crate::storage::{FetchVersion, StorageError, StorageErrorKind, UNKNOWN_VERSION};
+use crate::store_metadata::stored_schema;
+use crate::sync::Mutex;
+
+/// How many failed decodes are remembered.
+const UNREADABLE_MAX: usize = 1024;
+/// A wall clock that is this far from the record it is compared with is not believed.
+const CLOCK_STEP_MAX: Duration = Duration::from_secs(5 * 365 * 24 * 3600);
+
+/// Remembers which versions could not be decoded, so that they are not decoded again and again.
+#[derive(Debug, Default)]
+pub(super) struct Unreadable(Mutex<HashMap<CheckpointId, (StateVersion, RestoreFailure)>>);
+
+impl Unreadable {
+    fn reason(&self, id: &CheckpointId, version: StateVersion) -> Option<RestoreFailure> {
+        let known = self.0.lock();
+        known.get(id).filter(|(failed, _)| *failed == version).map(|(_, reason)| reason.clone())
+    }
+
+    fn remember(&self, id: &CheckpointId, version: StateVersion, reason: &RestoreFailure) {
+        let mut known = self.0.lock();
+        if known.len() >= UNREADABLE_MAX
+            && let Some(one) = known.keys().next().cloned()
+        {
+            known.remove(&one);
+        }
+        known.insert(id.clone(), (version, reason.clone()));
+    }
+
+    pub(super) fn forget(&self, id: &CheckpointId) {
+        self.0.lock().remove(id);
+    }
+}
+
+/// What is to come into a PE's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// The newest version, or the factory's value if there is none.
+    Newest,
+    /// The newest that is older than this, because of a failure.
+    Before(StateVersion),
+    /// This very one, as a new version.
+    Version(StateVersion),
+    /// The one that was put aside under this version, as a new version.
+    Quarantined(StateVersion),
+    /// The factory's value, as a new version.
+    FactoryValue,
+}
+
+/// A PE on its way into memory.
+pub(super) struct Coming<K> {
+    pub(super) shard: usize,
+    pub(super) pe: PeHandle,
+    pub(super) key: K,
+    pub(super) id: CheckpointId,
+}
+
+impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
+    /// Has a PE fetched, or made if nothing is stored of it. It arrives by post.
+    pub(super) fn begin_fetch(self: &Arc<Self>, coming: Coming<K>, caller: Caller) {
+        self.begin(coming, Wanted::Newest, caller);
+    }
+
+    /// Has what is wanted brought. It arrives by post.
+    pub(super) fn begin(self: &Arc<Self>, coming: Coming<K>, wanted: Wanted, caller: Caller) {
+        let id = coming.id.clone();
+        let (id, version) = match wanted {
+            Wanted::Newest => (id, FetchVersion::Newest),
+            Wanted::Before(version) => (id, FetchVersion::Before(version)),
+            Wanted::Version(version) => (id, FetchVersion::Exactly(version)),
+            Wanted::Quarantined(version) => match quarantine_id(&id, version) {
+                Ok(id) => (id, FetchVersion::Newest),
+                Err(_) => return self.fetched(coming, wanted, Ok(None)),
+            },
+            Wanted::FactoryValue => {
+                let made = self.make_new(&coming.key, StateVersion::default());
+                let arrived =
+                    made.map(|made| Box::new(Arrived { preserve: true, changed: true, ..*made }));
+                return self.deliver(&coming, arrived);
+            }
+        };
+        let inner = self.clone();
+        let fetch = StateFetch::new(id, version, caller, move |verdict| {
+            inner.fetched(coming, wanted, verdict);
+        });
+        self.framework.fetch_serialized_state(fetch);
+    }
+
+    /// Makes a PE of which nothing is stored.
+    pub(super) fn make(&self, coming: &Coming<K>) {
+        let arrived = self.make_new(&coming.key, StateVersion::default());
+        self.deliver(coming, arrived);
+    }
+
+    fn fetched(self: &Arc<Self>, coming: Coming<K>, wanted: Wanted, verdict: FetchVerdict) {
+        let arrived = match verdict {
+            Ok(None) if wanted == Wanted::Newest => {
+                self.make_new(&coming.key, StateVersion::default())
+            }
+            Ok(None) => Err(RestoreFailure::Storage(Arc::new(no_such_version(&coming.id, wanted)))),
+            Ok(Some(record)) => self.restore(&coming, &record, wanted),
+            Err(reason) => Err(reason),
+        };
+        let arrived = match arrived {
+            // Only the first event of a PE may start without its state: what was asked for by name may
+            // not be replaced by something else.
+            Err(reason)
+                if !matches!(reason, RestoreFailure::Closed)
+                    && matches!(wanted, Wanted::Newest | Wanted::Before(_)) =>
+            {
+                match self.config.on_restore_error() {
+                    OnRestoreError::Fail => Err(reason),
+                    OnRestoreError::StartEmpty => {
+                        self.warn(&coming.id, &reason, "starting with the factory's value");
+                        self.make_preserving(&coming.key)
+                    }
+                    OnRestoreError::Previous => match older_than(wanted, &reason) {
+                        Some(older) => {
+                            self.warn(&coming.id, &reason, "trying an older version");
+                            return self.begin(coming, older, Caller::MustNotWait);
+                        }
+                        None => Err(reason),
+                    },
+                }
+            }
+            arrived => arrived,
+        };
+        self.deliver(&coming, arrived);
+    }
+
+    fn deliver(&self, coming: &Coming<K>, arrived: Result<Box<Arrived<P>>, RestoreFailure>) {
+        let arrived = arrived
+            .map_err(|reason| ProcessError::Restore(RestoreError::new(coming.id.clone(), reason)));
+        self.post(coming.shard, Mail::Arrived { pe: coming.pe, arrived });
+    }
+
+    fn make_new(&self, key: &K, durable: StateVersion) -> Result<Box<Arrived<P>>, RestoreFailure> {
+        let made = contain(|| {
+            let mut state = (self.factory)(key);
+            if let Some(on_create) = &self.hooks.on_create {
+                on_create(key, &mut state);
+            }
+            state
+        });
+        let state = made.map_err(|_| RestoreFailure::Panicked)?;
+        let (event_count, preserve, changed) = (0, false, false);
+        Ok(Box::new(Arrived { state, event_count, durable, preserve, changed }))
+    }
+
+    /// Makes a PE in place of what could not be restored, which is to be put aside.
+    fn make_preserving(&self, key: &K) -> Result<Box<Arrived<P>>, RestoreFailure> {
+        let made = self.make_new(key, StateVersion::default())?;
+        Ok(Box::new(Arrived { preserve: true, ..*made }))
+    }
+
+    fn restore(
+        &self,
+        coming: &Coming<K>,
+        record: &[u8],
+        wanted: Wanted,
+    ) -> Result<Box<Arrived<P>>, RestoreFailure> {
+        let id = &coming.id;
+        let damaged = |error| RestoreFailure::Record(Arc::new(error));
+        let mut view = RecordView::parse(record).map_err(damaged)?;
+        if let Wanted::Quarantined(_) = wanted {
+            // The record that was put aside is the payload of the one it is kept in.
+            view = RecordView::parse(view.payload()).map_err(damaged)?;
+        }
+        let view = view.of(id.as_ref()).map_err(damaged)?;
+        let header = view.header();
+        // Only where a newer version could not be restored: what a roll-back replaces can be.
+        let preserve = matches!(wanted, Wanted::Before(_));
+        let changed = matches!(wanted, Wanted::Version(_) | Wanted::Quarantined(_));
+        if header.kind == RecordKind::Tombstone {
+            let made = self.make_new(&coming.key, header.version)?;
+            return Ok(Box::new(Arrived { preserve, changed, ..*made }));
+        }
+        if wanted == Wanted::Newest && self.has_expired(header) {
+            if let Some(on_expire) = &self.hooks.on_expire
+                && contain(|| on_expire(&coming.key)).is_err()
+            {
+                return Err(RestoreFailure::Panicked);
+            }
+            tracing::info!(
+                target: "checkpoint",
+                prototype = &*self.name,
+                key_hash = key_hash(id),
+                "checkpoint expired; starting with the factory's value"
+            );
+            return self.make_new(&coming.key, header.version);
+        }
+        if let Some(reason) = self.unreadable.reason(id, header.version) {
+            return Err(reason);
+        }
+        let restored = self.restore_from(coming, &view);
+        if let Err(reason @ (RestoreFailure::Decode { .. } | RestoreFailure::Schema { .. })) =
+            &restored
+        {
+            self.unreadable.remember(id, header.version, reason);
+        }
+        restored.map(|state| {
+            let (event_count, durable) = (header.event_count, header.version);
+            Box::new(Arrived { state, event_count, durable, preserve, changed })
+        })
+    }
+
+    fn restore_from(&self, coming: &Coming<K>, view: &RecordView<'_>) -> Result<P, RestoreFailure> {
+        let header = view.header();
+        if header.fingerprint != self.fingerprint {
+            return Err(self.other_schema(header));
+        }
+        let restored = contain(|| {
+            // Decoded before the factory runs: a bad state must not have side effects.
+            let staged = decode_state::<P>(view.payload(), &self.limits)?;
+            let mut state = (self.factory)(&coming.key);
+            state.apply(staged);
+            if let Some(on_restore) = &self.hooks.on_restore {
+                on_restore(&coming.key, &mut state);
+            }
+            Ok(state)
+        });
+        match restored {
+            Ok(Ok(state)) => Ok(state),
+            Ok(Err(error)) => {
+                Err(RestoreFailure::Decode { version: header.version, error: Arc::new(error) })
+            }
+            Err(_) => Err(RestoreFailure::Panicked),
+        }
+    }
+
+    fn other_schema(&self, header: &RecordHeader<'_>) -> RestoreFailure {
+        let storage = self.storage();
+        let stored = storage.and_then(|storage| stored_schema(&*storage, header.fingerprint));
+        let differences = stored.map_or_else(Vec::new, |found| self.schema.differences(&found));
+        RestoreFailure::Schema {
+            version: header.version,
+            expected: self.fingerprint,
+            found: header.fingerprint,
+            differences: differences.into(),
+        }
+    }
+
+    /// Whether the last event was so long ago that the checkpoint is not to be restored.
+    fn has_expired(&self, header: &RecordHeader<'_>) -> bool {
+        let Some(expire_after) = self.config.expire_after() else { return false };
+        if self.config.recover_expired() {
+            return false;
+        }
+        // A clock that is before the capture has been set back: nothing has expired.
+        let Ok(since_capture) = self.clock.wall().duration_since(header.captured_at) else {
+            return false;
+        };
+        if since_capture > CLOCK_STEP_MAX.max(expire_after.saturating_mul(2)) {
+            tracing::warn!(
+                target: "checkpoint",
+                prototype = &*self.name,
+                years = since_capture.as_secs() / (365 * 24 * 3600),
+                "the clock seems to be set wrong: checkpoints do not expire"
+            );
+            return false;
+        }
+        since_capture.saturating_add(header.idle) >= expire_after
+    }
+
+    fn warn(&self, id: &CheckpointId, reason: &RestoreFailure, consequence: &str) {
+        tracing::warn!(
+            target: "checkpoint",
+            prototype = &*self.name,
+            key_hash = key_hash(id),
+            %reason,
+            "cannot restore: {consequence}"
+        );
+    }
+}
+
+/// Which version is to be tried after this failure, under the policy `Previous`.
+fn older_than(wanted: Wanted, reason: &RestoreFailure) -> Option<Wanted> {
+    match (reason, wanted) {
+        (_, Wanted::Version(_) | Wanted::Quarantined(_) | Wanted::FactoryValue) => None,
+        (
+            RestoreFailure::Decode { version, .. } | RestoreFailure::Schema { version, .. },
+            Wanted::Newest | Wanted::Before(_),
+        ) => Some(Wanted::Before(*version)),
+        // What cannot be read has no version: the framework finds out which was the newest.
+        (RestoreFailure::Record(_), Wanted::Newest) => Some(Wanted::Before(UNKNOWN_VERSION)),
+        _ => None,
+    }
+}
+
+fn no_such_version(id: &CheckpointId, wanted: Wanted) -> StorageError {
+    let attempted = match wanted {
+        Wanted::Version(version) => format!("fetch version {version} of {id}; there is none"),
+        Wanted::Quarantined(version) => {
+            format!("fetch version {version} of {id} from the quarantine; there is none")
+        }
+        _ => format!("fetch an older version of {id}; there is none"),
+    };
+    StorageError::new(StorageErrorKind::Unreadable, attempted)
+}

@@ -1,0 +1,220 @@
+//! What comes back to a shard: PEs that were away, PEs that were fetched, results of captures.
+
+use crate::capture::{PeHandle, Settlement, SettlementOutcome};
+use crate::clock::Timestamp;
+use crate::process_error::ProcessError;
+use crate::prototype::entry::{Flags, Slot};
+use crate::prototype::table::{Table, Triggers};
+use crate::record::StateVersion;
+
+/// Something that a shard has to take in; never lost, because it waits in the shard's inbox for whoever
+/// locks the shard next.
+pub(super) enum Mail<P> {
+    PutBack(PutBack<P>),
+    Arrived { pe: PeHandle, arrived: Result<Box<Arrived<P>>, ProcessError> },
+    Settled(Vec<Settlement>),
+}
+
+/// A PE that somebody had.
+pub(super) struct PutBack<P> {
+    pub(super) pe: PeHandle,
+    pub(super) state: P,
+    pub(super) effect: Handling,
+}
+
+/// What was done with a PE while it was away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Handling {
+    /// Nothing.
+    Untouched,
+    /// It may have been changed: this counts as one event.
+    Changed,
+    /// The thread panicked while it might have been changing it.
+    Panicked,
+}
+
+/// A PE that was restored or made.
+pub(super) struct Arrived<P> {
+    pub(super) state: P,
+    pub(super) event_count: u64,
+    /// What it was restored from; zeros if it was made.
+    pub(super) durable: StateVersion,
+    /// What is stored could not be restored: put it aside before it is replaced.
+    pub(super) preserve: bool,
+    /// It is not what is stored as the newest version, and is to be.
+    pub(super) changed: bool,
+}
+
+impl<K, P> Table<K, P> {
+    pub(super) fn take_in(
+        &mut self,
+        mail: Mail<P>,
+        triggers: &Triggers,
+        coarse_now: u32,
+        now: &dyn Fn() -> Timestamp,
+        due: &dyn Fn(u64, u64) -> bool,
+    ) {
+        match mail {
+            Mail::PutBack(back) => self.put_back(back, triggers, coarse_now, now, due),
+            Mail::Arrived { pe, arrived } => {
+                self.arrive(pe, arrived, triggers, coarse_now, now);
+            }
+            Mail::Settled(settlements) => {
+                for settlement in settlements {
+                    self.settle(settlement, triggers);
+                }
+            }
+        }
+    }
+
+    fn put_back(
+        &mut self,
+        back: PutBack<P>,
+        triggers: &Triggers,
+        coarse_now: u32,
+        now: &dyn Fn() -> Timestamp,
+        due: &dyn Fn(u64, u64) -> bool,
+    ) {
+        let pe = back.pe;
+        if let Some(out) = self.out.remove(&pe.ticket) {
+            self.aftermath().arrivals.push((out.arrival, Ok(())));
+        }
+        let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
+            // Only `remove` takes entries of PEs that are out away, and it waits for them.
+            self.aftermath().dropped_states.push(back.state);
+            return;
+        };
+        entry.slot = Slot::Resident(back.state);
+        let is_due = entry.flags.has(Flags::DUE);
+        if back.effect != Handling::Untouched {
+            entry.event_count += 1;
+            entry.last_event = coarse_now;
+        }
+        if back.effect == Handling::Panicked {
+            entry.flags.set(Flags::POISONED);
+            self.poisoned += 1;
+        }
+        if back.effect != Handling::Untouched && triggers.stores {
+            entry.since_capture = entry.since_capture.saturating_add(1);
+            self.mark_changed(pe, triggers, now, due);
+        }
+        if is_due {
+            self.make_due(pe);
+        }
+    }
+
+    fn arrive(
+        &mut self,
+        pe: PeHandle,
+        arrived: Result<Box<Arrived<P>>, ProcessError>,
+        triggers: &Triggers,
+        coarse_now: u32,
+        now: &dyn Fn() -> Timestamp,
+    ) {
+        let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
+            return;
+        };
+        // A removal that is not stored yet must not be forgotten: what it removes would come back.
+        let removed = entry.flags.has_any(Flags::DIRTY.and(Flags::IN_FLIGHT));
+        let changed = arrived.as_ref().is_ok_and(|arrived| arrived.changed);
+        let slot = match arrived {
+            Ok(arrived) => {
+                // Never back to an older version: one may have been stored since it was fetched.
+                entry.durable = entry.durable.max(arrived.durable);
+                entry.event_count = arrived.event_count;
+                entry.last_event = coarse_now;
+                if arrived.preserve {
+                    entry.flags.set(Flags::PRESERVE);
+                }
+                self.resident += 1;
+                Ok(std::mem::replace(&mut entry.slot, Slot::Resident(arrived.state)))
+            }
+            // A failure is not remembered: the next event tries again.
+            Err(error) if removed => Err((std::mem::replace(&mut entry.slot, Slot::Gone), error)),
+            Err(error) => match self.remove_entry(pe) {
+                Some(mut entry) => Err((std::mem::replace(&mut entry.slot, Slot::Gone), error)),
+                None => return,
+            },
+        };
+        let (old, result) = match slot {
+            Ok(old) => {
+                self.track_recency(pe, coarse_now);
+                if changed && triggers.stores {
+                    self.mark_changed(pe, triggers, now, |_, _| false);
+                    self.make_due(pe);
+                }
+                (old, Ok(()))
+            }
+            Err((old, error)) => (old, Err(error)),
+        };
+        if let Slot::Fetching(arrival) = old {
+            self.aftermath().arrivals.push((arrival, result));
+        }
+    }
+
+    /// Takes the result of a capture. Whatever happened to the PE meanwhile, no change of it is forgotten.
+    fn settle(&mut self, settlement: Settlement, triggers: &Triggers) {
+        let pe = settlement.pe;
+        let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
+            self.exposure.end(settlement.generation);
+            return;
+        };
+        entry.flags.clear(Flags::IN_FLIGHT);
+        self.is_quiet(pe);
+        let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
+            return;
+        };
+        match settlement.outcome {
+            SettlementOutcome::Stored => {
+                entry.durable = entry.durable.max(settlement.version);
+                entry.flags.clear(Flags::PRESERVE);
+                self.exposure.end(settlement.generation);
+            }
+            SettlementOutcome::GaveUp(_) => {
+                let newer = entry.flags.has(Flags::DIRTY).then_some(entry.generation);
+                entry.flags.set(Flags::DIRTY);
+                entry.generation = settlement.generation;
+                entry.since_capture = entry.since_capture.saturating_add(settlement.events);
+                if let Some(newer) = newer {
+                    self.exposure.end(newer);
+                }
+                self.make_due(pe);
+            }
+            SettlementOutcome::Refused(reason) => {
+                entry.since_capture = entry.since_capture.saturating_add(settlement.events);
+                self.exposure.end(settlement.generation);
+                if !entry.flags.has(Flags::DIRTY) {
+                    self.mark_stuck(pe, reason);
+                }
+            }
+        }
+        self.after_settling(pe, triggers);
+    }
+
+    fn after_settling(&mut self, pe: PeHandle, triggers: &Triggers) {
+        let Some(entry) = self.get_mut(pe) else { return };
+        let flags = entry.flags;
+        let durable = entry.last_durable();
+        if !flags.has(Flags::DIRTY) {
+            // A request that came while the capture was in flight is met by it: nothing changed since.
+            for request in self.take_requests(pe) {
+                self.aftermath().answers.push((request, durable));
+            }
+            let Some(entry) = self.get_mut(pe) else { return };
+            entry.flags.clear(Flags::DUE);
+            let leaves = match entry.slot {
+                Slot::Gone => true,
+                Slot::Resident(_) => flags.has(Flags::EVICTING) && entry.is_clean(),
+                Slot::Out | Slot::Fetching(_) => false,
+            };
+            if leaves && let Some(entry) = self.remove_entry(pe) {
+                self.aftermath().dropped.push(entry);
+            }
+        } else if !flags.has(Flags::STUCK)
+            && (flags.has_any(Flags::DUE.and(Flags::REQUESTED).and(Flags::EVICTING))
+                || entry.since_capture >= triggers.due_after)
+        {
+            self.make_due(pe);
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! The lock of a shard, and its inbox.
+//!
+//! What comes back to a shard (a PE that a guard had, a fetched PE, results of captures) must neither be
+//! lost nor wait for the lock: its thread may hold that very lock, or another one. So it is put into the
+//! inbox, and whoever holds the lock empties the inbox when he takes the lock and before he gives it back.
+//! If somebody holds the lock at that moment, the framework is asked to look after the shard, in case that
+//! the holder has emptied the inbox already.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::framework::{Caller, PeStatus};
+use crate::process_error::ProcessError;
+use crate::prototype::inner::Inner;
+use crate::prototype::results::Mail;
+use crate::prototype::table::{Aftermath, Table, Triggers};
+use crate::reentrancy;
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, fence};
+
+/// No change waits to be stored.
+const NO_CHANGE: u64 = u64::MAX;
+
+// Aligned, so that two shards' locks are not in one cache line.
+#[repr(align(64))]
+pub(super) struct Shard<K, P> {
+    table: Mutex<Table<K, P>>,
+    inbox: Mutex<Vec<Mail<P>>>,
+    /// Whether the inbox may hold something. A hint, read without the inbox's lock.
+    has_mail: AtomicBool,
+    pub(super) partition: u32,
+    // Copies of what the table's exposure says, for those who must not wait for the lock.
+    settled_to: AtomicU32,
+    oldest_change_nanos: AtomicU64,
+}
+
+impl<K, P> Shard<K, P> {
+    pub(super) fn new(partition: u32, triggers: Triggers) -> Self {
+        Self {
+            table: Mutex::new(Table::new(triggers)),
+            inbox: Mutex::new(Vec::new()),
+            has_mail: AtomicBool::new(false),
+            partition,
+            settled_to: AtomicU32::new(0),
+            oldest_change_nanos: AtomicU64::new(NO_CHANGE),
+        }
+    }
+
+    pub(super) fn oldest_change(&self) -> Option<Timestamp> {
+        match self.oldest_change_nanos.load(Ordering::Relaxed) {
+            NO_CHANGE => None,
+            nanos => Some(Timestamp::new(Duration::from_nanos(nanos))),
+        }
+    }
+
+    /// The first generation that may have changes which are not stored; `None` if nothing has.
+    pub(super) fn settled_to(&self) -> Option<u32> {
+        self.oldest_change()?;
+        Some(self.settled_to.load(Ordering::Relaxed))
+    }
+}
+
+/// A shard whose lock is held by this thread.
+pub(super) struct Locked<'a, K, P> {
+    inner: &'a Inner<K, P>,
+    index: usize,
+    shard: &'a Shard<K, P>,
+    // Taken when it is dropped.
+    table: Option<MutexGuard<'a, Table<K, P>>>,
+    was_inside: bool,
+}
+
+impl<K, P> Inner<K, P> {
+    /// Locks a shard for a call of the user's.
+    #[inline]
+    pub(super) fn lock(&self, index: usize) -> Result<Locked<'_, K, P>, ProcessError> {
+        if reentrancy::is_inside_shard() {
+            return Err(self.reentrant());
+        }
+        Ok(self.lock_again(index))
+    }
+
+    /// Locks a shard for a thread that holds none, or that holds some but gives way: a session.
+    #[inline]
+    pub(super) fn lock_again(&self, index: usize) -> Locked<'_, K, P> {
+        let shard = self.shard(index);
+        let table = shard.table.try_lock().unwrap_or_else(|| self.wait_for(shard));
+        self.locked(index, shard, table)
+    }
+
+    /// Locks a shard if that is possible within `wait`.
+    pub(super) fn lock_within(&self, index: usize, wait: Duration) -> Option<Locked<'_, K, P>> {
+        let shard = self.shard(index);
+        let table = match shard.table.try_lock() {
+            Some(table) => table,
+            None => {
+                let _waiting = self.count_waiter();
+                shard.table.try_lock_for(wait)?
+            }
+        };
+        Some(self.locked(index, shard, table))
+    }
+
+    pub(super) fn try_lock_again(&self, index: usize) -> Option<Locked<'_, K, P>> {
+        let shard = self.shard(index);
+        let table = shard.table.try_lock()?;
+        Some(self.locked(index, shard, table))
+    }
+
+    #[cold]
+    fn wait_for<'a>(&'a self, shard: &'a Shard<K, P>) -> MutexGuard<'a, Table<K, P>> {
+        let _waiting = self.count_waiter();
+        shard.table.lock()
+    }
+
+    fn count_waiter(&self) -> impl Drop + '_ {
+        struct Waiting<'a>(&'a AtomicU32);
+        impl Drop for Waiting<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.waiters.fetch_add(1, Ordering::Relaxed);
+        Waiting(&self.waiters)
+    }
+
+    #[inline]
+    fn locked<'a>(
+        &'a self,
+        index: usize,
+        shard: &'a Shard<K, P>,
+        table: MutexGuard<'a, Table<K, P>>,
+    ) -> Locked<'a, K, P> {
+        let was_inside = reentrancy::set_inside_shard(true);
+        let mut locked = Locked { inner: self, index, shard, table: Some(table), was_inside };
+        locked.take_in_mail();
+        locked
+    }
+
+    /// Puts something into a shard's inbox. It arrives at once if the lock is free, and as soon as the
+    /// lock is given back if not.
+    pub(super) fn post(&self, index: usize, mail: Mail<P>) {
+        let shard = self.shard(index);
+        shard.inbox.lock().push(mail);
+        shard.has_mail.store(true, Ordering::Release);
+        if !self.attended {
+            // Pairs with the fence in `Locked::drop`: either the holder sees the mail after he has
+            // unlocked, or the lock is seen free here.
+            fence(Ordering::SeqCst);
+        }
+        match self.try_lock_again(index) {
+            Some(locked) => drop(locked),
+            None => self.framework.save_state(self.index, index),
+        }
+    }
+
+    pub(super) fn is_due(&self, events_since_capture: u64, event_count: u64) -> bool {
+        let status = PeStatus::new(events_since_capture, event_count);
+        self.framework.is_checkpointable(&self.config, &status)
+    }
+
+    fn finish(&self, index: usize, aftermath: Aftermath<K, P>) {
+        let Aftermath { arrivals, answers, dropped, dropped_states, notify } = aftermath;
+        for (arrival, result) in arrivals {
+            arrival.finish(result);
+        }
+        for (request, version) in answers {
+            request.finish(Ok(version));
+        }
+        if notify {
+            self.framework.save_state(self.index, index);
+        }
+        // The user's own code, last: a panic in it finds everything else done.
+        drop(dropped);
+        drop(dropped_states);
+    }
+
+    /// Lets the caller help or wait if too many PEs are due.
+    pub(super) fn relieve(&self, caller: Caller) {
+        let caller = if reentrancy::may_wait() { caller } else { Caller::MustNotWait };
+        // A trigger that is refused stays marked, and is met later.
+        drop(self.framework.relieve(caller));
+    }
+}
+
+impl<'a, K, P> Locked<'a, K, P> {
+    #[inline]
+    pub(super) fn table(&mut self) -> &mut Table<K, P> {
+        match &mut self.table {
+            Some(table) => table,
+            None => unreachable!("the lock is held until the drop"),
+        }
+    }
+
+    #[inline]
+    fn take_in_mail(&mut self) {
+        // Relaxed: who posts after this looks for the lock himself.
+        if self.shard.has_mail.load(Ordering::Relaxed) {
+            self.empty_inbox();
+        }
+    }
+
+    #[cold]
+    fn empty_inbox(&mut self) {
+        let mail = {
+            let mut inbox = self.shard.inbox.lock();
+            self.shard.has_mail.store(false, Ordering::Relaxed);
+            std::mem::take(&mut *inbox)
+        };
+        let inner = self.inner;
+        let coarse_now = inner.coarse_now();
+        let now = || inner.clock.now();
+        let due = |since, count| inner.is_due(since, count);
+        let table = self.table();
+        for letter in mail {
+            table.take_in(letter, &inner.triggers, coarse_now, &now, &due);
+        }
+    }
+
+    /// Marks the lock as one of a session, which gives up all its locks before it does anything else:
+    /// whichever goes last says that this thread is outside.
+    pub(super) fn of_session(mut self) -> Self {
+        self.was_inside = false;
+        self
+    }
+
+    pub(super) fn partition(&self) -> u32 {
+        self.shard.partition
+    }
+
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+}
+
+impl<K, P> Drop for Locked<'_, K, P> {
+    #[inline]
+    fn drop(&mut self) {
+        self.take_in_mail();
+        let shard = self.shard;
+        let table = self.table();
+        let aftermath = table.aftermath.take();
+        if table.exposure.take_moved() {
+            let oldest = table.exposure.oldest();
+            let first = table.exposure.first();
+            let nanos = oldest.map_or(NO_CHANGE, |oldest| {
+                u64::try_from(oldest.since_start().as_nanos()).unwrap_or(NO_CHANGE - 1)
+            });
+            shard.settled_to.store(first, Ordering::Relaxed);
+            shard.oldest_change_nanos.store(nanos, Ordering::Relaxed);
+        }
+        let released = std::mem::take(&mut table.released);
+        let due_change = std::mem::take(&mut table.due_change);
+        match due_change {
+            0 => {}
+            more @ 1.. => {
+                self.inner.registration.due.fetch_add(more.unsigned_abs(), Ordering::Relaxed);
+            }
+            less => {
+                self.inner.registration.due.fetch_sub(less.unsigned_abs(), Ordering::Relaxed);
+            }
+        }
+        reentrancy::set_inside_shard(self.was_inside);
+        if self.inner.waiters.load(Ordering::Relaxed) == 0 {
+            self.table = None;
+        } else if let Some(table) = self.table.take() {
+            // Somebody is waiting: he is to have it before this thread can take it again.
+            MutexGuard::unlock_fair(table);
+        }
+        if !self.inner.attended {
+            fence(Ordering::SeqCst);
+            if shard.has_mail.load(Ordering::Relaxed) {
+                drop(self.inner.try_lock_again(self.index));
+            }
+        }
+        if released > 0 {
+            self.inner.released(released);
+        }
+        if let Some(aftermath) = aftermath {
+            self.inner.finish(self.index, *aftermath);
+        }
+    }
+}
+
+/// What waits for room is told that there may be some.
+pub(super) type Room = crate::wait::Signal<()>;
+
+impl<K, P> Inner<K, P> {
+    /// Counts entries that have left, and tells those who wait for room.
+    fn released(&self, entries: usize) {
+        if self.config.capacity().is_some() {
+            self.occupied.fetch_sub(entries, Ordering::Relaxed);
+            let room: Option<Arc<Room>> = self.room.lock().take();
+            if let Some(room) = room {
+                room.finish(());
+            }
+        }
+    }
+}

@@ -1,0 +1,518 @@
+//! The PEs of one shard and what is known of each: the state machine under the shard's lock.
+//!
+//! It runs no user code but an event's closure. Whatever must not happen under the lock (the drop of a PE,
+//! the waking of a waiter) is put into [`Aftermath`] for whoever unlocks.
+
+use std::borrow::Borrow;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashTable;
+
+use crate::capture::{PeHandle, RequestSignal};
+use crate::clock::Timestamp;
+use crate::process_error::ProcessError;
+use crate::prototype::entry::{Arrival, Entry, Flags, Slot};
+use crate::prototype::exposure::{Exposure, is_before};
+use crate::prototype::recency::{Look, Recency};
+use crate::record::StateVersion;
+use crate::save_error::SaveFailure;
+use crate::wait::Signal;
+
+pub(super) struct Table<K, P> {
+    pub(super) entries: HashTable<Entry<K, P>>,
+    /// Due PEs, each once.
+    pub(super) ready: VecDeque<PeHandle>,
+    /// In time mode: who became dirty in which generation.
+    aging: VecDeque<Aging>,
+    pub(super) exposure: Exposure,
+    /// PEs that somebody has, by ticket.
+    pub(super) out: HashMap<u64, CheckedOut>,
+    requests: HashMap<u64, Vec<Arc<RequestSignal>>>,
+    /// Why PEs are stuck, by ticket.
+    stuck: HashMap<u64, SaveFailure>,
+    /// Who waits until no storage operation of a PE is unfinished, by ticket.
+    quiet: HashMap<u64, Arc<Arrival>>,
+    recency: Option<Recency>,
+    next_ticket: u64,
+    /// PEs in memory, those included that somebody has.
+    pub(super) resident: usize,
+    pub(super) poisoned: usize,
+    pub(super) coalesced: u64,
+    /// Entries that were taken away since the lock was last given back.
+    pub(super) released: usize,
+    /// PEs that became due since somebody last looked.
+    pub(super) became_due: usize,
+    /// How much longer the queue of due PEs is since the lock was last given back.
+    pub(super) due_change: isize,
+    pub(super) aftermath: Option<Box<Aftermath<K, P>>>,
+}
+
+struct Aging {
+    generation: u32,
+    started: Timestamp,
+    marks: Vec<PeHandle>,
+}
+
+/// A PE that is not in its slot.
+pub(super) struct CheckedOut {
+    pub(super) since: Timestamp,
+    pub(super) arrival: Arc<Arrival>,
+}
+
+/// What is to be done once the lock is released.
+pub(super) struct Aftermath<K, P> {
+    pub(super) arrivals: Vec<(Arc<Arrival>, Result<(), ProcessError>)>,
+    pub(super) answers: Vec<(Arc<RequestSignal>, Option<StateVersion>)>,
+    pub(super) dropped: Vec<Entry<K, P>>,
+    pub(super) dropped_states: Vec<P>,
+    /// PEs have become due in a shard that had none.
+    pub(super) notify: bool,
+}
+
+impl<K, P> Default for Aftermath<K, P> {
+    fn default() -> Self {
+        Self {
+            arrivals: Vec::new(),
+            answers: Vec::new(),
+            dropped: Vec::new(),
+            dropped_states: Vec::new(),
+            notify: false,
+        }
+    }
+}
+
+/// What the table needs to know of its prototype for each event.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Triggers {
+    /// A PE is due after so many events since the last capture.
+    pub(super) due_after: u32,
+    pub(super) interval: Option<Duration>,
+    /// Whether changes are tracked at all.
+    pub(super) stores: bool,
+    /// Whether the PEs without an event for long must be found.
+    pub(super) tracks_recency: bool,
+}
+
+/// What came of an attempt to run an event.
+pub(super) enum Attempt<R, F> {
+    Done(R),
+    /// The closure said that it changed nothing.
+    Unchanged(R),
+    /// The PE is not there; the closure was not run.
+    Obstacle(F, Obstacle),
+}
+
+pub(super) enum Obstacle {
+    /// Somebody else fetches or has it.
+    Wait(Arc<Arrival>, Option<Timestamp>),
+    /// It is to be fetched, by whoever finds this.
+    Fetch(PeHandle, Arc<Arrival>),
+    /// It is to be made anew: nothing is stored of it, as is known.
+    Make(PeHandle, Arc<Arrival>),
+    Poisoned(Option<StateVersion>, PeHandle),
+}
+
+/// What an event's closure says of the change that it made.
+pub(super) enum Effect<R> {
+    Changed(R),
+    Unchanged(R),
+}
+
+impl<K, P> Table<K, P> {
+    pub(super) fn new(triggers: Triggers) -> Self {
+        Self {
+            entries: HashTable::new(),
+            ready: VecDeque::new(),
+            aging: VecDeque::new(),
+            exposure: Exposure::default(),
+            out: HashMap::new(),
+            requests: HashMap::new(),
+            stuck: HashMap::new(),
+            quiet: HashMap::new(),
+            recency: triggers.tracks_recency.then(Recency::default),
+            next_ticket: 1,
+            resident: 0,
+            poisoned: 0,
+            coalesced: 0,
+            released: 0,
+            became_due: 0,
+            due_change: 0,
+            aftermath: None,
+        }
+    }
+
+    /// Runs an event if its PE is there.
+    #[inline]
+    pub(super) fn event<Q, R, F>(
+        &mut self,
+        place: (u64, &Q),
+        triggers: &Triggers,
+        coarse_now: u32,
+        now: impl FnOnce() -> Timestamp,
+        due: impl FnOnce(u64, u64) -> bool,
+        f: F,
+    ) -> Attempt<R, F>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+        F: FnOnce(&mut P) -> Effect<R>,
+    {
+        let (hash, key) = place;
+        if let Some(entry) = self.entries.find_mut(hash, |entry| entry.key.borrow() == key)
+            && !entry.flags.has_any(Flags::RUNNING.and(Flags::POISONED))
+            && let Slot::Resident(pe) = &mut entry.slot
+        {
+            // Left set if the closure panics: whoever comes next finds the PE poisoned.
+            entry.flags.set(Flags::RUNNING);
+            let effect = f(pe);
+            entry.flags.clear(Flags::RUNNING);
+            let result = match effect {
+                Effect::Changed(result) => result,
+                Effect::Unchanged(result) => return Attempt::Unchanged(result),
+            };
+            entry.event_count += 1;
+            entry.last_event = coarse_now;
+            if triggers.stores {
+                entry.since_capture = entry.since_capture.saturating_add(1);
+                let settled = !entry.flags.has(Flags::DIRTY) || entry.flags.has(Flags::STUCK);
+                if settled || entry.since_capture >= triggers.due_after {
+                    self.changed(hash, key, triggers, now, due);
+                }
+            }
+            return Attempt::Done(result);
+        }
+        let obstacle = self.obstacle(hash, key);
+        Attempt::Obstacle(f, obstacle)
+    }
+
+    /// Counts a first change, and makes the PE due if it is.
+    #[inline(never)]
+    fn changed<Q>(
+        &mut self,
+        hash: u64,
+        key: &Q,
+        triggers: &Triggers,
+        now: impl FnOnce() -> Timestamp,
+        due: impl FnOnce(u64, u64) -> bool,
+    ) where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        if let Some(entry) = self.entries.find_mut(hash, |entry| entry.key.borrow() == key) {
+            let handle = entry.handle(hash);
+            self.mark_changed(handle, triggers, now, due);
+        }
+    }
+
+    /// The same for a PE that is known by its handle; its counters are up to date.
+    pub(super) fn mark_changed(
+        &mut self,
+        pe: PeHandle,
+        triggers: &Triggers,
+        now: impl FnOnce() -> Timestamp,
+        due: impl FnOnce(u64, u64) -> bool,
+    ) {
+        let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
+            return;
+        };
+        entry.flags.clear(Flags::EVICTING);
+        if !entry.flags.has(Flags::DIRTY) || entry.flags.has(Flags::STUCK) {
+            if entry.flags.has(Flags::STUCK) {
+                entry.flags.clear(Flags::STUCK);
+                self.stuck.remove(&pe.ticket);
+            }
+            let now = now();
+            entry.flags.set(Flags::DIRTY);
+            entry.generation = self.exposure.begin(now);
+            if triggers.interval.is_some() {
+                let generation = entry.generation;
+                match self.aging.back_mut().filter(|aging| aging.generation == generation) {
+                    // A PE that is stored and changed again within a generation is marked again: the
+                    // marks are bounded by the captures that one generation has time for.
+                    Some(aging) => aging.marks.push(pe),
+                    None => {
+                        self.aging.push_back(Aging { generation, started: now, marks: vec![pe] })
+                    }
+                }
+            }
+        }
+        if entry.since_capture >= triggers.due_after
+            && due(u64::from(entry.since_capture), entry.event_count)
+        {
+            if entry.flags.has(Flags::DUE) {
+                self.coalesced += 1;
+            }
+            self.make_due(pe);
+        }
+    }
+
+    /// Puts a PE into the queue of those to be captured, once.
+    pub(super) fn make_due(&mut self, pe: PeHandle) {
+        let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
+            return;
+        };
+        entry.flags.set(Flags::DUE);
+        // Who is in flight or out is queued when it is back.
+        let elsewhere = Flags::QUEUED.and(Flags::IN_FLIGHT);
+        if !entry.flags.has_any(elsewhere) && matches!(entry.slot, Slot::Resident(_) | Slot::Gone) {
+            entry.flags.set(Flags::QUEUED);
+            let was_empty = self.ready.is_empty();
+            self.ready.push_back(pe);
+            self.became_due += 1;
+            self.due_change += 1;
+            if was_empty {
+                self.aftermath().notify = true;
+            }
+        }
+    }
+
+    /// Takes the PE that has been due for the longest time.
+    pub(super) fn take_due(&mut self) -> Option<PeHandle> {
+        let pe = self.ready.pop_front()?;
+        self.due_change -= 1;
+        Some(pe)
+    }
+
+    /// Says why an event cannot run, and prepares that it can later.
+    #[inline(never)]
+    pub(super) fn obstacle<Q>(&mut self, hash: u64, key: &Q) -> Obstacle
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        match self.entries.find_mut(hash, |entry| entry.key.borrow() == key) {
+            // Nothing known of it; the caller inserts a placeholder.
+            None => Obstacle::Fetch(PeHandle { hash, ticket: self.next_ticket }, Signal::new()),
+            Some(entry) => {
+                if entry.flags.has(Flags::RUNNING) {
+                    entry.flags.clear(Flags::RUNNING);
+                    entry.flags.set(Flags::POISONED);
+                    self.poisoned += 1;
+                }
+                let handle = entry.handle(hash);
+                match &entry.slot {
+                    Slot::Resident(_) => Obstacle::Poisoned(entry.last_durable(), handle),
+                    Slot::Fetching(arrival) => Obstacle::Wait(arrival.clone(), None),
+                    Slot::Gone => {
+                        let arrival = Signal::new();
+                        entry.slot = Slot::Fetching(arrival.clone());
+                        Obstacle::Make(handle, arrival)
+                    }
+                    Slot::Out => match self.out.get(&handle.ticket) {
+                        Some(out) => Obstacle::Wait(out.arrival.clone(), Some(out.since)),
+                        None => unreachable!("a PE that is out is in the list of those"),
+                    },
+                }
+            }
+        }
+    }
+
+    /// Inserts the placeholder that [`obstacle`](Self::obstacle) asked for.
+    pub(super) fn insert_placeholder(
+        &mut self,
+        key: K,
+        pe: PeHandle,
+        arrival: Arc<Arrival>,
+        hasher: impl Fn(&K) -> u64,
+    ) {
+        debug_assert_eq!(pe.ticket, self.next_ticket, "the lock was released in between");
+        self.next_ticket += 1;
+        let entry = Entry {
+            key,
+            ticket: pe.ticket,
+            event_count: 0,
+            since_capture: 0,
+            last_event: 0,
+            flags: Flags::default(),
+            generation: 0,
+            slot: Slot::Fetching(arrival),
+            durable: StateVersion::default(),
+        };
+        self.entries.insert_unique(pe.hash, entry, |entry| hasher(&entry.key));
+    }
+
+    pub(super) fn get_mut(&mut self, pe: PeHandle) -> Option<&mut Entry<K, P>> {
+        self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket)
+    }
+
+    /// Takes an entry out for good; what belongs to it goes too.
+    pub(super) fn remove_entry(&mut self, pe: PeHandle) -> Option<Entry<K, P>> {
+        let found = self.entries.find_entry(pe.hash, |entry| entry.ticket == pe.ticket);
+        let (entry, _) = found.ok()?.remove();
+        self.released += 1;
+        if entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK) {
+            self.exposure.end(entry.generation);
+        }
+        if entry.flags.has_any(Flags::POISONED) {
+            self.poisoned -= 1;
+        }
+        if matches!(entry.slot, Slot::Resident(_) | Slot::Out) {
+            self.resident -= 1;
+        }
+        self.stuck.remove(&pe.ticket);
+        self.requests.remove(&pe.ticket);
+        self.out.remove(&pe.ticket);
+        Some(entry)
+    }
+
+    pub(super) fn aftermath(&mut self) -> &mut Aftermath<K, P> {
+        self.aftermath.get_or_insert_default()
+    }
+
+    /// Makes those due whose first change was made before `limit`, `max` marks at the most.
+    ///
+    /// Returns whether there may be more.
+    pub(super) fn promote(&mut self, limit: Timestamp, max: usize) -> bool {
+        for _ in 0..max {
+            let Some(aging) = self.aging.front_mut().filter(|aging| aging.started <= limit) else {
+                return false;
+            };
+            let generation = aging.generation;
+            let Some(pe) = aging.marks.pop() else {
+                self.aging.pop_front();
+                continue;
+            };
+            let wanted = |entry: &&mut Entry<K, P>| {
+                entry.generation == generation
+                    && entry.flags.has(Flags::DIRTY)
+                    && !entry.flags.has_any(Flags::STUCK.and(Flags::DUE))
+            };
+            if self.get_mut(pe).filter(wanted).is_some() {
+                self.make_due(pe);
+            }
+        }
+        true
+    }
+
+    /// Returns when the oldest mark was made.
+    pub(super) fn oldest_mark(&self) -> Option<Timestamp> {
+        self.aging.front().map(|aging| aging.started)
+    }
+
+    /// Makes every PE with changes due, and returns the mark that those changes are before.
+    pub(super) fn request_all(&mut self, now: Timestamp, hasher: impl Fn(&K) -> u64) -> u32 {
+        let cut = self.exposure.cut(now);
+        let wanted: Vec<PeHandle> = self
+            .entries
+            .iter()
+            .filter(|entry| entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK))
+            .map(|entry| entry.handle(hasher(&entry.key)))
+            .collect();
+        for pe in wanted {
+            self.make_due(pe);
+        }
+        cut
+    }
+
+    /// Returns whether every change before `mark` is stored, or cannot be.
+    pub(super) fn is_settled(&self, mark: u32) -> bool {
+        self.exposure.oldest().is_none() || !is_before(self.exposure.first(), mark)
+    }
+
+    pub(super) fn stuck_reason(&self, ticket: u64) -> Option<&SaveFailure> {
+        self.stuck.get(&ticket)
+    }
+
+    pub(super) fn stuck(&self) -> usize {
+        self.stuck.len()
+    }
+
+    /// Marks a PE whose state cannot be stored before it changes again.
+    pub(super) fn mark_stuck(&mut self, pe: PeHandle, reason: SaveFailure) {
+        let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
+            return;
+        };
+        entry.flags.clear(Flags::DUE.and(Flags::EVICTING));
+        if entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK) {
+            self.exposure.end(entry.generation);
+        }
+        entry.flags.set(Flags::DIRTY.and(Flags::STUCK));
+        self.stuck.insert(pe.ticket, reason);
+    }
+
+    /// Returns what to wait for if a storage operation of the PE is unfinished.
+    pub(super) fn until_quiet(&mut self, pe: PeHandle) -> Option<Arc<Arrival>> {
+        let in_flight = self.get_mut(pe)?.flags.has(Flags::IN_FLIGHT);
+        in_flight.then(|| self.quiet.entry(pe.ticket).or_insert_with(Signal::new).clone())
+    }
+
+    pub(super) fn is_quiet(&mut self, pe: PeHandle) {
+        if let Some(arrival) = self.quiet.remove(&pe.ticket) {
+            self.aftermath().arrivals.push((arrival, Ok(())));
+        }
+    }
+
+    /// Makes room for a PE that is to come in the place of one that is there; what that one did since
+    /// its last capture is dropped. Returns what waits for the arrival, and how many events are lost.
+    ///
+    /// Only for a PE that is resident or gone, and of which nothing is in flight.
+    pub(super) fn clear_place(&mut self, pe: PeHandle) -> Option<(Arc<Arrival>, u32)> {
+        let entry = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket)?;
+        debug_assert!(!entry.flags.has(Flags::IN_FLIGHT), "its saves were waited for");
+        if !matches!(entry.slot, Slot::Resident(_) | Slot::Gone) {
+            return None;
+        }
+        if entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK) {
+            self.exposure.end(entry.generation);
+        }
+        if entry.flags.has_any(Flags::POISONED) {
+            self.poisoned -= 1;
+        }
+        let lost = std::mem::take(&mut entry.since_capture);
+        // Marks in queues stay, and find nothing to do; requests are met by what comes.
+        let kept = Flags::QUEUED.and(Flags::REQUESTED);
+        entry.flags.keep(kept);
+        let arrival = Signal::new();
+        let old = std::mem::replace(&mut entry.slot, Slot::Fetching(arrival.clone()));
+        self.stuck.remove(&pe.ticket);
+        if let Slot::Resident(state) = old {
+            self.resident -= 1;
+            self.aftermath().dropped_states.push(state);
+        }
+        Some((arrival, lost))
+    }
+
+    pub(super) fn forget_stuck(&mut self, ticket: u64) {
+        self.stuck.remove(&ticket);
+    }
+
+    pub(super) fn take_requests(&mut self, pe: PeHandle) -> Vec<Arc<RequestSignal>> {
+        if let Some(entry) = self.get_mut(pe)
+            && entry.flags.has(Flags::REQUESTED)
+        {
+            entry.flags.clear(Flags::REQUESTED);
+            return self.requests.remove(&pe.ticket).unwrap_or_default();
+        }
+        Vec::new()
+    }
+
+    pub(super) fn add_request(&mut self, pe: PeHandle, request: Arc<RequestSignal>) {
+        if let Some(entry) = self.get_mut(pe) {
+            entry.flags.set(Flags::REQUESTED);
+            self.requests.entry(pe.ticket).or_default().push(request);
+        }
+    }
+
+    /// Takes a resident PE into the queue that finds those without an event for long.
+    pub(super) fn track_recency(&mut self, pe: PeHandle, last_event: u32) {
+        let Some(recency) = &mut self.recency else { return };
+        recency.add(pe, last_event);
+        recency.tidy(self.resident, look(&self.entries));
+    }
+
+    /// Returns the resident PE without an event for the longest time, if its last was before `limit`.
+    pub(super) fn longest_idle(&mut self, limit: Option<u32>) -> Option<PeHandle> {
+        self.recency.as_mut()?.oldest_before(limit, look(&self.entries))
+    }
+}
+
+fn look<K, P>(entries: &HashTable<Entry<K, P>>) -> impl Fn(PeHandle) -> Look + '_ {
+    |pe| match entries.find(pe.hash, |entry| entry.ticket == pe.ticket) {
+        Some(entry) if matches!(entry.slot, Slot::Resident(_) | Slot::Out) => {
+            Look::LastEvent(entry.last_event)
+        }
+        _ => Look::Gone,
+    }
+}

@@ -1,0 +1,76 @@
+//! Checkpoints that could not be restored, put aside before a newer state replaced them.
+//!
+//! One is kept as the payload of a record of its own, under an id made of the PE's id and a version. So any
+//! storage can keep them, and they are as durable as everything else.
+
+use crate::checkpoint_id::{CheckpointId, InvalidCheckpointId};
+use crate::record::StateVersion;
+
+/// Users' prototypes have no control character in their names.
+const PREFIX: &str = "\u{1}quarantine/";
+/// The version is in front of the key.
+const VERSION_BYTES: usize = 16;
+
+/// A checkpoint that was put aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The PE.
+    pub id: CheckpointId,
+    /// The version of the state that replaced it, by which it is restored or discarded.
+    pub replaced_by: StateVersion,
+}
+
+/// The name under which the checkpoints of a prototype are put aside.
+pub(crate) fn quarantine_name(prototype: &str) -> String {
+    format!("{PREFIX}{prototype}")
+}
+
+/// The id under which a checkpoint is put aside that a new version is to replace.
+///
+/// # Errors
+/// The key is so long that the version does not fit in front of it.
+pub(crate) fn quarantine_id(
+    id: &CheckpointId,
+    replaced_by: StateVersion,
+) -> Result<CheckpointId, InvalidCheckpointId> {
+    let mut key = Vec::with_capacity(VERSION_BYTES + id.key().len());
+    key.extend_from_slice(&replaced_by.epoch.0.to_be_bytes());
+    key.extend_from_slice(&replaced_by.sequence.0.to_be_bytes());
+    key.extend_from_slice(id.key());
+    CheckpointId::within_limits(quarantine_name(id.prototype()).into(), &key)
+}
+
+impl Quarantined {
+    /// Returns what an id of the quarantine stands for.
+    pub(crate) fn from_id(id: &CheckpointId) -> Option<Self> {
+        let prototype = id.prototype().strip_prefix(PREFIX)?;
+        let (epoch, rest) = id.key().split_first_chunk::<8>()?;
+        let (sequence, key) = rest.split_first_chunk::<8>()?;
+        let replaced_by =
+            StateVersion::new(u64::from_be_bytes(*epoch), u64::from_be_bytes(*sequence));
+        let id = CheckpointId::within_limits(prototype.into(), key).ok()?;
+        Some(Self { id, replaced_by })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint_id::KEY_BYTES_MAX;
+
+    #[test]
+    fn an_id_of_the_quarantine_tells_what_it_stands_for() {
+        let id = CheckpointId::new("p", [0, 1, 255]).unwrap();
+        let replaced_by = StateVersion::new(3, 9);
+        let aside = quarantine_id(&id, replaced_by).unwrap();
+        assert_eq!(Quarantined::from_id(&aside), Some(Quarantined { id, replaced_by }));
+    }
+
+    #[test]
+    fn a_key_that_leaves_no_room_is_refused() {
+        let id = |bytes| CheckpointId::new("p", vec![0; bytes]).unwrap();
+        let version = StateVersion::new(1, 1);
+        assert!(quarantine_id(&id(KEY_BYTES_MAX - VERSION_BYTES), version).is_ok());
+        assert!(quarantine_id(&id(KEY_BYTES_MAX - VERSION_BYTES + 1), version).is_err());
+    }
+}

@@ -1,0 +1,44 @@
+//! Knows whether this thread is inside a shard's lock, or belongs to a keeper.
+//!
+//! A call that would wait from there could wait for itself; it returns an error instead.
+
+use std::cell::Cell;
+
+thread_local! {
+    static INSIDE_SHARD: Cell<bool> = const { Cell::new(false) };
+    static KEEPER_THREAD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread holds a shard's lock.
+#[inline]
+pub(crate) fn is_inside_shard() -> bool {
+    INSIDE_SHARD.get()
+}
+
+/// Says whether this thread holds a shard's lock, and returns what held before.
+#[inline]
+pub(crate) fn set_inside_shard(inside: bool) -> bool {
+    INSIDE_SHARD.replace(inside)
+}
+
+/// Whether this thread belongs to a keeper.
+pub(crate) fn is_keeper_thread() -> bool {
+    KEEPER_THREAD.get()
+}
+
+/// Whether a call of this thread may wait for something.
+pub(crate) fn may_wait() -> bool {
+    !is_inside_shard() && !is_keeper_thread()
+}
+
+/// Runs `work` as a keeper's thread does.
+pub(crate) fn as_keeper_thread<R>(work: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            KEEPER_THREAD.set(self.0);
+        }
+    }
+    let _restore = Restore(KEEPER_THREAD.replace(true));
+    work()
+}

@@ -1,0 +1,130 @@
+//! Why a PE could not be restored.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::checkpoint_id::CheckpointId;
+use crate::record::{RecordError, StateVersion};
+use crate::state::{DecodeError, SchemaDifference};
+use crate::storage::StorageError;
+
+/// Says which PE could not be restored, and why. What is stored is untouched.
+#[derive(Debug, Clone)]
+pub struct RestoreError {
+    id: CheckpointId,
+    reason: RestoreFailure,
+}
+
+/// Why a PE could not be restored.
+///
+/// None of these is "there is no checkpoint": a PE without one starts with the factory's value.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum RestoreFailure {
+    /// The storage did not answer in time.
+    TimedOut {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The storage has failed so often in a row that it is left alone for a while.
+    FetchingDisabled {
+        /// How much longer it is left alone.
+        remaining: Duration,
+    },
+    /// More fetches are waiting than may.
+    Overloaded,
+    /// The storage failed.
+    Storage(Arc<StorageError>),
+    /// What is stored is no sound record of this PE.
+    Record(Arc<RecordError>),
+    /// The record is sound but its state cannot be decoded.
+    Decode {
+        /// The version that cannot be decoded.
+        version: StateVersion,
+        /// Why.
+        error: Arc<DecodeError>,
+    },
+    /// The state was stored by a type with other fields.
+    Schema {
+        /// The version that was stored.
+        version: StateVersion,
+        /// The fingerprint of the type that restores.
+        expected: u64,
+        /// The fingerprint of the type that stored.
+        found: u64,
+        /// Where the two differ, if the store still knows the schema of the stored state.
+        differences: Arc<[SchemaDifference]>,
+    },
+    /// The factory, a hook or the type's own code panicked.
+    Panicked,
+    /// The keeper was closed.
+    Closed,
+}
+
+impl RestoreError {
+    pub(crate) fn new(id: CheckpointId, reason: RestoreFailure) -> Self {
+        Self { id, reason }
+    }
+
+    /// Returns the id of the PE.
+    #[must_use]
+    pub fn id(&self) -> &CheckpointId {
+        &self.id
+    }
+
+    /// Returns why it could not be restored.
+    #[must_use]
+    pub fn reason(&self) -> &RestoreFailure {
+        &self.reason
+    }
+}
+
+impl fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot restore {}: {}", self.id, self.reason)
+    }
+}
+
+impl fmt::Display for RestoreFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut { after } => write!(f, "the storage did not answer within {after:?}"),
+            Self::FetchingDisabled { remaining } => write!(
+                f,
+                "fetching is switched off for another {remaining:?}, after too many failures in a row"
+            ),
+            Self::Overloaded => f.write_str("more fetches are waiting than may"),
+            Self::Storage(_) => f.write_str("the storage failed"),
+            Self::Record(_) => f.write_str("what is stored is no sound record of it"),
+            Self::Decode { version, .. } => {
+                write!(f, "the state of version {version} cannot be decoded")
+            }
+            Self::Schema { version, expected, found, differences } => {
+                write!(
+                    f,
+                    "version {version} was stored by a type with other fields \
+                     (schema {found:016x}, this type has {expected:016x})"
+                )?;
+                for difference in differences.iter() {
+                    write!(f, "; {difference}")?;
+                }
+                Ok(())
+            }
+            Self::Panicked => f.write_str("the factory, a hook or the type's own code panicked"),
+            Self::Closed => f.write_str("the keeper is closed"),
+        }
+    }
+}
+
+impl Error for RestoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.reason {
+            RestoreFailure::Storage(error) => Some(&**error),
+            RestoreFailure::Record(error) => Some(&**error),
+            RestoreFailure::Decode { error, .. } => Some(&**error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Builds keepers.
+
+use std::fmt;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::callback::{LoggingStorageCallbackFactory, StorageCallbackFactory};
+use crate::capture::CaptureLimits;
+use crate::clock::{Alarm, Clock, system_clock};
+use crate::config::InvalidConfig;
+use crate::partition::{Partitioner, Sequences, XxHashPartitioner};
+use crate::random::{RandomSource, SystemRandom};
+use crate::safe_keeper::SafeKeeper;
+use crate::safe_keeper::breaker::FetchBreaker;
+use crate::safe_keeper::core::{Core, CoreLimits, Pool};
+use crate::safe_keeper::fetches::Fetches;
+use crate::safe_keeper::pools::Pools;
+use crate::safe_keeper::retry::RetryPolicy;
+use crate::safe_keeper::settings::{Overflow, SafeKeeperSettings};
+use crate::safe_keeper::shared::{Shared, Wakers};
+use crate::safe_keeper::stats::Counters;
+use crate::storage::{StateStorage, StorageError};
+use crate::store_metadata::{PARTITIONS, Recorded, record_once};
+use crate::sync::{Condvar, Mutex};
+use crate::thread_start::{SystemThreads, ThreadStart};
+
+/// Builds a [`SafeKeeper`].
+#[must_use = "a builder does nothing before `build`"]
+pub struct SafeKeeperBuilder {
+    storage: Arc<dyn StateStorage>,
+    settings: SafeKeeperSettings,
+    callbacks: Arc<dyn StorageCallbackFactory>,
+    partitioner: Arc<dyn Partitioner>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn RandomSource>,
+    // None: the keeper has no threads and is stepped by hand.
+    threads: Option<Arc<dyn ThreadStart>>,
+}
+
+/// Why a keeper could not be built.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A setting is outside its limits.
+    #[error("cannot build a keeper with these settings")]
+    Settings(#[source] InvalidConfig),
+    /// The storage failed.
+    #[error("cannot build a keeper over this storage")]
+    Storage(#[source] StorageError),
+    /// The store's keys are divided among its partitions in another way.
+    #[error(
+        "cannot build a keeper over this store: its keys are divided among partitions as \"{stored}\", and \
+         the settings ask for \"{wanted}\"; use the store's number and partitioner, or another store"
+    )]
+    Partitions {
+        /// How they are divided in the store: the number, and the partitioner's name.
+        stored: String,
+        /// How they would be by the settings.
+        wanted: String,
+    },
+    /// The system gives no threads.
+    #[error("cannot build a keeper: the system did not start its threads")]
+    Threads,
+}
+
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident($type:ty) $(=> $field:ident, $convert:expr)?;)*) => {$(
+        $(#[$doc])*
+        pub fn $name(mut self, value: $type) -> Self {
+            setters!(@set self, value, $name $(=> $field, $convert)?);
+            self
+        }
+    )*};
+    (@set $self:ident, $value:ident, $name:ident) => { $self.settings.$name = $value; };
+    (@set $self:ident, $value:ident, $name:ident => $field:ident, $convert:expr) => {
+        $self.settings.$field = $convert($value);
+    };
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl SafeKeeperBuilder {
+    pub(super) fn new(storage: Arc<dyn StateStorage>) -> Self {
+        Self {
+            storage,
+            settings: SafeKeeperSettings::default(),
+            callbacks: Arc::new(LoggingStorageCallbackFactory),
+            partitioner: Arc::new(XxHashPartitioner),
+            clock: system_clock(),
+            random: Arc::new(SystemRandom::new()),
+            threads: Some(Arc::new(SystemThreads)),
+        }
+    }
+
+    /// Sets all settings at once, for instance those of a file. Setters that follow change single ones.
+    pub fn settings(mut self, settings: SafeKeeperSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    setters! {
+        /// Sets [`SafeKeeperSettings::storage_max_threads`].
+        storage_max_threads(NonZeroUsize);
+        /// Sets [`SafeKeeperSettings::storage_max_outstanding_requests`].
+        storage_max_outstanding_requests(NonZeroUsize);
+        /// Sets [`SafeKeeperSettings::storage_overflow`].
+        storage_overflow(Overflow);
+        /// Sets [`SafeKeeperSettings::captured_bytes_max`].
+        captured_bytes_max(NonZeroUsize);
+        /// Sets [`SafeKeeperSettings::serialization_max_threads`].
+        serialization_max_threads(NonZeroUsize);
+        /// Sets [`SafeKeeperSettings::serialization_max_outstanding_requests`].
+        serialization_max_outstanding_requests(NonZeroUsize);
+        /// Sets [`SafeKeeperSettings::serialization_overflow`].
+        serialization_overflow(Overflow);
+        /// Sets [`SafeKeeperSettings::max_serialization_lock_time_ms`].
+        max_serialization_lock_time(Duration) => max_serialization_lock_time_ms, millis;
+        /// Sets [`SafeKeeperSettings::fetching_max_threads`].
+        fetching_max_threads(NonZeroUsize);
+        /// Sets [`SafeKeeperSettings::fetching_replacement_threads_max`].
+        fetching_replacement_threads_max(usize);
+        /// Sets [`SafeKeeperSettings::fetching_max_wait_ms`].
+        fetching_max_wait(Duration) => fetching_max_wait_ms, millis;
+        /// Sets [`SafeKeeperSettings::fetching_queue_size`].
+        fetching_queue_size(NonZeroUsize);
+        /// Sets [`SafeKeeperSettings::fetching_overflow`].
+        fetching_overflow(Overflow);
+        /// Sets [`SafeKeeperSettings::fetching_max_consecutive_failures_before_disabling`].
+        fetching_max_consecutive_failures_before_disabling(NonZeroU32);
+        /// Sets [`SafeKeeperSettings::fetching_disabled_duration_ms`].
+        fetching_disabled_duration(Duration) => fetching_disabled_duration_ms, millis;
+        /// Sets [`SafeKeeperSettings::save_attempts_max`].
+        save_attempts_max(NonZeroU32);
+        /// Sets [`SafeKeeperSettings::save_backoff_min_ms`].
+        save_backoff_min(Duration) => save_backoff_min_ms, millis;
+        /// Sets [`SafeKeeperSettings::save_backoff_max_ms`].
+        save_backoff_max(Duration) => save_backoff_max_ms, millis;
+        /// Sets [`SafeKeeperSettings::overflow_wait_max_ms`].
+        overflow_wait_max(Duration) => overflow_wait_max_ms, millis;
+        /// Sets [`SafeKeeperSettings::partitions`].
+        partitions(NonZeroU32);
+        /// Sets [`SafeKeeperSettings::close_on_drop_ms`].
+        close_on_drop(Duration) => close_on_drop_ms, millis;
+    }
+
+    /// Sets who is told of the results of storage operations. Default: the log.
+    pub fn storage_callback_factory(
+        mut self,
+        factory: impl StorageCallbackFactory + 'static,
+    ) -> Self {
+        self.callbacks = Arc::new(factory);
+        self
+    }
+
+    /// Sets how keys are divided among partitions. Recorded with the store.
+    pub fn partitioner(mut self, partitioner: impl Partitioner + 'static) -> Self {
+        self.partitioner = Arc::new(partitioner);
+        self
+    }
+
+    /// Sets the clock. Default: the system's.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets the source of randomness. Default: the system's.
+    pub fn random(mut self, random: Arc<dyn RandomSource>) -> Self {
+        self.random = random;
+        self
+    }
+
+    /// Sets who starts threads. Default: the system.
+    pub fn threads(mut self, threads: Arc<dyn ThreadStart>) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Makes a keeper without threads: it does nothing but what [`SafeKeeper::step`] makes it do. For
+    /// tests: the same calls lead to the same history.
+    #[cfg(feature = "test-util")]
+    pub fn stepped(mut self) -> Self {
+        self.threads = None;
+        self
+    }
+
+    /// Opens the store's partitions and starts the threads.
+    ///
+    /// # Errors
+    /// A setting is outside its limits, the store cannot be opened for writing, its keys are divided among
+    /// partitions in another way, or the system gives no threads.
+    pub fn build(self) -> Result<SafeKeeper, BuildError> {
+        let Self { storage, settings, callbacks, partitioner, clock, random, threads } = self;
+        settings.check().map_err(BuildError::Settings)?;
+        check_partitions(&*storage, &settings, &*partitioner)?;
+        let sequences = Arc::new(Sequences::new(settings.partitions));
+        for partition in 0..settings.partitions.get() {
+            let epoch = storage.open_epoch(partition).map_err(BuildError::Storage)?;
+            sequences.start(partition, epoch);
+        }
+        let core = Core::new(core_limits(&settings), fetches(&settings));
+        let retry = RetryPolicy {
+            attempts_max: settings.save_attempts_max.get(),
+            backoff_min: Duration::from_millis(settings.save_backoff_min_ms),
+            backoff_max: Duration::from_millis(settings.save_backoff_max_ms),
+        };
+        let has_threads = threads.is_some();
+        let shared = Arc::new_cyclic(|me| Shared {
+            me: me.clone(),
+            core: Mutex::new(core),
+            wakers: Wakers::default(),
+            relief: Condvar::new(),
+            fetch_room: Condvar::new(),
+            settings,
+            retry,
+            clock,
+            random,
+            threads: threads.unwrap_or_else(|| Arc::new(SystemThreads)),
+            storage: Mutex::new(Some(storage)),
+            sequences,
+            partitioner,
+            callbacks,
+            prototypes: Mutex::default(),
+            counters: Counters::default(),
+            due: Arc::default(),
+            pools: Mutex::new(Pools::default()),
+        });
+        let alarm: Arc<dyn Alarm> = shared.clone();
+        shared.clock.watch(Arc::downgrade(&alarm));
+        if has_threads && !start_threads(&shared) {
+            return Err(BuildError::Threads);
+        }
+        Ok(SafeKeeper::new(shared, has_threads))
+    }
+}
+
+fn check_partitions(
+    storage: &dyn StateStorage,
+    settings: &SafeKeeperSettings,
+    partitioner: &dyn Partitioner,
+) -> Result<(), BuildError> {
+    let wanted = format!("{} {}", settings.partitions, partitioner.name());
+    let recorded = record_once(storage, PARTITIONS, wanted.as_bytes());
+    match recorded.map_err(BuildError::Storage)? {
+        Recorded::AsWanted => Ok(()),
+        Recorded::Other(stored) => {
+            let stored = String::from_utf8_lossy(&stored).into_owned();
+            Err(BuildError::Partitions { stored, wanted })
+        }
+    }
+}
+
+fn core_limits(settings: &SafeKeeperSettings) -> CoreLimits {
+    let captures_max = settings.storage_max_outstanding_requests.get();
+    let bytes_max = settings.captured_bytes_max.get();
+    let capture = CaptureLimits {
+        captures_max: CaptureLimits::default().captures_max.min(captures_max),
+        bytes_max: CaptureLimits::default().bytes_max.min(bytes_max),
+        lock_time: Duration::from_micros(settings.serialization_lock_hold_us),
+        lock_wait: Duration::from_millis(settings.max_serialization_lock_time_ms),
+    };
+    CoreLimits {
+        storage_threads: settings.storage_max_threads.get(),
+        captures_max,
+        bytes_max,
+        storage_overflow: settings.storage_overflow,
+        capture,
+    }
+}
+
+fn fetches(settings: &SafeKeeperSettings) -> Fetches {
+    let breaker = FetchBreaker::new(
+        settings.fetching_max_consecutive_failures_before_disabling,
+        Duration::from_millis(settings.fetching_disabled_duration_ms),
+    );
+    Fetches::new(
+        settings.fetching_queue_size,
+        settings.fetching_max_threads,
+        settings.fetching_replacement_threads_max,
+        (settings.fetching_max_wait(), settings.fetching_hung_after()),
+        breaker,
+    )
+}
+
+/// Starts the threads; if the system does not give each pool one, none is left.
+fn start_threads(shared: &Arc<Shared>) -> bool {
+    let settings = &shared.settings;
+    let wanted = [
+        (Pool::Serialization, settings.serialization_max_threads.get()),
+        (Pool::Storage, settings.storage_max_threads.get()),
+        (Pool::Fetching, settings.fetching_max_threads.get()),
+        (Pool::Timing, 1),
+    ];
+    let mut complete = true;
+    for (pool, count) in wanted {
+        let mut pools = shared.pools.lock();
+        for _ in 0..count {
+            pools.start(shared, pool);
+        }
+        complete &= pools.count(pool) > 0;
+    }
+    if !complete {
+        shared.core.lock().stop();
+        shared.wakers.wake_all();
+        for thread in shared.pools.lock().take() {
+            // A thread of a pool that had nothing to do cannot have panicked.
+            drop(thread.join());
+        }
+    }
+    complete
+}
+
+impl fmt::Debug for SafeKeeperBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SafeKeeperBuilder")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,73 @@
+//! What a flush and a close report.
+
+use std::error::Error;
+use std::fmt;
+
+use crate::checkpoint_id::CheckpointId;
+use crate::save_error::SaveError;
+
+/// How many ids `Display` shows of each kind.
+const SHOWN_MAX: usize = 10;
+
+/// What a flush or a close has stored, and what it has not, by id.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct CloseReport {
+    /// Captures that were stored meanwhile.
+    pub saved: u64,
+    /// PEs whose changes could not be stored, and why.
+    pub failed: Vec<SaveError>,
+    /// PEs whose changes were not tried to be stored in time: they were still waiting, or lent out, or
+    /// a closure had panicked in them.
+    pub not_attempted: Vec<CheckpointId>,
+    /// PEs whose changes the storage had been given, and had not answered for in time.
+    pub unknown: Vec<CheckpointId>,
+    /// Threads that are stuck in the storage; they are left behind, and the store stays locked until they
+    /// come back.
+    pub threads_stuck: usize,
+}
+
+impl CloseReport {
+    /// Returns whether every change is stored.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.failed.is_empty() && self.not_attempted.is_empty() && self.unknown.is_empty()
+    }
+}
+
+impl fmt::Display for CloseReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} checkpoints stored", self.saved)?;
+        list(f, "could not be stored", &self.failed)?;
+        list(f, "were not tried", &self.not_attempted)?;
+        list(f, "may or may not be stored", &self.unknown)?;
+        match self.threads_stuck {
+            0 => Ok(()),
+            n => write!(f, "; {n} threads are stuck in the storage"),
+        }
+    }
+}
+
+fn list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, what: &str, items: &[T]) -> fmt::Result {
+    if items.is_empty() {
+        return Ok(());
+    }
+    write!(f, "; {} {what}: ", items.len())?;
+    for (i, item) in items.iter().take(SHOWN_MAX).enumerate() {
+        let comma = if i == 0 { "" } else { ", " };
+        write!(f, "{comma}{item}")?;
+    }
+    if items.len() > SHOWN_MAX { f.write_str(", …") } else { Ok(()) }
+}
+
+/// Not every change could be stored before the deadline; the report says which.
+#[derive(Debug, Clone)]
+pub struct NotAllStored(pub CloseReport);
+
+impl fmt::Display for NotAllStored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not every change could be stored before the deadline: {}", self.0)
+    }
+}
+
+impl Error for NotAllStored {}

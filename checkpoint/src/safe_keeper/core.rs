@@ -1,0 +1,404 @@
+//! What a keeper does next: its state, stepped by whoever runs it.
+//!
+//! [`Core::next`] gives a pool's thread something to do or tells it to wait; what has come of it is
+//! told by the `…ed` methods. Nothing here blocks, reads a clock, starts a thread or calls a storage, a
+//! prototype or the user's code: so a test can run a keeper step by step.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use crate::capture::CaptureLimits;
+use crate::clock::Timestamp;
+use crate::framework::{CheckpointSource, FlushMark, PrototypeIndex, StateFetch};
+use crate::safe_keeper::fetches::{FetchCall, Fetches};
+use crate::safe_keeper::settings::Overflow;
+use crate::task::{SaveStateTask, Saving, SavingResults, SavingRun};
+use crate::wait::Signal;
+
+/// How many shards one serialization visits at most.
+const SHARDS_PER_TASK: usize = 16;
+/// How many buffers of old batches are kept.
+const BUFFERS_MAX: usize = 4;
+
+/// The threads of a keeper, by what they do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Pool {
+    /// Encodes states.
+    Serialization,
+    /// Saves them, and reports the results.
+    Storage,
+    /// Fetches states.
+    Fetching,
+    /// Keeps the time.
+    Timing,
+}
+
+/// What a thread is to do.
+pub(super) enum Action {
+    Serialize {
+        shards: Vec<(PrototypeIndex, usize)>,
+        limits: CaptureLimits,
+        bytes: Vec<u8>,
+    },
+    Save(SaveStateTask),
+    Report(SavingResults),
+    Fetch(FetchCall),
+    Tick(PrototypeIndex),
+    /// These fetches have waited for too long.
+    Expire(Vec<StateFetch>),
+    /// So many threads that fetch hang: start others.
+    Replace(usize),
+    /// Whether these flushes are through, and those whose time is up.
+    CheckFlushes(Vec<Arc<FlushState>>),
+}
+
+pub(super) enum Step {
+    Run(Action),
+    /// Nothing to do before then, unless something happens.
+    Wait(Option<Timestamp>),
+    Exit,
+}
+
+/// A flush that somebody waits for.
+pub(super) struct FlushState {
+    pub(super) marks: Vec<(Arc<dyn CheckpointSource>, FlushMark)>,
+    pub(super) deadline: Timestamp,
+    /// Whether everything was stored in time.
+    pub(super) done: Arc<Signal<bool>>,
+    /// PEs that are lent out are waited for too.
+    pub(super) waits_for_guards: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// The threads are to end once they have nothing in hand.
+    Stopped,
+}
+
+/// What bounds the work in flight.
+pub(super) struct CoreLimits {
+    pub(super) storage_threads: usize,
+    pub(super) captures_max: usize,
+    pub(super) bytes_max: usize,
+    pub(super) storage_overflow: Overflow,
+    pub(super) capture: CaptureLimits,
+}
+
+pub(super) struct Core {
+    limits: CoreLimits,
+    phase: Phase,
+    /// Shards with due PEs or with mail, each once.
+    ready: VecDeque<(PrototypeIndex, usize)>,
+    is_ready: HashSet<(PrototypeIndex, usize)>,
+    serializing: usize,
+    /// Captured states whose result is not known yet.
+    captures: usize,
+    bytes: usize,
+    saves: VecDeque<SaveStateTask>,
+    /// Failed saves that wait for their next attempt.
+    delayed: BTreeMap<(Timestamp, u64), SaveStateTask>,
+    next_delayed: u64,
+    running: HashMap<u64, Arc<SavingRun>>,
+    next_run: u64,
+    reports: VecDeque<SavingResults>,
+    reporting: usize,
+    pub(super) fetches: Fetches,
+    ticks: BTreeMap<PrototypeIndex, Timestamp>,
+    ticking: HashSet<PrototypeIndex>,
+    flushes: Vec<Arc<FlushState>>,
+    check_flushes: bool,
+    buffers: Vec<Vec<u8>>,
+}
+
+impl Core {
+    pub(super) fn new(limits: CoreLimits, fetches: Fetches) -> Self {
+        Self {
+            limits,
+            phase: Phase::Running,
+            ready: VecDeque::new(),
+            is_ready: HashSet::new(),
+            serializing: 0,
+            captures: 0,
+            bytes: 0,
+            saves: VecDeque::new(),
+            delayed: BTreeMap::new(),
+            next_delayed: 0,
+            running: HashMap::new(),
+            next_run: 0,
+            reports: VecDeque::new(),
+            reporting: 0,
+            fetches,
+            ticks: BTreeMap::new(),
+            ticking: HashSet::new(),
+            flushes: Vec::new(),
+            check_flushes: false,
+            buffers: Vec::new(),
+        }
+    }
+
+    /// Gives a thread of `pool` something to do.
+    pub(super) fn next(&mut self, pool: Pool, now: Timestamp) -> Step {
+        let action = match pool {
+            Pool::Serialization => self.next_serialization(),
+            Pool::Storage => self.next_storage(now),
+            Pool::Fetching => self.fetches.next_call(now).map(Action::Fetch),
+            Pool::Timing => self.next_timing(now),
+        };
+        match action {
+            Some(action) => Step::Run(action),
+            None if self.phase == Phase::Stopped => Step::Exit,
+            None => Step::Wait(match pool {
+                Pool::Serialization | Pool::Fetching => None,
+                Pool::Storage => self.delayed.keys().next().map(|(at, _)| *at),
+                Pool::Timing => self.next_time(),
+            }),
+        }
+    }
+
+    fn next_serialization(&mut self) -> Option<Action> {
+        if self.is_storage_full() {
+            // Whoever brings the states does the saving, if that is what was wished for.
+            return match self.limits.storage_overflow {
+                Overflow::CallerRuns => self.take_save(),
+                Overflow::Block | Overflow::Reject => None,
+            };
+        }
+        if self.phase == Phase::Stopped {
+            return None;
+        }
+        let count = self.ready.len().min(SHARDS_PER_TASK);
+        let shards: Vec<_> = self.ready.drain(..count).collect();
+        if shards.is_empty() {
+            return None;
+        }
+        for shard in &shards {
+            self.is_ready.remove(shard);
+        }
+        self.serializing += 1;
+        let bytes = self.buffers.pop().unwrap_or_default();
+        Some(Action::Serialize { shards, limits: self.limits.capture, bytes })
+    }
+
+    /// Whether no more states should be captured now: what waits is captured later, and then newer.
+    pub(super) fn is_storage_full(&self) -> bool {
+        let batches = self.saves.len() + self.serializing;
+        let reserved = self.serializing * self.limits.capture.captures_max;
+        let reserved_bytes = self.serializing * self.limits.capture.bytes_max;
+        // While one batch is with a storage thread, one may wait for it.
+        let has_work = self.captures + self.serializing > 0;
+        batches >= self.limits.storage_threads
+            || (has_work && self.captures + reserved >= self.limits.captures_max)
+            || (has_work && self.bytes + reserved_bytes >= self.limits.bytes_max)
+    }
+
+    fn next_storage(&mut self, now: Timestamp) -> Option<Action> {
+        if let Some(report) = self.reports.pop_front() {
+            self.reporting += 1;
+            return Some(Action::Report(report));
+        }
+        if let Some((at, _)) = self.delayed.keys().next().copied()
+            && at <= now
+        {
+            return self.delayed.pop_first().map(|(_, task)| Action::Save(task));
+        }
+        self.take_save()
+    }
+
+    fn take_save(&mut self) -> Option<Action> {
+        self.saves.pop_front().map(Action::Save)
+    }
+
+    fn next_timing(&mut self, now: Timestamp) -> Option<Action> {
+        let expired = self.fetches.take_expired(now);
+        if !expired.is_empty() {
+            return Some(Action::Expire(expired));
+        }
+        let replace = self.fetches.replace_hanging(now);
+        if replace > 0 {
+            return Some(Action::Replace(replace));
+        }
+        let due = self.flushes.iter().any(|flush| flush.deadline <= now);
+        if std::mem::take(&mut self.check_flushes) || due {
+            let flushes = std::mem::take(&mut self.flushes);
+            if !flushes.is_empty() {
+                return Some(Action::CheckFlushes(flushes));
+            }
+        }
+        if self.phase == Phase::Stopped {
+            return None;
+        }
+        let (index, _) = self.ticks.iter().find(|(_, at)| **at <= now)?;
+        let index = *index;
+        self.ticks.remove(&index);
+        self.ticking.insert(index);
+        Some(Action::Tick(index))
+    }
+
+    fn next_time(&self) -> Option<Timestamp> {
+        let tick = self.ticks.values().min().copied();
+        let flush = self.flushes.iter().map(|flush| flush.deadline).min();
+        [tick, flush, self.fetches.next_look()].into_iter().flatten().min()
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.phase == Phase::Running
+    }
+
+    /// A shard wants to be visited. Returns whether it was not waiting for that already.
+    pub(super) fn shard_ready(&mut self, shard: (PrototypeIndex, usize)) -> bool {
+        let new = self.is_ready.insert(shard);
+        if new {
+            self.ready.push_back(shard);
+        }
+        new
+    }
+
+    pub(super) fn tick_at(&mut self, index: PrototypeIndex, at: Timestamp) {
+        let next = self.ticks.entry(index).or_insert(at);
+        *next = at.min(*next);
+    }
+
+    pub(super) fn add_flush(&mut self, flush: Arc<FlushState>) {
+        self.flushes.push(flush);
+        self.check_flushes = true;
+        // Nobody who flushes wants to wait for a backoff.
+        self.hurry();
+    }
+
+    /// Lets every failed save be tried again now.
+    fn hurry(&mut self) {
+        let delayed = std::mem::take(&mut self.delayed);
+        self.saves.extend(delayed.into_values());
+    }
+
+    pub(super) fn serialized(
+        &mut self,
+        save: Option<SaveStateTask>,
+        unused: Option<Vec<u8>>,
+        again: Vec<(PrototypeIndex, usize)>,
+    ) {
+        self.serializing -= 1;
+        self.keep_buffer(unused);
+        for shard in again {
+            self.shard_ready(shard);
+        }
+        if let Some(save) = save {
+            self.captures += save.captures();
+            self.bytes += save.memory();
+            self.saves.push_back(save);
+        }
+        // A capture that failed for good may be all that a flush was waiting for.
+        self.check_flushes = !self.flushes.is_empty();
+    }
+
+    /// Registers a save that is about to be given to the storage.
+    pub(super) fn saving(&mut self, prepare: impl FnOnce(u64) -> Arc<SavingRun>) -> Arc<SavingRun> {
+        let number = self.next_run;
+        self.next_run += 1;
+        let run = prepare(number);
+        self.running.insert(number, run.clone());
+        run
+    }
+
+    pub(super) fn saved(&mut self, run: u64, results: SavingResults) {
+        self.running.remove(&run);
+        self.reports.push_back(results);
+    }
+
+    /// A report is done: so many captures are settled, some are to be tried again.
+    pub(super) fn reported(
+        &mut self,
+        settled: usize,
+        memory: Option<Arc<Vec<u8>>>,
+        again: Option<(Timestamp, SaveStateTask)>,
+        any_stored: bool,
+    ) {
+        self.reporting -= 1;
+        self.captures -= settled;
+        if let Some(memory) = memory {
+            self.bytes -= memory.len();
+            self.keep_buffer(Arc::into_inner(memory));
+        }
+        if any_stored {
+            // The storage works: what waits for its next attempt need not wait any longer.
+            self.hurry();
+        }
+        if let Some((at, task)) = again {
+            self.delayed.insert((at, self.next_delayed), task);
+            self.next_delayed += 1;
+        }
+        self.check_flushes = !self.flushes.is_empty();
+    }
+
+    fn keep_buffer(&mut self, buffer: Option<Vec<u8>>) {
+        if let Some(buffer) = buffer
+            && buffer.capacity() > 0
+            && buffer.capacity() <= 2 * self.limits.capture.bytes_max
+            && self.buffers.len() < BUFFERS_MAX
+        {
+            self.buffers.push(buffer);
+        }
+    }
+
+    pub(super) fn ticked(&mut self, index: PrototypeIndex, next: Option<Timestamp>) {
+        self.ticking.remove(&index);
+        if let Some(next) = next {
+            self.tick_at(index, next);
+        }
+    }
+
+    /// Flushes that were looked at and are not through.
+    pub(super) fn flushes_go_on(&mut self, flushes: Vec<Arc<FlushState>>) {
+        self.flushes.extend(flushes);
+    }
+
+    /// Ends everything that is not with the storage, and lets the threads end.
+    pub(super) fn stop(&mut self) -> Stopped {
+        self.phase = Phase::Stopped;
+        self.ready.clear();
+        self.is_ready.clear();
+        self.ticks.clear();
+        let saves = std::mem::take(&mut self.saves).into_iter();
+        let delayed = std::mem::take(&mut self.delayed).into_values();
+        let running: Vec<_> = self.running.drain().map(|(_, run)| run).collect();
+        Stopped {
+            waiting: saves.chain(delayed).map(SaveStateTask::into_parts).collect(),
+            with_storage: running.iter().filter_map(|run| run.abandon()).collect(),
+            flushes: std::mem::take(&mut self.flushes),
+            fetches: self.fetches.take_all(),
+        }
+    }
+
+    pub(super) fn gauges(&self) -> Gauges {
+        Gauges {
+            ready_shards: self.ready.len(),
+            captures: self.captures,
+            captured_bytes: self.bytes,
+            waiting_batches: self.saves.len(),
+            delayed_batches: self.delayed.len(),
+            fetches_queued: self.fetches.queued(),
+            fetches_hanging: self.fetches.hanging(),
+        }
+    }
+}
+
+/// What a keeper had in hand when it was stopped.
+pub(super) struct Stopped {
+    pub(super) waiting: Vec<(Arc<Vec<u8>>, Vec<Saving>)>,
+    pub(super) with_storage: Vec<(Arc<Vec<u8>>, Vec<Saving>)>,
+    pub(super) flushes: Vec<Arc<FlushState>>,
+    pub(super) fetches: Vec<StateFetch>,
+}
+
+/// How much of everything there is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gauges {
+    pub(super) ready_shards: usize,
+    pub(super) captures: usize,
+    pub(super) captured_bytes: usize,
+    pub(super) waiting_batches: usize,
+    pub(super) delayed_batches: usize,
+    pub(super) fetches_queued: usize,
+    pub(super) fetches_hanging: usize,
+}

@@ -1,0 +1,233 @@
+//! A keeper as its prototypes see it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::config::CheckpointingConfig;
+use crate::framework::{
+    Caller, CheckpointSource, CheckpointingFramework, NewPrototype, Overloaded, PeStatus,
+    PrototypeIndex, RegisterError, Registration, StateFetch,
+};
+use crate::reentrancy;
+use crate::restore_error::RestoreFailure;
+use crate::safe_keeper::core::{Core, Pool, Step};
+use crate::safe_keeper::settings::Overflow;
+use crate::safe_keeper::shared::{Registered, Shared};
+use crate::storage::{FetchVersion, StateStorage, StorageError};
+use crate::store_metadata::{Recorded, key_type_name, record_once, record_schema};
+use crate::sync::{MutexGuard, Ordering};
+use crate::task::{FetchAnswers, FetchTask};
+
+/// The part of a [`SafeKeeper`](crate::SafeKeeper) that prototypes are built over.
+#[derive(Clone)]
+pub(super) struct KeeperHandle(pub(super) Arc<Shared>);
+
+impl CheckpointingFramework for KeeperHandle {
+    fn register(&self, prototype: &NewPrototype<'_>) -> Result<Registration, RegisterError> {
+        let shared = &*self.0;
+        let name = || prototype.name.to_owned();
+        let closed = || RegisterError::Closed { name: name() };
+        let storage = shared.storage().ok_or_else(closed)?;
+        let failed = |error: StorageError| RegisterError::Storage { name: name(), error };
+        let key_type = key_type_name(prototype.name);
+        let recorded = record_once(&*storage, &key_type, prototype.key_type.as_bytes());
+        if let Recorded::Other(stored) = recorded.map_err(failed)? {
+            return Err(RegisterError::KeyType {
+                name: name(),
+                stored: String::from_utf8_lossy(&stored).into_owned(),
+                wanted: prototype.key_type.to_owned(),
+            });
+        }
+        record_schema(&*storage, prototype.schema).map_err(failed)?;
+        let callback = shared.callbacks.create_storage_callback(prototype.name);
+        let mut prototypes = shared.prototypes.lock();
+        if prototypes.iter().any(|known| *known.name == *prototype.name) {
+            return Err(RegisterError::NameTaken { name: name() });
+        }
+        let index = PrototypeIndex(prototypes.len());
+        prototypes.push(Registered {
+            name: prototype.name.into(),
+            callback,
+            quarantined_max: prototype.config.quarantined_max(),
+            source: None,
+        });
+        Ok(Registration::new(index)
+            .with_sequences(shared.sequences.clone())
+            .with_partitioner(shared.partitioner.clone())
+            .with_clock(shared.clock.clone())
+            .with_random(shared.random.clone())
+            .with_due_counter(shared.due.clone())
+            .with_storage(Arc::downgrade(&storage)))
+    }
+
+    fn attach(&self, index: PrototypeIndex, source: Arc<dyn CheckpointSource>) {
+        let is_running = self.0.core.lock().is_running();
+        if !is_running {
+            source.close();
+            return;
+        }
+        if let Some(registered) = self.0.prototypes.lock().get_mut(index.0) {
+            registered.source = Some(source);
+        }
+    }
+
+    fn is_checkpointable(&self, config: &CheckpointingConfig, pe: &PeStatus) -> bool {
+        config.mode().event_count().is_some_and(|n| pe.events_since_capture >= n.get())
+    }
+
+    fn save_state(&self, prototype: PrototypeIndex, shard: usize) {
+        let new = self.0.core.lock().shard_ready((prototype, shard));
+        if new {
+            self.0.wakers.of(Pool::Serialization).notify_one();
+        }
+    }
+
+    fn fetch_serialized_state(&self, fetch: StateFetch) {
+        let shared = &*self.0;
+        let Some(storage) = shared.storage() else {
+            return fetch.decide(Err(RestoreFailure::Closed));
+        };
+        shared.counters.fetches.add(1);
+        if !storage.may_contain(&fetch.id) {
+            shared.counters.fetches_known_absent.add(1);
+            return fetch.decide(Ok(None));
+        }
+        let now = shared.clock.now();
+        let admitted = shared.core.lock().fetches.breaker.admit(now);
+        if let Err(remaining) = admitted {
+            shared.counters.fetches_failed.add(1);
+            return fetch.decide(Err(RestoreFailure::FetchingDisabled { remaining }));
+        }
+        if fetch.version == FetchVersion::Newest
+            && let Some(outcome) = storage.fetch_now(&fetch.id)
+        {
+            return shared.decide(fetch, outcome);
+        }
+        self.enqueue(fetch, &*storage);
+    }
+
+    fn call_at(&self, prototype: PrototypeIndex, at: Timestamp) {
+        self.0.core.lock().tick_at(prototype, at);
+        self.0.wakers.of(Pool::Timing).notify_one();
+    }
+
+    fn relieve(&self, caller: Caller) -> Result<(), Overloaded> {
+        let shared = &*self.0;
+        let due_max = shared.settings.serialization_max_outstanding_requests.get();
+        if shared.due.load(Ordering::Relaxed) <= due_max {
+            return Ok(());
+        }
+        shared.counters.overflows.add(1);
+        let may_wait = caller == Caller::MayWait && reentrancy::may_wait();
+        match shared.settings.serialization_overflow {
+            Overflow::Reject => Err(Overloaded),
+            Overflow::Block | Overflow::CallerRuns if !may_wait => Ok(()),
+            Overflow::Block => {
+                self.wait_for_relief(due_max);
+                Ok(())
+            }
+            Overflow::CallerRuns => {
+                // As one of the pool's threads: user code that runs inside must not wait for itself.
+                reentrancy::as_keeper_thread(|| {
+                    if let Step::Run(action) = shared.next(Pool::Serialization) {
+                        shared.perform(action);
+                    }
+                });
+                Ok(())
+            }
+        }
+    }
+}
+
+impl KeeperHandle {
+    fn enqueue(&self, fetch: StateFetch, storage: &dyn StateStorage) {
+        let shared = &*self.0;
+        let may_wait = fetch.caller == Caller::MayWait && reentrancy::may_wait();
+        let deadline = shared.clock.now().after(shared.settings.fetching_max_wait());
+        let mut core = shared.core.lock();
+        loop {
+            if !core.is_running() {
+                drop(core);
+                return fetch.decide(Err(RestoreFailure::Closed));
+            }
+            if !core.fetches.is_full() {
+                break;
+            }
+            match shared.settings.fetching_overflow {
+                Overflow::Block | Overflow::CallerRuns if !may_wait => break,
+                Overflow::Block if shared.clock.now() < deadline => {
+                    shared.wait_for_fetch_room(&mut core, deadline);
+                }
+                Overflow::Block | Overflow::Reject => {
+                    drop(core);
+                    return shared.failed(fetch, RestoreFailure::Overloaded);
+                }
+                Overflow::CallerRuns => {
+                    drop(core);
+                    return shared.fetch_here(fetch, storage);
+                }
+            }
+        }
+        core.fetches.add(fetch, shared.clock.now());
+        drop(core);
+        shared.wakers.of(Pool::Fetching).notify_one();
+        shared.wakers.of(Pool::Timing).notify_one();
+    }
+
+    fn wait_for_relief(&self, due_max: usize) {
+        let shared = &*self.0;
+        let wait = Duration::from_millis(shared.settings.overflow_wait_max_ms);
+        let deadline = shared.clock.now().after(wait);
+        let mut core = shared.core.lock();
+        while core.is_running()
+            && shared.due.load(Ordering::Relaxed) > due_max
+            && shared.clock.now() < deadline
+        {
+            match shared.clock.sleep_until(deadline) {
+                Some(time) => {
+                    shared.relief.wait_for(&mut core, time);
+                }
+                None => shared.relief.wait(&mut core),
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn wait_for_fetch_room(&self, core: &mut MutexGuard<'_, Core>, deadline: Timestamp) {
+        match self.clock.sleep_until(deadline) {
+            Some(time) => {
+                self.fetch_room.wait_for(core, time);
+            }
+            None => self.fetch_room.wait(core),
+        }
+    }
+
+    /// Fetches on the thread that has the event.
+    fn fetch_here(&self, fetch: StateFetch, storage: &dyn StateStorage) {
+        let (id, version) = (fetch.id.clone(), fetch.version);
+        let number = self.core.lock().fetches.add_unqueued(fetch, self.clock.now());
+        let Some(me) = self.me.upgrade() else { return };
+        let answers: Arc<dyn FetchAnswers> = me;
+        let task = FetchTask::new(vec![(number, id, version)]);
+        reentrancy::as_keeper_thread(|| {
+            let run = AssertUnwindSafe(|| task.run(storage, &answers));
+            if catch_unwind(run).is_err() {
+                tracing::error!(target: "checkpoint", "the storage panicked in `fetch`");
+            }
+        });
+    }
+
+    /// Runs one action of a pool, if there is one.
+    pub(super) fn step(&self, pool: Pool) -> bool {
+        match self.next(pool) {
+            Step::Run(action) => {
+                reentrancy::as_keeper_thread(|| self.perform(action));
+                true
+            }
+            Step::Wait(_) | Step::Exit => false,
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! Coordinates the processing of events with storage: `SafeKeeper`.
+//!
+//! `core` says what is to be done next, `shared` does it, `pools` are the threads in between. `handle` is
+//! what prototypes see. The way of a save: a prototype says that a shard has due PEs (`handle`), a
+//! serialization captures them (`core` gives it out, `task` runs it), a save gives them to the storage, a
+//! report tells the prototype, the callbacks and whoever waits.
+
+mod breaker;
+mod builder;
+mod callbacks;
+mod close;
+mod core;
+mod fetches;
+mod handle;
+mod pools;
+mod retry;
+mod settings;
+mod shared;
+mod stats;
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use breaker::FetchingState;
+pub use builder::{BuildError, SafeKeeperBuilder};
+pub use close::{CloseReport, NotAllStored};
+pub use core::Pool;
+pub use settings::{Overflow, SafeKeeperSettings};
+pub use stats::KeeperStats;
+
+use crate::clock::Timestamp;
+use crate::framework::{CheckpointingFramework, UnsavedState};
+use crate::prototype::{Key, PePrototype, PrototypeBuilder};
+use crate::quarantine::{Quarantined, quarantine_name};
+use crate::reentrancy;
+use crate::safe_keeper::core::{FlushState, Stopped};
+use crate::safe_keeper::handle::KeeperHandle;
+use crate::safe_keeper::shared::{Shared, withdrawn};
+use crate::save_error::{SaveError, SaveFailure};
+use crate::state::Checkpointable;
+use crate::storage::{StateStorage, StorageError, StorageErrorKind};
+use crate::sync::{Mutex, Ordering};
+use crate::wait::Signal;
+
+/// Checkpoints the PEs of its prototypes into a storage, and restores them from it.
+///
+/// States are encoded, saved and fetched by three pools of threads, off the way of the events. A PE is
+/// dirty until the storage has acknowledged the very state that was captured; what fails is tried again
+/// with growing waits, without another event. Requests for one PE coalesce: it is queued once, and the
+/// newest state is what is stored.
+///
+/// # When queues are full
+/// Due PEs wait in their shards, each once, at no cost in memory; states are captured only when the storage
+/// has room for them. So a slow storage means fewer, newer checkpoints, not lost ones. The overflow
+/// policies of [`SafeKeeperSettings`] say what whoever brings a request does meanwhile.
+///
+/// # The end
+/// [`close`](Self::close) stores what is dirty and says what it could not. A keeper that is dropped without
+/// does the same with a deadline of its own, and logs what was lost.
+#[doc(alias = "org.apache.s4.core.ft.SafeKeeper")]
+pub struct SafeKeeper {
+    shared: Arc<Shared>,
+    has_threads: bool,
+    // The report of the first close.
+    closed: Mutex<Option<Result<CloseReport, NotAllStored>>>,
+}
+
+impl SafeKeeper {
+    /// Returns a builder of a keeper over this storage.
+    pub fn builder(storage: impl StateStorage + 'static) -> SafeKeeperBuilder {
+        SafeKeeperBuilder::new(Arc::new(storage))
+    }
+
+    /// Returns a builder of a keeper over a storage that others know too.
+    pub fn builder_over(storage: Arc<dyn StateStorage>) -> SafeKeeperBuilder {
+        SafeKeeperBuilder::new(storage)
+    }
+
+    fn new(shared: Arc<Shared>, has_threads: bool) -> Self {
+        Self { shared, has_threads, closed: Mutex::new(None) }
+    }
+
+    /// Returns this keeper as what prototypes are built over.
+    #[must_use]
+    pub fn framework(&self) -> Arc<dyn CheckpointingFramework> {
+        Arc::new(KeeperHandle(self.shared.clone()))
+    }
+
+    /// Returns a builder of the prototype of this name: see [`PePrototype::builder`].
+    pub fn prototype<K, P>(&self, name: impl Into<Arc<str>>) -> PrototypeBuilder<K, P>
+    where
+        K: Key,
+        P: Checkpointable + Send + 'static,
+    {
+        PePrototype::builder(self.framework(), name)
+    }
+
+    /// Returns how many partitions there are.
+    #[must_use]
+    pub fn partitions(&self) -> u32 {
+        self.shared.sequences.partitions().get()
+    }
+
+    /// Returns a snapshot of what the keeper has done and has to do.
+    #[must_use]
+    pub fn stats(&self) -> KeeperStats {
+        let shared = &*self.shared;
+        let (gauges, fetching) = {
+            let core = shared.core.lock();
+            (core.gauges(), core.fetches.breaker.state())
+        };
+        let now = shared.clock.now();
+        let counters = &shared.counters;
+        let mut stats = KeeperStats {
+            stored: counters.stored.get(),
+            stored_bytes: counters.stored_bytes.get(),
+            failed: counters.failed.get(),
+            retried: counters.retried.get(),
+            coalesced: 0,
+            batches: counters.batches.get(),
+            fetches: counters.fetches.get(),
+            fetches_known_absent: counters.fetches_known_absent.get(),
+            fetches_failed: counters.fetches_failed.get(),
+            callback_panics: counters.callback_panics.get(),
+            overflows: counters.overflows.get(),
+            resident: 0,
+            due: shared.due.load(Ordering::Relaxed) as u64,
+            in_flight: gauges.captures as u64,
+            in_flight_bytes: gauges.captured_bytes as u64,
+            waiting_for_retry: gauges.delayed_batches as u64,
+            stuck: 0,
+            checked_out: 0,
+            poisoned: 0,
+            fetches_queued: gauges.fetches_queued as u64,
+            fetches_hanging: gauges.fetches_hanging as u64,
+            fetching,
+            oldest_change: None,
+        };
+        for source in shared.sources() {
+            let status = source.status();
+            stats.coalesced += status.coalesced;
+            stats.resident += status.resident;
+            stats.stuck += status.stuck;
+            stats.checked_out += status.checked_out;
+            stats.poisoned += status.poisoned;
+            let age = status.oldest_change.map(|oldest| now.since(oldest));
+            stats.oldest_change = stats.oldest_change.max(age);
+        }
+        stats
+    }
+
+    /// Stores every change that was made before this call.
+    ///
+    /// # Errors
+    /// Not everything could be stored in time; the report says what was not. The keeper goes on trying.
+    pub fn flush(&self, timeout: Duration) -> Result<CloseReport, NotAllStored> {
+        let deadline = self.shared.clock.now().after(timeout);
+        self.flush_until(deadline, false);
+        self.report(&[])
+    }
+
+    /// Lets no event in any more, stores every change, and ends the threads.
+    ///
+    /// Waits for PEs that are lent out. Takes `timeout` at the most, and a moment for the threads to end; a
+    /// thread that is stuck in the storage is left behind and reported. A second call returns the same.
+    ///
+    /// # Errors
+    /// Not everything could be stored in time; the report says what was not.
+    pub fn close(&self, timeout: Duration) -> Result<CloseReport, NotAllStored> {
+        let mut closed = self.closed.lock();
+        if let Some(report) = &*closed {
+            return report.clone();
+        }
+        let report = self.shut_down(self.shared.clock.now().after(timeout));
+        *closed = Some(report.clone());
+        report
+    }
+
+    fn shut_down(&self, deadline: Timestamp) -> Result<CloseReport, NotAllStored> {
+        let shared = &*self.shared;
+        let saved_before = shared.counters.stored.get();
+        for source in shared.sources() {
+            source.close();
+        }
+        self.flush_until(deadline, true);
+        let mut left = Vec::new();
+        let stopped = shared.core.lock().stop();
+        shared.wakers.wake_all();
+        shared.relief.notify_all();
+        shared.fetch_room.notify_all();
+        self.withdraw(stopped, &mut left);
+        let threads_stuck = self.join_threads();
+        let mut report = self.report(&left);
+        let part = match &mut report {
+            Ok(report) | Err(NotAllStored(report)) => report,
+        };
+        part.threads_stuck = threads_stuck;
+        part.saved = shared.counters.stored.get() - saved_before;
+        // Prototypes and keeper know each other: here they part.
+        let sources: Vec<_> =
+            shared.prototypes.lock().iter_mut().map(|p| p.source.take()).collect();
+        drop(sources);
+        let storage = shared.storage.lock().take();
+        drop(storage);
+        report
+    }
+
+    fn flush_until(&self, deadline: Timestamp, waits_for_guards: bool) {
+        let shared = &*self.shared;
+        let done = Signal::new();
+        let marks = shared.sources().into_iter().map(|source| {
+            let mark = source.request_all();
+            (source, mark)
+        });
+        let flush = Arc::new(FlushState {
+            marks: marks.collect(),
+            deadline,
+            done: done.clone(),
+            waits_for_guards,
+        });
+        shared.core.lock().add_flush(flush.clone());
+        shared.wakers.wake_all();
+        if !self.has_threads {
+            self.step_until(|| done.result().is_some() || shared.clock.now() >= deadline);
+        } else if reentrancy::may_wait() {
+            // The keeper's own deadline ends the wait.
+            done.wait(&*shared.clock, None);
+        }
+        drop(flush);
+    }
+
+    /// Does everything that can be done without time passing, until `done`.
+    fn step_until(&self, done: impl Fn() -> bool) {
+        let pools = [Pool::Timing, Pool::Fetching, Pool::Serialization, Pool::Storage];
+        while !done() {
+            let mut stepped = false;
+            for pool in pools {
+                stepped |= self.shared.step(pool);
+            }
+            if !stepped {
+                return;
+            }
+        }
+    }
+
+    /// Does one thing that a thread of `pool` would do now; returns whether there was one.
+    ///
+    /// For keepers that were built [`stepped`](SafeKeeperBuilder::stepped).
+    #[cfg(feature = "test-util")]
+    pub fn step(&self, pool: Pool) -> bool {
+        self.shared.step(pool)
+    }
+
+    /// Gives everything its result that will not get one any more.
+    fn withdraw(&self, stopped: Stopped, left: &mut Vec<SaveError>) {
+        let shared = &*self.shared;
+        let with_storage = stopped.with_storage.into_iter().map(|part| (part, true));
+        let waiting = stopped.waiting.into_iter().map(|part| (part, false));
+        for ((bytes, savings), with_storage) in waiting.chain(with_storage) {
+            for saving in savings {
+                let (error, outcome) = withdrawn(&bytes, &saving, with_storage);
+                shared.withdrawn(&saving, &error, &outcome);
+                left.push(error);
+            }
+        }
+        for flush in stopped.flushes {
+            flush.done.finish(false);
+        }
+        for fetch in stopped.fetches {
+            fetch.decide(Err(crate::restore_error::RestoreFailure::Closed));
+        }
+    }
+
+    /// Waits for the threads to end; one that hangs in the storage is left behind.
+    fn join_threads(&self) -> usize {
+        let shared = &*self.shared;
+        let mut stuck = 0;
+        for thread in shared.pools.lock().take() {
+            if shared.ends_soon(&thread) {
+                if thread.join().is_err() {
+                    tracing::error!(target: "checkpoint", "a thread of the keeper panicked");
+                }
+            } else {
+                stuck += 1;
+            }
+        }
+        if stuck > 0 {
+            tracing::error!(target: "checkpoint", stuck, "threads are stuck in the storage");
+        }
+        stuck
+    }
+
+    /// What is not stored now, by id.
+    fn report(&self, left: &[SaveError]) -> Result<CloseReport, NotAllStored> {
+        let mut report = CloseReport::default();
+        for error in left {
+            match error.reason() {
+                SaveFailure::Unknown => report.unknown.push(error.id().clone()),
+                SaveFailure::NotAttempted => report.not_attempted.push(error.id().clone()),
+                _ => report.failed.push(error.clone()),
+            }
+        }
+        let known: std::collections::HashSet<_> =
+            left.iter().map(|error| error.id().clone()).collect();
+        for source in self.shared.sources() {
+            for unsaved in source.unsaved() {
+                if known.contains(&unsaved.id) {
+                    continue;
+                }
+                match unsaved.state {
+                    UnsavedState::Failed(error) => report.failed.push(error),
+                    UnsavedState::InFlight => report.unknown.push(unsaved.id),
+                    UnsavedState::Waiting | UnsavedState::CheckedOut | UnsavedState::Poisoned => {
+                        report.not_attempted.push(unsaved.id)
+                    }
+                }
+            }
+        }
+        report.saved = self.shared.counters.stored.get();
+        if report.is_complete() { Ok(report) } else { Err(NotAllStored(report)) }
+    }
+
+    /// Returns the checkpoints of a prototype that were put aside because they could not be restored.
+    ///
+    /// # Errors
+    /// The storage cannot be read, or the keeper is closed.
+    pub fn quarantined(&self, prototype: &str) -> Result<Vec<Quarantined>, StorageError> {
+        let attempted = || format!("list the quarantine of {prototype}");
+        let storage = self.shared.storage();
+        let storage =
+            storage.ok_or_else(|| StorageError::new(StorageErrorKind::Closed, attempted()))?;
+        let mut quarantined = Vec::new();
+        storage.ids(&quarantine_name(prototype), &mut |id| {
+            quarantined.extend(Quarantined::from_id(&id));
+            ControlFlow::Continue(())
+        })?;
+        quarantined.sort_by(|a, b| (&a.id, a.replaced_by).cmp(&(&b.id, b.replaced_by)));
+        Ok(quarantined)
+    }
+}
+
+impl Drop for SafeKeeper {
+    fn drop(&mut self) {
+        if self.closed.lock().is_some() {
+            return;
+        }
+        let timeout = Duration::from_millis(self.shared.settings.close_on_drop_ms);
+        if let Err(error) = self.close(timeout) {
+            tracing::error!(target: "checkpoint", %error, "a keeper was dropped without being closed");
+        }
+    }
+}
+
+impl fmt::Debug for SafeKeeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SafeKeeper")
+            .field("settings", &self.shared.settings)
+            .finish_non_exhaustive()
+    }
+}

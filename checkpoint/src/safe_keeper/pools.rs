@@ -1,0 +1,88 @@
+//! The threads of a keeper: shells that ask the core what to do, and do it.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crate::reentrancy;
+use crate::safe_keeper::core::{Pool, Step};
+use crate::safe_keeper::shared::Shared;
+
+/// The threads that were started.
+#[derive(Default)]
+pub(super) struct Pools {
+    threads: Vec<(Pool, JoinHandle<()>)>,
+    started: u64,
+    /// How many fetching threads are to end when they are next without work.
+    pub(super) to_retire: usize,
+}
+
+impl Pools {
+    /// Starts one thread of a pool.
+    pub(super) fn start(&mut self, shared: &Arc<Shared>, pool: Pool) {
+        self.threads.retain(|(_, thread)| !thread.is_finished());
+        let number = self.threads.iter().filter(|(of, _)| *of == pool).count();
+        let name = match pool {
+            Pool::Serialization => format!("checkpoint-serialization-{number}"),
+            Pool::Storage => format!("checkpoint-storage-{number}"),
+            Pool::Fetching => format!("checkpoint-fetching-{number}"),
+            Pool::Timing => format!("checkpoint-timing-{number}"),
+        };
+        let work = {
+            let shared = shared.clone();
+            Box::new(move || run(&shared, pool))
+        };
+        match shared.threads.start(name, work) {
+            Ok(thread) => self.threads.push((pool, thread)),
+            Err(error) => {
+                tracing::error!(target: "checkpoint", ?pool, %error, "cannot start a thread");
+            }
+        }
+        self.started += 1;
+    }
+
+    pub(super) fn count(&self, pool: Pool) -> usize {
+        self.threads.iter().filter(|(of, _)| *of == pool).count()
+    }
+
+    /// Lets one fetching thread end.
+    pub(super) fn retire_one(&mut self) {
+        self.to_retire += 1;
+    }
+
+    pub(super) fn take(&mut self) -> Vec<JoinHandle<()>> {
+        self.threads.drain(..).map(|(_, thread)| thread).collect()
+    }
+}
+
+fn run(shared: &Arc<Shared>, pool: Pool) {
+    reentrancy::as_keeper_thread(|| {
+        loop {
+            let mut core = shared.core.lock();
+            let action = loop {
+                match core.next(pool, shared.clock.now()) {
+                    Step::Run(action) => break action,
+                    Step::Exit => return,
+                    Step::Wait(until) => {
+                        if pool == Pool::Fetching && retires(shared) {
+                            return;
+                        }
+                        shared.wait(&mut core, pool, until);
+                    }
+                }
+            };
+            drop(core);
+            shared.perform(action);
+        }
+    });
+}
+
+/// Whether this thread is one too many: it hung, and another was started in its place.
+fn retires(shared: &Shared) -> bool {
+    // `try_lock`: whoever holds the pools may be waiting for the core.
+    let Some(mut pools) = shared.pools.try_lock() else { return false };
+    let surplus = pools.to_retire > 0;
+    if surplus {
+        pools.to_retire -= 1;
+    }
+    surplus
+}

@@ -1,0 +1,425 @@
+//! What the threads of a keeper and its prototypes share, and how actions are performed.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+
+use crate::callback::{StorageCallback, StorageCallbackFactory};
+use crate::capture::{CaptureFailure, Settlement, SettlementOutcome};
+use crate::clock::{Alarm, Clock, Timestamp};
+use crate::framework::{CheckpointSource, PrototypeIndex, StateFetch};
+use crate::partition::{Partitioner, Sequences};
+use crate::random::RandomSource;
+use crate::restore_error::RestoreFailure;
+use crate::safe_keeper::callbacks::{self, Told};
+use crate::safe_keeper::core::{Action, Core, FlushState, Pool, Step};
+use crate::safe_keeper::retry::RetryPolicy;
+use crate::safe_keeper::settings::SafeKeeperSettings;
+use crate::safe_keeper::stats::Counters;
+use crate::save_error::{SaveError, SaveFailure};
+use crate::storage::{FetchOutcome, SaveOutcome, StateStorage, StorageErrorKind};
+use crate::sync::{AtomicUsize, Condvar, Mutex};
+use crate::task::{
+    CheckpointingTask, FetchAnswers, FetchNumber, FetchTask, SaveStateTask, Saving, SavingResults,
+    SerializeTask,
+};
+use crate::thread_start::ThreadStart;
+
+/// Lock order: a shard's lock, then a registry or `core`, then an inbox or a signal. No lock is held while
+/// a storage, a callback or a prototype is called, or a thread is waited for.
+pub(super) struct Shared {
+    pub(super) me: Weak<Shared>,
+    pub(super) core: Mutex<Core>,
+    pub(super) wakers: Wakers,
+    /// Notified when due PEs were captured.
+    pub(super) relief: Condvar,
+    /// Notified when fetches have left the queue.
+    pub(super) fetch_room: Condvar,
+    pub(super) settings: SafeKeeperSettings,
+    pub(super) retry: RetryPolicy,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) random: Arc<dyn RandomSource>,
+    pub(super) threads: Arc<dyn ThreadStart>,
+    /// Taken away on close, so that the store can be opened again.
+    pub(super) storage: Mutex<Option<Arc<dyn StateStorage>>>,
+    pub(super) sequences: Arc<Sequences>,
+    pub(super) partitioner: Arc<dyn Partitioner>,
+    pub(super) callbacks: Arc<dyn StorageCallbackFactory>,
+    pub(super) prototypes: Mutex<Vec<Registered>>,
+    pub(super) counters: Counters,
+    /// PEs that are due, over all prototypes.
+    pub(super) due: Arc<AtomicUsize>,
+    pub(super) pools: Mutex<super::pools::Pools>,
+}
+
+/// One condition variable for each pool; all belong to `core`.
+#[derive(Default)]
+pub(super) struct Wakers {
+    serialization: Condvar,
+    storage: Condvar,
+    fetching: Condvar,
+    timing: Condvar,
+}
+
+impl Wakers {
+    pub(super) fn of(&self, pool: Pool) -> &Condvar {
+        match pool {
+            Pool::Serialization => &self.serialization,
+            Pool::Storage => &self.storage,
+            Pool::Fetching => &self.fetching,
+            Pool::Timing => &self.timing,
+        }
+    }
+
+    pub(super) fn wake_all(&self) {
+        for pool in [Pool::Serialization, Pool::Storage, Pool::Fetching, Pool::Timing] {
+            self.of(pool).notify_all();
+        }
+    }
+}
+
+/// A prototype that was taken in.
+pub(super) struct Registered {
+    pub(super) name: Arc<str>,
+    pub(super) callback: Arc<dyn StorageCallback>,
+    pub(super) quarantined_max: usize,
+    /// Set by `attach`; taken away on close, because the prototype has a way to this keeper.
+    pub(super) source: Option<Arc<dyn CheckpointSource>>,
+}
+
+impl Shared {
+    /// Asks the core for something to do for `pool`.
+    pub(super) fn next(&self, pool: Pool) -> Step {
+        self.core.lock().next(pool, self.clock.now())
+    }
+
+    pub(super) fn storage(&self) -> Option<Arc<dyn StateStorage>> {
+        self.storage.lock().clone()
+    }
+
+    pub(super) fn source(&self, index: PrototypeIndex) -> Option<Arc<dyn CheckpointSource>> {
+        self.prototypes.lock().get(index.0)?.source.clone()
+    }
+
+    pub(super) fn sources(&self) -> Vec<Arc<dyn CheckpointSource>> {
+        self.prototypes.lock().iter().filter_map(|p| p.source.clone()).collect()
+    }
+
+    /// Does one action, on this thread.
+    pub(super) fn perform(&self, action: Action) {
+        match action {
+            Action::Serialize { shards, limits, bytes } => {
+                let with_source = |(index, shard)| Some((index, self.source(index)?, shard));
+                let shards = shards.into_iter().filter_map(with_source).collect();
+                self.serialize(SerializeTask::new(shards, limits, bytes));
+            }
+            Action::Save(task) => self.save(task),
+            Action::Report(results) => self.report(results),
+            Action::Fetch(call) => {
+                self.fetch_room.notify_all();
+                self.fetch(FetchTask::new(call.wanted));
+                let surplus = self.core.lock().fetches.returned(call.call);
+                if surplus {
+                    self.pools.lock().retire_one();
+                }
+            }
+            Action::Tick(index) => {
+                let next = self
+                    .source(index)
+                    .and_then(|source| CheckpointingTask::new(source).run(self.clock.now()));
+                self.core.lock().ticked(index, next);
+            }
+            Action::Expire(fetches) => {
+                let after = self.settings.fetching_max_wait();
+                for fetch in fetches {
+                    self.failed(fetch, RestoreFailure::TimedOut { after });
+                }
+            }
+            Action::Replace(count) => self.replace_fetching_threads(count),
+            Action::CheckFlushes(flushes) => self.check_flushes(flushes),
+        }
+    }
+
+    fn serialize(&self, task: SerializeTask) {
+        let done = task.run();
+        {
+            let mut core = self.core.lock();
+            core.serialized(done.save, done.unused, done.again);
+        }
+        self.wakers.of(Pool::Storage).notify_one();
+        self.wakers.of(Pool::Serialization).notify_one();
+        self.wakers.of(Pool::Timing).notify_one();
+        self.relief.notify_all();
+        for failure in done.failures {
+            self.capture_failed(failure);
+        }
+    }
+
+    fn capture_failed(&self, failure: CaptureFailure) {
+        self.counters.failed.add(1);
+        let CaptureFailure { prototype, error, requests } = failure;
+        self.tell(prototype, &Told::NotCaptured(&error));
+        for request in requests {
+            request.finish(Err(error.clone()));
+        }
+    }
+
+    fn save(&self, mut task: SaveStateTask) {
+        let Some(storage) = self.storage() else { return };
+        {
+            let prototypes = self.prototypes.lock();
+            for saving in task.savings_mut() {
+                let prototype = prototypes.get(saving.capture.prototype.0);
+                saving.quarantined_max = prototype.map_or(0, |p| p.quarantined_max);
+                saving.attempts += 1;
+                if saving.attempts > 1 {
+                    self.counters.retried.add(1);
+                }
+            }
+        }
+        self.counters.batches.add(1);
+        let me = self.me.clone();
+        let run = self.core.lock().saving(|number| {
+            task.prepare(move |results| {
+                if let Some(shared) = me.upgrade() {
+                    shared.core.lock().saved(number, results);
+                    shared.wakers.of(Pool::Storage).notify_one();
+                }
+            })
+        });
+        // The next batch can be captured while this one is with the storage.
+        self.wakers.of(Pool::Serialization).notify_one();
+        // A panic leaves entries without an outcome: their drop says that it is unknown.
+        if catch_unwind(AssertUnwindSafe(|| run.run(&*storage))).is_err() {
+            tracing::error!(target: "checkpoint", "the storage panicked in `save`");
+            run.fail_rest();
+        }
+    }
+
+    /// Tells everybody what came of a save, and has what failed tried again.
+    fn report(&self, results: SavingResults) {
+        let SavingResults { bytes, results } = results;
+        let mut again = Vec::new();
+        let mut settlements: HashMap<(PrototypeIndex, usize), Vec<Settlement>> = HashMap::new();
+        let mut told = Vec::with_capacity(results.len());
+        for (mut saving, outcome) in results {
+            let outcome = match self.judge(&mut saving, outcome) {
+                Some(outcome) => outcome,
+                None => {
+                    again.push(saving);
+                    continue;
+                }
+            };
+            let capture = &saving.capture;
+            let id = capture.id(&bytes).to_owned();
+            let settlement = capture.settle(&id, outcome.clone());
+            let place = (capture.prototype, capture.shard());
+            settlements.entry(place).or_default().push(settlement);
+            told.push((saving, id, outcome));
+        }
+        // Dirty marks are cleared before anybody is told.
+        for ((index, shard), settlements) in settlements {
+            if let Some(source) = self.source(index) {
+                source.settle(shard, settlements);
+            }
+        }
+        let any_stored = told.iter().any(|(.., o)| matches!(o, SettlementOutcome::Stored));
+        let settled = told.len();
+        for (saving, id, outcome) in &told {
+            self.tell(saving.capture.prototype, &Told::Saved { saving, id, outcome });
+        }
+        drop(told);
+        let retry = (!again.is_empty()).then(|| {
+            let attempts = again.iter().map(|saving| saving.attempts).max().unwrap_or(1);
+            let wait = self.retry.wait_after(attempts, self.random.next_u64());
+            let at = self.clock.now().after(wait.unwrap_or(self.retry.backoff_max));
+            (at, SaveStateTask::again(bytes.clone(), again))
+        });
+        let memory = retry.is_none().then_some(bytes);
+        self.core.lock().reported(settled, memory, retry, any_stored);
+        self.wakers.of(Pool::Storage).notify_one();
+        self.wakers.of(Pool::Serialization).notify_one();
+        self.wakers.of(Pool::Timing).notify_one();
+    }
+
+    /// Decides what an outcome means for a capture; `None` if it is to be tried again.
+    fn judge(&self, saving: &mut Saving, outcome: SaveOutcome) -> Option<SettlementOutcome> {
+        let (error, unknown) = match outcome {
+            SaveOutcome::Stored => return Some(SettlementOutcome::Stored),
+            SaveOutcome::NotStored(error) => (error, false),
+            SaveOutcome::Unknown(error) => (error, true),
+        };
+        let permanent = !unknown && !error.kind().is_transient();
+        let fenced = matches!(error.kind(), StorageErrorKind::Fenced { .. });
+        let error = Arc::new(error);
+        saving.error = Some(error.clone());
+        if permanent {
+            if fenced {
+                tracing::error!(target: "checkpoint", %error, "another writer has taken over");
+            }
+            return Some(SettlementOutcome::Refused(SaveFailure::Refused(error)));
+        }
+        saving.may_be_stored |= unknown;
+        match self.retry.wait_after(saving.attempts, 0) {
+            Some(_) => None,
+            None => Some(SettlementOutcome::GaveUp(SaveFailure::GaveUp(error))),
+        }
+    }
+
+    /// Reports one result to the prototype's callback.
+    fn tell(&self, index: PrototypeIndex, told: &Told<'_>) {
+        match told {
+            Told::NotCaptured(_) => {}
+            Told::Saved { saving, outcome: SettlementOutcome::Stored, .. } => {
+                self.counters.stored.add(1);
+                self.counters.stored_bytes.add(saving.capture.place.record.len() as u64);
+            }
+            Told::Saved { .. } => self.counters.failed.add(1),
+        }
+        let callback = self.prototypes.lock().get(index.0).map(|p| p.callback.clone());
+        let Some(callback) = callback else { return };
+        let result = callbacks::result(told, self.clock.now());
+        if catch_unwind(AssertUnwindSafe(|| callback.storage_operation_result(&result))).is_err() {
+            self.counters.callback_panics.add(1);
+            tracing::error!(target: "checkpoint", "a storage callback panicked");
+        }
+    }
+
+    fn fetch(&self, task: FetchTask) {
+        let (Some(storage), Some(me)) = (self.storage(), self.me.upgrade()) else { return };
+        let answers: Arc<dyn FetchAnswers> = me;
+        // A panic drops the entries, which answers them.
+        if catch_unwind(AssertUnwindSafe(|| task.run(&*storage, &answers))).is_err() {
+            tracing::error!(target: "checkpoint", "the storage panicked in `fetch`");
+        }
+    }
+
+    /// Gives a fetch its verdict.
+    pub(super) fn decide(&self, fetch: StateFetch, outcome: FetchOutcome) {
+        match outcome {
+            Ok(record) => {
+                self.core.lock().fetches.breaker.succeeded();
+                contained(|| fetch.decide(Ok(record)));
+            }
+            Err(error) => self.failed(fetch, RestoreFailure::Storage(Arc::new(error))),
+        }
+    }
+
+    /// Gives a fetch the verdict that it failed; whatever the reason, it counts.
+    pub(super) fn failed(&self, fetch: StateFetch, reason: RestoreFailure) {
+        self.counters.fetches_failed.add(1);
+        self.core.lock().fetches.breaker.failed(self.clock.now());
+        contained(|| fetch.decide(Err(reason)));
+    }
+
+    fn replace_fetching_threads(&self, count: usize) {
+        tracing::warn!(target: "checkpoint", count, "fetches hang in the storage; starting threads");
+        if let Some(me) = self.me.upgrade() {
+            for _ in 0..count {
+                self.pools.lock().start(&me, Pool::Fetching);
+            }
+        }
+    }
+
+    fn check_flushes(&self, flushes: Vec<Arc<FlushState>>) {
+        let now = self.clock.now();
+        let mut open = Vec::new();
+        for flush in flushes {
+            let settled = flush.marks.iter().all(|(source, mark)| source.is_settled(mark))
+                && (!flush.waits_for_guards
+                    || flush.marks.iter().all(|(source, _)| source.status().checked_out == 0));
+            if settled || now >= flush.deadline {
+                flush.done.finish(settled);
+            } else {
+                open.push(flush);
+            }
+        }
+        self.core.lock().flushes_go_on(open);
+    }
+
+    /// Ends a capture that the keeper does not see through.
+    pub(super) fn withdrawn(
+        &self,
+        saving: &Saving,
+        error: &SaveError,
+        outcome: &SettlementOutcome,
+    ) {
+        let capture = &saving.capture;
+        let settlement = capture.settle(error.id(), outcome.clone());
+        if let Some(source) = self.source(capture.prototype) {
+            source.settle(capture.shard(), vec![settlement]);
+        }
+        self.tell(capture.prototype, &Told::Saved { saving, id: error.id(), outcome });
+    }
+
+    /// Waits a moment for a thread that has been told to end.
+    pub(super) fn ends_soon(&self, thread: &std::thread::JoinHandle<()>) -> bool {
+        // In steps: the end of a thread cannot be waited for with a deadline.
+        for _ in 0..200 {
+            if thread.is_finished() {
+                return true;
+            }
+            std::thread::park_timeout(std::time::Duration::from_millis(1));
+        }
+        thread.is_finished()
+    }
+
+    /// Waits, with the core's lock released, until something may have happened for `pool`.
+    pub(super) fn wait(
+        &self,
+        core: &mut crate::sync::MutexGuard<'_, Core>,
+        pool: Pool,
+        until: Option<Timestamp>,
+    ) {
+        let condvar = self.wakers.of(pool);
+        match until.and_then(|until| self.clock.sleep_until(until)) {
+            Some(time) => {
+                condvar.wait_for(core, time);
+            }
+            None => condvar.wait(core),
+        }
+    }
+}
+
+/// Runs what goes into a prototype: its own code catches the user's panics, this is for what is left, such
+/// as the drop of a state. The thread must not end by it.
+fn contained(work: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+        tracing::error!(target: "checkpoint", "the application's code panicked in a keeper's thread");
+    }
+}
+
+impl FetchAnswers for Shared {
+    fn answered(&self, fetch: FetchNumber, outcome: FetchOutcome) {
+        let fetch = self.core.lock().fetches.answered(fetch);
+        // None: it had its verdict before; a late answer changes nothing.
+        if let Some(fetch) = fetch {
+            self.decide(fetch, outcome);
+        }
+    }
+}
+
+impl Alarm for Shared {
+    fn time_changed(&self) {
+        // Under the lock, so that nobody is between looking at the time and waiting.
+        let _core = self.core.lock();
+        self.wakers.wake_all();
+        self.relief.notify_all();
+        self.fetch_room.notify_all();
+    }
+}
+
+/// How a capture ends that a closing keeper has in hand.
+pub(super) fn withdrawn(
+    bytes: &[u8],
+    saving: &Saving,
+    with_storage: bool,
+) -> (SaveError, SettlementOutcome) {
+    let id = saving.capture.id(bytes).to_owned();
+    let reason = match &saving.error {
+        _ if with_storage || saving.may_be_stored => SaveFailure::Unknown,
+        Some(error) => SaveFailure::GaveUp(error.clone()),
+        None => SaveFailure::NotAttempted,
+    };
+    (SaveError::new(id, reason.clone()), SettlementOutcome::GaveUp(reason))
+}

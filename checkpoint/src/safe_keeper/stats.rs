@@ -1,0 +1,94 @@
+//! What a keeper counts.
+
+use std::time::Duration;
+
+use crate::safe_keeper::breaker::FetchingState;
+use crate::sync::{AtomicU64, Ordering};
+
+/// A snapshot of what a keeper has done and has to do. Taking it costs microseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeeperStats {
+    /// Captures that were stored.
+    pub stored: u64,
+    /// Bytes of the records that were stored.
+    pub stored_bytes: u64,
+    /// Captures that were reported as failed.
+    pub failed: u64,
+    /// Attempts to save beyond the first of each capture.
+    pub retried: u64,
+    /// Triggers that found their PE due already: they cost nothing.
+    pub coalesced: u64,
+    /// Batches that were given to the storage.
+    pub batches: u64,
+    /// Fetches that were begun.
+    pub fetches: u64,
+    /// Fetches that needed no call of the storage: it knew that there is nothing.
+    pub fetches_known_absent: u64,
+    /// Fetches that failed, for whatever reason.
+    pub fetches_failed: u64,
+    /// Panics of the user's callbacks.
+    pub callback_panics: u64,
+    /// Calls that found too many requests waiting.
+    pub overflows: u64,
+    /// PEs in memory.
+    pub resident: u64,
+    /// PEs that are due and wait to be captured.
+    pub due: u64,
+    /// Captured states whose result is not known yet.
+    pub in_flight: u64,
+    /// Bytes of captured states that are kept.
+    pub in_flight_bytes: u64,
+    /// Batches that wait for their next attempt after a failure.
+    pub waiting_for_retry: u64,
+    /// PEs whose changes cannot be stored before they change again.
+    pub stuck: u64,
+    /// PEs that are lent out.
+    pub checked_out: u64,
+    /// PEs in which a closure panicked.
+    pub poisoned: u64,
+    /// Fetches that wait for a thread.
+    pub fetches_queued: u64,
+    /// Threads that hang in the storage with a fetch.
+    pub fetches_hanging: u64,
+    /// Whether fetches go to the storage.
+    pub fetching: FetchingState,
+    /// The age of the oldest change that is not stored, to about 10 ms.
+    pub oldest_change: Option<Duration>,
+}
+
+macro_rules! counters {
+    ($($name:ident),*) => {
+        /// Counters that any thread adds to.
+        #[derive(Debug, Default)]
+        pub(super) struct Counters {
+            $(pub(super) $name: Counter,)*
+        }
+    };
+}
+counters!(
+    stored,
+    stored_bytes,
+    failed,
+    retried,
+    batches,
+    fetches,
+    fetches_known_absent,
+    fetches_failed,
+    callback_panics,
+    overflows
+);
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

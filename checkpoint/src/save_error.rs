@@ -1,0 +1,93 @@
+//! Why a state could not be stored.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::checkpoint_id::CheckpointId;
+use crate::state::EncodeError;
+use crate::storage::StorageError;
+
+/// Says which PE could not be stored, and why. The PE stays dirty.
+#[derive(Debug, Clone)]
+pub struct SaveError {
+    id: CheckpointId,
+    reason: SaveFailure,
+}
+
+/// Why a state could not be stored.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum SaveFailure {
+    /// The state could not be encoded. It is tried again when the PE has changed.
+    Encode(Arc<EncodeError>),
+    /// Encoding the state panicked. It is tried again when the PE has changed.
+    EncodePanicked,
+    /// The storage refused for good. It is tried again when the PE has changed.
+    Refused(Arc<StorageError>),
+    /// The storage failed as often as it may; a new capture follows by itself.
+    GaveUp(Arc<StorageError>),
+    /// The keeper was closed before the storage's answer came: it may be stored or not.
+    Unknown,
+    /// The keeper was closed before it was tried.
+    NotAttempted,
+    /// The partition has given out all its sequence numbers.
+    SequenceExhausted,
+    /// More requests are waiting than may.
+    Overloaded,
+    /// It was waited for on a thread that must not wait: a keeper's, or inside an event's closure.
+    MustNotWait,
+    /// The PE was restored from an older version or removed before the request could be met.
+    Withdrawn,
+}
+
+impl SaveError {
+    pub(crate) fn new(id: CheckpointId, reason: SaveFailure) -> Self {
+        Self { id, reason }
+    }
+
+    /// Returns the id of the PE.
+    #[must_use]
+    pub fn id(&self) -> &CheckpointId {
+        &self.id
+    }
+
+    /// Returns why it could not be stored.
+    #[must_use]
+    pub fn reason(&self) -> &SaveFailure {
+        &self.reason
+    }
+}
+
+impl fmt::Display for SaveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot store the state of {}: {}", self.id, self.reason)
+    }
+}
+
+impl fmt::Display for SaveFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Encode(_) => "it cannot be encoded",
+            Self::EncodePanicked => "encoding it panicked",
+            Self::Refused(_) => "the storage refused it",
+            Self::GaveUp(_) => "the storage failed too often; a new capture follows by itself",
+            Self::Unknown => "the keeper was closed before the storage answered",
+            Self::NotAttempted => "the keeper was closed before it was tried",
+            Self::SequenceExhausted => "all sequence numbers of its partition are used up",
+            Self::MustNotWait => "this thread must not wait for it",
+            Self::Overloaded => "more requests are waiting than may",
+            Self::Withdrawn => "the PE was removed or set back meanwhile",
+        })
+    }
+}
+
+impl Error for SaveError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.reason {
+            SaveFailure::Encode(error) => Some(&**error),
+            SaveFailure::Refused(error) | SaveFailure::GaveUp(error) => Some(&**error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! One save: captured states are given to the storage, and their outcomes collected.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use crate::capture::Capture;
+use crate::checkpoint_id::CheckpointId;
+use crate::clock::SystemClock;
+use crate::quarantine::{quarantine_id, quarantine_name};
+use crate::record::{
+    InputPositions, RecordHeader, RecordKind, RecordMeta, RecordView, RecordWriter,
+};
+use crate::storage::{
+    Completion, FetchEntry, FetchOutcome, FetchVersion, SaveBatch, SaveEntry, SaveOutcome,
+    SaveReceiver, StateStorage, StorageError, StorageErrorKind,
+};
+use crate::sync::Mutex;
+use crate::wait::Signal;
+
+/// One save: gives captured states to the storage, as one batch.
+///
+/// What could not be restored is put aside before it is replaced, and what may have been stored by an
+/// earlier attempt is looked up before it is stored again.
+#[doc(alias = "org.apache.s4.core.ft.SaveStateTask")]
+pub struct SaveStateTask {
+    bytes: Arc<Vec<u8>>,
+    savings: Vec<Saving>,
+}
+
+/// A capture on its way into the storage.
+pub(crate) struct Saving {
+    pub(crate) capture: Capture,
+    pub(crate) attempts: u32,
+    /// An attempt has ended without an answer: it may be stored.
+    pub(crate) may_be_stored: bool,
+    /// Why the last attempt failed.
+    pub(crate) error: Option<Arc<StorageError>>,
+    /// How many checkpoints may be put aside for its prototype.
+    pub(crate) quarantined_max: usize,
+}
+
+/// What came of a save: each capture with its outcome, and the bytes in which the records lie.
+pub(crate) struct SavingResults {
+    pub(crate) bytes: Arc<Vec<u8>>,
+    pub(crate) results: Vec<(Saving, SaveOutcome)>,
+}
+
+impl SaveStateTask {
+    pub(crate) fn new(bytes: Vec<u8>, captures: Vec<Capture>) -> Self {
+        let saving = |capture| Saving {
+            capture,
+            attempts: 0,
+            may_be_stored: false,
+            error: None,
+            quarantined_max: usize::MAX,
+        };
+        Self { bytes: Arc::new(bytes), savings: captures.into_iter().map(saving).collect() }
+    }
+
+    /// A later attempt, of what is left.
+    pub(crate) fn again(bytes: Arc<Vec<u8>>, savings: Vec<Saving>) -> Self {
+        Self { bytes, savings }
+    }
+
+    pub(crate) fn savings_mut(&mut self) -> &mut [Saving] {
+        &mut self.savings
+    }
+
+    pub(crate) fn captures(&self) -> usize {
+        self.savings.len()
+    }
+
+    /// How many bytes of memory the task keeps.
+    pub(crate) fn memory(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn into_parts(self) -> (Arc<Vec<u8>>, Vec<Saving>) {
+        (self.bytes, self.savings)
+    }
+
+    /// Prepares a run whose outcomes are given to `done`, once, when there is one for each capture.
+    pub(crate) fn prepare(
+        self,
+        done: impl FnOnce(SavingResults) + Send + 'static,
+    ) -> Arc<SavingRun> {
+        let outcomes = self.savings.iter().map(|_| None).collect();
+        let missing = self.savings.len();
+        let running = Running { bytes: self.bytes, savings: self.savings, outcomes, missing };
+        Arc::new(SavingRun { running: Mutex::new(Some((running, Box::new(done)))) })
+    }
+}
+
+impl fmt::Debug for SaveStateTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SaveStateTask({} captures, {} bytes)", self.savings.len(), self.bytes.len())
+    }
+}
+
+/// A save that is with the storage.
+pub(crate) struct SavingRun {
+    // Taken when all outcomes are there, or when nobody waits for them any more.
+    running: Mutex<Option<(Running, Box<dyn FnOnce(SavingResults) + Send>)>>,
+}
+
+struct Running {
+    bytes: Arc<Vec<u8>>,
+    savings: Vec<Saving>,
+    outcomes: Vec<Option<SaveOutcome>>,
+    missing: usize,
+}
+
+impl SavingRun {
+    /// Gives the captures to the storage. Returns when the storage has them; the outcomes may come later.
+    pub(crate) fn run(self: &Arc<Self>, storage: &dyn StateStorage) {
+        let (bytes, work) = {
+            let running = self.running.lock();
+            let Some((running, _)) = &*running else { return };
+            let work: Vec<_> = running.savings.iter().enumerate().map(Work::of).collect();
+            (running.bytes.clone(), work)
+        };
+        let mut entries = Vec::with_capacity(work.len());
+        for work in work {
+            match work.before_saving(storage, &bytes) {
+                ControlFlow::Continue(entry) => {
+                    let receiver: Arc<dyn SaveReceiver> = self.clone();
+                    entries.push(SaveEntry::new(entry, Completion::new(receiver, work.index)));
+                }
+                ControlFlow::Break(outcome) => self.completed(work.index, outcome),
+            }
+        }
+        if !entries.is_empty() {
+            storage.save(SaveBatch::new(bytes, entries));
+        }
+    }
+
+    /// Takes everything without an outcome as unknown: the storage has panicked.
+    pub(crate) fn fail_rest(&self) {
+        let captures = self.running.lock().as_ref().map_or(0, |(running, _)| running.savings.len());
+        for index in 0..captures {
+            let attempted = "save a batch: the storage panicked";
+            let error = StorageError::new(StorageErrorKind::Broken, attempted);
+            self.completed(index, SaveOutcome::Unknown(error));
+        }
+    }
+
+    /// Stops waiting, and returns what has no outcome yet.
+    pub(crate) fn abandon(&self) -> Option<(Arc<Vec<u8>>, Vec<Saving>)> {
+        let (running, _) = self.running.lock().take()?;
+        let Running { bytes, savings, outcomes, .. } = running;
+        let open = savings.into_iter().zip(outcomes);
+        Some((bytes, open.filter_map(|(s, o)| o.is_none().then_some(s)).collect()))
+    }
+}
+
+impl SaveReceiver for SavingRun {
+    fn completed(&self, index: usize, outcome: SaveOutcome) {
+        let finished = {
+            let mut guard = self.running.lock();
+            let Some((running, _)) = &mut *guard else { return };
+            if let Some(place @ None) = running.outcomes.get_mut(index) {
+                *place = Some(outcome);
+                running.missing -= 1;
+            }
+            if running.missing == 0 { guard.take() } else { None }
+        };
+        if let Some((running, done)) = finished {
+            let Running { bytes, savings, outcomes, .. } = running;
+            let results = savings.into_iter().zip(outcomes);
+            let results = results.filter_map(|(s, o)| o.map(|o| (s, o))).collect();
+            done(SavingResults { bytes, results });
+        }
+    }
+}
+
+/// What has to be known of a capture while the storage has it.
+struct Work {
+    index: usize,
+    place: crate::storage::RecordPlace,
+    preserve: bool,
+    may_be_stored: bool,
+    quarantined_max: usize,
+}
+
+impl Work {
+    fn of((index, saving): (usize, &Saving)) -> Self {
+        Self {
+            index,
+            place: saving.capture.place.clone(),
+            preserve: saving.capture.preserve,
+            may_be_stored: saving.may_be_stored,
+            quarantined_max: saving.quarantined_max,
+        }
+    }
+
+    /// Does what must be done before a record may be saved; `Break` if that has settled the matter.
+    fn before_saving(
+        &self,
+        storage: &dyn StateStorage,
+        bytes: &[u8],
+    ) -> ControlFlow<SaveOutcome, crate::storage::RecordPlace> {
+        // The checksum was computed when the state was encoded: memory that went bad since is noticed.
+        if RecordView::parse(self.place.record_in(bytes)).is_err() {
+            let id = self.place.id_in(bytes);
+            let attempted = format!("save {id}: its record was damaged in memory");
+            let error = StorageError::new(StorageErrorKind::Broken, attempted);
+            return ControlFlow::Break(SaveOutcome::NotStored(error));
+        }
+        if self.may_be_stored {
+            match self.is_stored(storage, bytes) {
+                Ok(true) => return ControlFlow::Break(SaveOutcome::Stored),
+                Ok(false) => {}
+                Err(error) => return ControlFlow::Break(SaveOutcome::Unknown(error)),
+            }
+        }
+        if self.preserve
+            && let Err(error) = self.put_aside(storage, bytes)
+        {
+            return ControlFlow::Break(SaveOutcome::NotStored(error));
+        }
+        ControlFlow::Continue(self.place.clone())
+    }
+
+    /// Whether this very version, or a newer one, is stored.
+    fn is_stored(&self, storage: &dyn StateStorage, bytes: &[u8]) -> Result<bool, StorageError> {
+        let id = self.place.id_in(bytes).to_owned();
+        let Some(stored) = fetch_now(storage, id)? else { return Ok(false) };
+        // What is damaged is replaced: the version to be saved is newer than whatever it was.
+        Ok(RecordHeader::parse(&stored).is_ok_and(|header| header.version >= self.place.version))
+    }
+
+    /// Puts aside what is stored now, which could not be restored.
+    fn put_aside(&self, storage: &dyn StateStorage, bytes: &[u8]) -> Result<(), StorageError> {
+        let id = self.place.id_in(bytes).to_owned();
+        let Some(stored) = fetch_now(storage, id.clone())? else { return Ok(()) };
+        if RecordHeader::parse(&stored).is_ok_and(|header| header.version >= self.place.version) {
+            return Ok(()); // An earlier attempt came so far.
+        }
+        let refuse = |kind| StorageError::new(kind, format!("put aside what is stored of {id}"));
+        let mut quarantined = 0;
+        storage.ids(&quarantine_name(id.prototype()), &mut |_| {
+            quarantined += 1;
+            ControlFlow::Continue(())
+        })?;
+        if quarantined >= self.quarantined_max {
+            return Err(refuse(StorageErrorKind::Overloaded).with_source(QuarantineFull));
+        }
+        let aside = quarantine_id(&id, self.place.version)
+            .map_err(|error| refuse(StorageErrorKind::Unsupported).with_source(error))?;
+        let record = quarantine_record(&aside, &self.place, bytes, &stored);
+        save_now(storage, record).map_err(|error| match error {
+            Some(error) => error,
+            None => refuse(StorageErrorKind::Broken),
+        })
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the quarantine is full: discard some of what is in it")]
+struct QuarantineFull;
+
+fn quarantine_record(
+    aside: &CheckpointId,
+    place: &crate::storage::RecordPlace,
+    bytes: &[u8],
+    stored: &[u8],
+) -> Vec<u8> {
+    let captured_at = RecordHeader::parse(place.record_in(bytes))
+        .map_or(std::time::UNIX_EPOCH, |header| header.captured_at);
+    let mut record = Vec::with_capacity(stored.len() + 256);
+    let meta = RecordMeta {
+        kind: RecordKind::State,
+        partition: place.partition,
+        version: place.version,
+        event_count: 0,
+        captured_at,
+        idle: std::time::Duration::ZERO,
+        fingerprint: 0,
+        positions: &InputPositions::default(),
+    };
+    let writer = RecordWriter::begin(&mut record, aside.as_ref(), &meta);
+    record.extend_from_slice(stored);
+    writer.finish(&mut record);
+    record
+}
+
+/// Fetches a record and waits for the answer. For rare cases only: others have a pool of their own.
+fn fetch_now(storage: &dyn StateStorage, id: CheckpointId) -> FetchOutcome {
+    let answer = Signal::<Arc<Mutex<Option<FetchOutcome>>>>::new();
+    let told = answer.clone();
+    storage.fetch(vec![FetchEntry::new(id, FetchVersion::Newest, move |outcome| {
+        told.finish(Arc::new(Mutex::new(Some(outcome))));
+    })]);
+    let outcome = answer.wait(&SystemClock::new(), None).and_then(|outcome| outcome.lock().take());
+    outcome.unwrap_or(Ok(None))
+}
+
+/// Saves a record and waits for the outcome. For rare cases only.
+fn save_now(storage: &dyn StateStorage, record: Vec<u8>) -> Result<(), Option<StorageError>> {
+    let answer = Signal::<Arc<Mutex<Option<SaveOutcome>>>>::new();
+    let told = answer.clone();
+    let batch = SaveBatch::of_records(record, move |_, outcome| {
+        told.finish(Arc::new(Mutex::new(Some(outcome))));
+    });
+    storage.save(batch.map_err(|_| None)?);
+    let outcome = answer.wait(&SystemClock::new(), None).and_then(|outcome| outcome.lock().take());
+    match outcome {
+        Some(SaveOutcome::Stored) => Ok(()),
+        Some(SaveOutcome::NotStored(error) | SaveOutcome::Unknown(error)) => Err(Some(error)),
+        None => Err(None),
+    }
+}

@@ -1,0 +1,69 @@
+//! One serialization: due PEs of some shards are encoded into one batch.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::capture::{CaptureBatch, CaptureFailure, CaptureLimits, CaptureProgress};
+use crate::framework::{CheckpointSource, PrototypeIndex};
+use crate::task::SaveStateTask;
+
+/// One serialization: encodes due PEs, shard after shard, until the batch is full.
+#[doc(alias = "org.apache.s4.core.ft.SerializeTask")]
+pub struct SerializeTask {
+    shards: Vec<(PrototypeIndex, Arc<dyn CheckpointSource>, usize)>,
+    limits: CaptureLimits,
+    // The memory of an old batch.
+    bytes: Vec<u8>,
+}
+
+/// What came of a serialization.
+pub(crate) struct Serialized {
+    /// The captured states, to be saved; `None` if there are none.
+    pub(crate) save: Option<SaveStateTask>,
+    /// Memory that was not needed.
+    pub(crate) unused: Option<Vec<u8>>,
+    pub(crate) failures: Vec<CaptureFailure>,
+    /// Shards that are to be visited again.
+    pub(crate) again: Vec<(PrototypeIndex, usize)>,
+}
+
+impl SerializeTask {
+    pub(crate) fn new(
+        shards: Vec<(PrototypeIndex, Arc<dyn CheckpointSource>, usize)>,
+        limits: CaptureLimits,
+        bytes: Vec<u8>,
+    ) -> Self {
+        Self { shards, limits, bytes }
+    }
+
+    pub(crate) fn run(self) -> Serialized {
+        let mut batch = CaptureBatch::reusing(self.limits, self.bytes);
+        let mut again = Vec::new();
+        for (index, source, shard) in self.shards {
+            if batch.is_full() {
+                again.push((index, shard));
+                continue;
+            }
+            match source.capture(shard, &mut batch) {
+                CaptureProgress::Drained => {}
+                CaptureProgress::More | CaptureProgress::Busy => again.push((index, shard)),
+            }
+        }
+        // Outside all locks: the checksums need a look at every byte.
+        batch.seal();
+        let (bytes, captures, failures) = batch.into_parts();
+        match captures.is_empty() {
+            true => Serialized { save: None, unused: Some(bytes), failures, again },
+            false => {
+                let save = Some(SaveStateTask::new(bytes, captures));
+                Serialized { save, unused: None, failures, again }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for SerializeTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SerializeTask({} shards)", self.shards.len())
+    }
+}

@@ -1,0 +1,187 @@
+//! The one way to wait for something that happens once, for threads and for futures alike.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+use crate::clock::{Alarm, Clock, Timestamp};
+use crate::sync::Mutex;
+
+/// Something that happens once and has a result that each waiter gets.
+pub(crate) struct Signal<T> {
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    result: Option<T>,
+    next_waiter: u64,
+    wakers: Vec<(u64, Waker)>,
+}
+
+impl<T: Clone> Signal<T> {
+    pub(crate) fn new() -> Arc<Self> {
+        let state = State { result: None, next_waiter: 0, wakers: Vec::new() };
+        Arc::new(Self { state: Mutex::new(state) })
+    }
+
+    /// Wakes all waiters with this result; only the first call has an effect.
+    pub(crate) fn finish(&self, result: T) {
+        let wakers = {
+            let mut state = self.state.lock();
+            if state.result.is_some() {
+                return;
+            }
+            state.result = Some(result);
+            std::mem::take(&mut state.wakers)
+        };
+        // Outside the lock: a waker may run its task at once.
+        wake_all(wakers);
+    }
+
+    /// Makes the futures that wait look at their deadlines.
+    pub(crate) fn nudge(&self) {
+        let wakers = self.state.lock().wakers.clone();
+        wake_all(wakers);
+    }
+
+    pub(crate) fn result(&self) -> Option<T> {
+        self.state.lock().result.clone()
+    }
+
+    /// Waits on this thread; `None` if it is `deadline` first.
+    pub(crate) fn wait(
+        self: &Arc<Self>,
+        clock: &dyn Clock,
+        deadline: Option<Timestamp>,
+    ) -> Option<T> {
+        let waker = Arc::new(ThreadWaker(thread::current()));
+        let alarm: Arc<dyn Alarm> = waker.clone();
+        let mut watching = false;
+        let task_waker = Waker::from(waker);
+        let mut wait = self.clone().into_future();
+        loop {
+            let mut context = Context::from_waker(&task_waker);
+            if let Poll::Ready(result) = Pin::new(&mut wait).poll(&mut context) {
+                return Some(result);
+            }
+            let Some(deadline) = deadline else {
+                thread::park();
+                continue;
+            };
+            if clock.now() >= deadline {
+                return None; // The future's drop takes its waker out.
+            }
+            match clock.sleep_until(deadline) {
+                Some(time) => thread::park_timeout(time),
+                None if watching => thread::park(),
+                // Watch, then look at the time again: it may have been moved in between.
+                None => {
+                    clock.watch(Arc::downgrade(&alarm));
+                    watching = true;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn into_future(self: Arc<Self>) -> Wait<T> {
+        Wait { signal: self, waiter: None }
+    }
+
+    #[cfg(feature = "test-util")]
+    pub(crate) fn waiters(&self) -> usize {
+        self.state.lock().wakers.len()
+    }
+}
+
+fn wake_all(wakers: Vec<(u64, Waker)>) {
+    for (_, waker) in wakers {
+        waker.wake();
+    }
+}
+
+struct ThreadWaker(Thread);
+
+impl Wake for ThreadWaker {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+impl Alarm for ThreadWaker {
+    fn time_changed(&self) {
+        self.0.unpark();
+    }
+}
+
+/// Waits for a [`Signal`]; can be dropped at any time.
+pub(crate) struct Wait<T> {
+    signal: Arc<Signal<T>>,
+    // Set while a waker is registered.
+    waiter: Option<u64>,
+}
+
+impl<T: Clone> Future for Wait<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let wait = &mut *self;
+        let mut state = wait.signal.state.lock();
+        if let Some(result) = &state.result {
+            return Poll::Ready(result.clone());
+        }
+        let registered =
+            wait.waiter.and_then(|id| state.wakers.iter_mut().find(|(waiter, _)| *waiter == id));
+        match registered {
+            Some((_, waker)) => waker.clone_from(context.waker()),
+            None => {
+                let id = state.next_waiter;
+                state.next_waiter += 1;
+                state.wakers.push((id, context.waker().clone()));
+                wait.waiter = Some(id);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for Wait<T> {
+    fn drop(&mut self) {
+        if let Some(id) = self.waiter {
+            self.signal.state.lock().wakers.retain(|(waiter, _)| *waiter != id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn the_first_result_counts_and_reaches_everybody() {
+        let signal = Signal::new();
+        signal.finish(1);
+        signal.finish(2);
+        let clock = SystemClock::new();
+        assert_eq!(signal.wait(&clock, None), Some(1));
+        assert_eq!(signal.wait(&clock, Some(Timestamp::default())), Some(1));
+    }
+
+    #[test]
+    fn a_waiter_that_gives_up_leaves_nothing_behind() {
+        let signal = Signal::<()>::new();
+        let clock = SystemClock::new();
+        let deadline = clock.now().after(Duration::from_millis(1));
+        assert_eq!(signal.wait(&clock, Some(deadline)), None);
+        let mut wait = Box::pin(signal.clone().into_future());
+        assert!(wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert_eq!(signal.state.lock().wakers.len(), 1);
+        drop(wait);
+        assert!(signal.state.lock().wakers.is_empty());
+    }
+}
