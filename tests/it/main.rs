@@ -1,1 +1,3 @@
 //! The tests of the public interface, one module per promise.
+
+mod tidy;
