@@ -1,3 +1,5 @@
 //! The tests of the public interface, one module per promise.
 
+mod derive;
+mod in_memory;
 mod tidy;

@@ -1,5 +1,6 @@
 //! Reads a record, trusting nothing before its checksum was checked.
 
+use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::checkpoint_id::{CheckpointIdRef, KEY_BYTES_MAX};
@@ -123,6 +124,24 @@ impl<'a> RecordHeader<'a> {
             header_bytes,
             payload_bytes,
         })
+    }
+
+    /// Reads the header of a record that must lie whole at the start of `bytes`.
+    pub(crate) fn parse_of_whole(bytes: &'a [u8]) -> Result<Self, RecordError> {
+        let header = Self::parse(bytes)?;
+        let record_bytes = header.record_bytes();
+        if bytes.len() < record_bytes { Err(truncated(record_bytes, bytes)) } else { Ok(header) }
+    }
+
+    /// Returns where in the record the prototype's name lies.
+    pub(crate) fn prototype_place(&self) -> Range<usize> {
+        FIXED_BYTES..FIXED_BYTES + self.id.prototype.len()
+    }
+
+    /// Returns where in the record the key lies.
+    pub(crate) fn key_place(&self) -> Range<usize> {
+        let start = self.prototype_place().end;
+        start..start + self.id.key.len()
     }
 
     /// Returns how many bytes the header has, its checksum included.

@@ -3,9 +3,11 @@
 //! A storage keeps opaque records (see [`RecordView`](crate::RecordView)) by id. It never looks at a
 //! payload, starts no policy of its own, and knows nothing of prototypes or keepers.
 
+mod batch_of_records;
 mod capabilities;
 mod error;
 mod fetch_batch;
+mod in_memory;
 mod metadata;
 mod save_batch;
 mod state_storage;
@@ -13,6 +15,7 @@ mod state_storage;
 pub use capabilities::{CompareAndSet, Durability, StorageCapabilities};
 pub use error::{StorageError, StorageErrorKind};
 pub use fetch_batch::{FetchEntry, FetchOutcome, FetchVersion};
+pub use in_memory::InMemoryStorage;
 pub use metadata::{METADATA_BYTES_MAX, METADATA_NAME_BYTES_MAX, Metadata, MetadataVersion};
 #[expect(unused_imports, reason = "the keeper will use them")]
 pub(crate) use save_batch::{Completion, RecordPlace, SaveReceiver};

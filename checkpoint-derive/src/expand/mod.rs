@@ -1,0 +1,162 @@
+//! Prints the generated code.
+//!
+//! Everything is in a `const _`, by full paths, so that it works whatever names the user's module
+//! gives to its own things. Variables are hygienic.
+
+mod enumeration;
+mod field;
+mod structure;
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+
+use crate::ast::{Body, Item};
+use crate::bound::{self, Bounds};
+use crate::tokens;
+
+/// The parts of the impls that differ between structs and enums.
+struct Parts {
+    /// The fields or variants of the companion type, with the keyword before it.
+    staged_keyword: TokenStream,
+    staged_body: TokenStream,
+    min_size: TokenStream,
+    schema: TokenStream,
+    encode: TokenStream,
+    decode: TokenStream,
+    apply: TokenStream,
+    rebuild: TokenStream,
+}
+
+/// What all printing functions need.
+struct Context<'a> {
+    item: &'a Item,
+    /// The path of the module with what generated code uses.
+    private: TokenStream,
+}
+
+pub(crate) fn expand(item: &Item) -> TokenStream {
+    let krate = &item.krate;
+    let context = Context { item, private: quote!(#krate::__private) };
+    let parts = match &item.body {
+        Body::Struct(fields) => structure::parts(&context, fields),
+        Body::Enum(variants) => enumeration::parts(&context, variants),
+    };
+    let bounds = bound::infer(item, &context.private);
+    context.print(&parts, &bounds)
+}
+
+impl Context<'_> {
+    fn print(&self, parts: &Parts, bounds: &Bounds) -> TokenStream {
+        let staged = self.print_staged(parts, bounds);
+        let checkpointable = self.print_checkpointable(parts, bounds);
+        let rebuild = self.item.is_rebuildable().then(|| self.print_rebuild(parts, bounds));
+        quote! {
+            #[allow(
+                clippy::all,
+                clippy::nursery,
+                clippy::pedantic,
+                clippy::restriction,
+                dead_code,
+                deprecated,
+                non_camel_case_types,
+                non_snake_case,
+                private_bounds,
+                private_interfaces,
+                single_use_lifetimes,
+                unreachable_code,
+                unreachable_patterns,
+                unreachable_pub,
+                unused_lifetimes,
+                unused_qualifications,
+                unused_variables
+            )]
+            const _: () = {
+                #staged
+                #checkpointable
+                #rebuild
+            };
+        }
+    }
+
+    /// The companion type: what is stored, decoded completely before it is applied.
+    fn print_staged(&self, parts: &Parts, bounds: &Bounds) -> TokenStream {
+        let Parts { staged_keyword, staged_body, .. } = parts;
+        let (impl_generics, _, _) = self.item.generics.split_for_impl();
+        let predicates = self.predicates(&[&bounds.checkpointable]);
+        quote! {
+            pub #staged_keyword __Staged #impl_generics #predicates #staged_body
+        }
+    }
+
+    fn print_checkpointable(&self, parts: &Parts, bounds: &Bounds) -> TokenStream {
+        let Parts { min_size, schema, encode, decode, apply, .. } = parts;
+        let (private, name) = (&self.private, &self.item.name);
+        let (impl_generics, arguments, _) = self.item.generics.split_for_impl();
+        let predicates = self.predicates(&[&bounds.checkpointable]);
+        quote! {
+            #[automatically_derived]
+            impl #impl_generics #private::Checkpointable for #name #arguments #predicates {
+                type Staged = __Staged #arguments;
+                const MIN_SIZE: ::core::primitive::usize = #min_size;
+                const SCHEMA: &'static #private::Schema = #schema;
+
+                fn encode(
+                    &self,
+                    encoder: &mut #private::Encoder,
+                ) -> ::core::result::Result<(), #private::EncodeError> {
+                    #private::Encoder::nested(encoder, |encoder| {
+                        #encode
+                        ::core::result::Result::Ok(())
+                    })
+                }
+
+                fn decode(
+                    decoder: &mut #private::Decoder<'_>,
+                ) -> ::core::result::Result<Self::Staged, #private::DecodeError> {
+                    #private::Decoder::nested(decoder, |decoder| {
+                        ::core::result::Result::Ok(#decode)
+                    })
+                }
+
+                fn apply(&mut self, staged: Self::Staged) {
+                    #apply
+                }
+            }
+        }
+    }
+
+    fn print_rebuild(&self, parts: &Parts, bounds: &Bounds) -> TokenStream {
+        let rebuild = &parts.rebuild;
+        let (private, name) = (&self.private, &self.item.name);
+        let (impl_generics, arguments, _) = self.item.generics.split_for_impl();
+        let predicates = self.predicates(&[&bounds.checkpointable, &bounds.rebuild]);
+        quote! {
+            #[automatically_derived]
+            impl #impl_generics #private::Rebuild for #name #arguments #predicates {
+                fn rebuild(staged: Self::Staged) -> Self {
+                    #rebuild
+                }
+            }
+        }
+    }
+
+    /// The where-clause: the type's own predicates and the inferred ones.
+    fn predicates(&self, inferred: &[&[TokenStream]]) -> TokenStream {
+        let own = self.item.generics.where_clause.iter().flat_map(|clause| &clause.predicates);
+        // In the companion type, `Self` would mean that.
+        let own = own.map(|predicate| {
+            let tokens = predicate.to_token_stream();
+            tokens::replace_self(tokens, &self.item.name, &self.item.generics)
+        });
+        let inferred = inferred.iter().flat_map(|predicates| predicates.iter().cloned());
+        let all: Vec<_> = own.chain(inferred).collect();
+        if all.is_empty() { TokenStream::new() } else { quote!(where #(#all),*) }
+    }
+
+    /// What makes the companion type mention every parameter of the type.
+    fn marker_type(&self) -> TokenStream {
+        let name = &self.item.name;
+        let (_, arguments, _) = self.item.generics.split_for_impl();
+        quote!(::core::marker::PhantomData<fn() -> #name #arguments>)
+    }
+}

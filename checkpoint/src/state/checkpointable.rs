@@ -1,0 +1,121 @@
+//! The trait of everything that can be stored.
+
+use crate::state::{DecodeError, Decoder, EncodeError, Encoder, Schema};
+
+/// Can be stored in a checkpoint and restored in place.
+///
+/// `#[derive(Checkpointable)]` implements it; see there for the attributes. The bytes of a derived
+/// type are those of its stored fields, one after the other; an enum's begin with the number of the
+/// variant as a `u32`.
+///
+/// # Contract
+///
+/// - `decode` accepts whatever `encode` has accepted, under the same
+///   [`StateLimits`](crate::StateLimits), and takes exactly the bytes that `encode` wrote.
+/// - `decode` is given bytes that may be anything. It returns an error or a value; it neither
+///   panics nor allocates more than it has asked the [`Decoder`] for.
+/// - `apply` cannot fail. Hence a restore that goes wrong leaves the instance as it was.
+/// - `encode` is called while other events of the processing element wait: it takes no locks and
+///   does no input or output.
+///
+/// # Examples
+///
+/// ```
+/// use checkpoint::{Checkpointable, StateLimits, encode_state, restore_state};
+///
+/// #[derive(Checkpointable, Default)]
+/// struct WordCount {
+///     count: u64,
+///     #[transient]
+///     name_of_this_process: String,
+/// }
+///
+/// let limits = StateLimits::default();
+/// let stored = WordCount { count: 7, name_of_this_process: "before".to_owned() };
+/// let bytes = encode_state(&stored, &limits)?;
+///
+/// let mut restored = WordCount { count: 0, name_of_this_process: "after".to_owned() };
+/// restore_state(&mut restored, &bytes, &limits)?;
+/// assert_eq!(restored.count, 7);
+/// assert_eq!(restored.name_of_this_process, "after");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be stored in a checkpoint",
+    label = "not storable",
+    note = "if `{Self}` is your type: write `#[derive(Checkpointable)]` on it",
+    note = "if it has serde's traits: write `#[checkpoint(serde, version = 1)]` on the field",
+    note = "if it need not survive a restart: write `#[transient]` on the field"
+)]
+pub trait Checkpointable {
+    /// What decoding yields: everything stored, nothing transient.
+    type Staged;
+
+    /// The least number of bytes that a value encodes to.
+    ///
+    /// Bounds the length of sequences: a value must never encode to fewer. Zero means that it
+    /// always encodes to none.
+    const MIN_SIZE: usize;
+
+    /// Describes what is stored.
+    const SCHEMA: &'static Schema;
+
+    /// Appends the stored fields.
+    ///
+    /// # Errors
+    ///
+    /// If the state gets larger than allowed, or contains a value that has no encoding.
+    fn encode(&self, encoder: &mut Encoder) -> Result<(), EncodeError>;
+
+    /// Takes the stored fields.
+    ///
+    /// # Errors
+    ///
+    /// If the bytes are no value of the type.
+    fn decode(decoder: &mut Decoder<'_>) -> Result<Self::Staged, DecodeError>;
+
+    /// Moves the stored fields into the instance.
+    fn apply(&mut self, staged: Self::Staged);
+
+    // The link that schemas refer to each other by; a function, so that types may contain
+    // themselves.
+    #[doc(hidden)]
+    fn schema() -> &'static Schema {
+        Self::SCHEMA
+    }
+
+    // Overridden where a slice is plain bytes.
+    #[doc(hidden)]
+    #[inline]
+    fn encode_slice(items: &[Self], encoder: &mut Encoder) -> Result<(), EncodeError>
+    where
+        Self: Sized,
+    {
+        for item in items {
+            item.encode(encoder).map_err(|err| err.in_field("[..]"))?;
+        }
+        Ok(())
+    }
+
+    // Overridden where an array is plain bytes.
+    #[doc(hidden)]
+    #[inline]
+    fn decode_array<const N: usize>(
+        decoder: &mut Decoder<'_>,
+    ) -> Result<[Self::Staged; N], DecodeError> {
+        let mut failure = None;
+        let items: [Option<Self::Staged>; N] = std::array::from_fn(|_| {
+            if failure.is_some() {
+                return None;
+            }
+            Self::decode(decoder).map_err(|err| failure = Some(err.in_field("[..]"))).ok()
+        });
+        match failure {
+            Some(err) => Err(err),
+            None => Ok(items.map(|item| match item {
+                Some(item) => item,
+                None => unreachable!("an element is missing only if there is an error"),
+            })),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Where the bytes of a state are written to.
+
+use crate::state::limits::{DEPTH_MAX, EMPTY_ELEMENTS_MAX};
+use crate::state::{ElementSize, EncodeError, EncodeErrorKind, StateLimits};
+
+/// Takes the bytes of a state, within [`StateLimits`].
+///
+/// Hand-written implementations of [`Checkpointable`](crate::Checkpointable) write by its methods
+/// and by the `encode` of their fields. What one method charges here, its counterpart in
+/// [`Decoder`](crate::Decoder) charges too: so whatever is encoded can be decoded.
+#[derive(Debug)]
+pub struct Encoder {
+    bytes: Vec<u8>,
+    // Invariant: `bytes.len() <= end`.
+    end: usize,
+    memory_left: usize,
+    depth: u32,
+    paused_at_end: bool,
+    limits: StateLimits,
+}
+
+impl Encoder {
+    /// Makes an encoder that appends to `bytes`. The limits count only what is appended.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>, limits: &StateLimits) -> Self {
+        let end = bytes.len().saturating_add(limits.state_bytes_max());
+        let memory_left = limits.memory_bytes_max();
+        Self { bytes, end, memory_left, depth: 0, paused_at_end: false, limits: *limits }
+    }
+
+    /// Makes encoding stop with [`EncodeErrorKind::Paused`] before more than so many bytes are
+    /// appended.
+    ///
+    /// Must be called before anything is encoded.
+    #[must_use]
+    pub(crate) fn pause_at(mut self, state_bytes: usize) -> Self {
+        let end = self.bytes.len().saturating_add(state_bytes);
+        if end < self.end {
+            self.end = end;
+            self.paused_at_end = true;
+        }
+        self
+    }
+
+    /// Returns the buffer: what it held at first and all that was appended, also after an error.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// Appends bytes as they are.
+    ///
+    /// # Errors
+    ///
+    /// If the state gets larger than allowed.
+    #[inline]
+    pub fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        if bytes.len() > self.end - self.bytes.len() {
+            return Err(self.full());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Appends the number of a sequence's elements, which are to follow.
+    ///
+    /// # Errors
+    ///
+    /// If the elements need more memory than allowed when they are decoded, or are too many that
+    /// encode to no bytes.
+    #[inline]
+    pub fn write_count(&mut self, count: usize, element: ElementSize) -> Result<(), EncodeError> {
+        if element.encoded_min == 0 && count > EMPTY_ELEMENTS_MAX {
+            return Err(too_many_elements());
+        }
+        self.charge_memory(count, element.memory)?;
+        self.write_bytes(&(count as u64).to_le_bytes())
+    }
+
+    /// Counts memory that decoding will allocate: `count` elements of `each` bytes.
+    ///
+    /// # Errors
+    ///
+    /// If that is more than allowed.
+    #[inline]
+    pub fn charge_memory(&mut self, count: usize, each: usize) -> Result<(), EncodeError> {
+        match count.checked_mul(each) {
+            Some(memory) if memory <= self.memory_left => {
+                self.memory_left -= memory;
+                Ok(())
+            }
+            _ => Err(self.too_much_memory()),
+        }
+    }
+
+    /// Encodes one level deeper. Every type that can contain itself must use it.
+    ///
+    /// # Errors
+    ///
+    /// If that is deeper than 128, or what `encode` returns.
+    #[inline]
+    pub fn nested(
+        &mut self,
+        encode: impl FnOnce(&mut Self) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        if self.depth >= DEPTH_MAX {
+            return Err(too_deep());
+        }
+        self.depth += 1;
+        encode(self)?;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// How many bytes the buffer holds.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Replaces bytes that were written before: a length that was not known then.
+    pub(crate) fn overwrite(&mut self, at: usize, bytes: [u8; 8]) {
+        if let Some(place) = self.bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+            *place = bytes;
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn full(&self) -> EncodeError {
+        let limit = self.limits.state_bytes_max();
+        let kind = if self.paused_at_end {
+            EncodeErrorKind::Paused
+        } else {
+            EncodeErrorKind::TooLarge { limit }
+        };
+        EncodeError::new(kind, String::new())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn too_much_memory(&self) -> EncodeError {
+        let limit = self.limits.memory_bytes_max();
+        EncodeError::new(EncodeErrorKind::TooMuchMemory { limit }, String::new())
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn too_deep() -> EncodeError {
+    EncodeError::new(EncodeErrorKind::TooDeep, String::new())
+}
+
+#[cold]
+#[inline(never)]
+pub(crate) fn too_many_elements() -> EncodeError {
+    let limit = EMPTY_ELEMENTS_MAX;
+    EncodeError::new(EncodeErrorKind::TooManyElements { limit }, String::new())
+}
