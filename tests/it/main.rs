@@ -2,4 +2,6 @@
 
 mod derive;
 mod in_memory;
+#[cfg(unix)]
+mod quotas;
 mod tidy;
