@@ -1,1 +1,5 @@
 //! What the tests of the workspace share.
+
+mod quota;
+
+pub use quota::Quota;

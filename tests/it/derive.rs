@@ -35,7 +35,6 @@ where
     #[transient]
     borrowed: &'a str,
     #[transient]
-    #[allow(dead_code)]
     marker: PhantomData<U>,
 }
 

@@ -3,3 +3,5 @@
 mod derive;
 mod in_memory;
 mod process;
+mod quotas;
+mod tidy;
