@@ -12,6 +12,8 @@ use crate::state::{DecodeError, DecodeErrorKind, ElementSize, StateLimits};
 #[derive(Debug)]
 pub struct Decoder<'a> {
     rest: &'a [u8],
+    // How many bytes lie behind `rest`, while a part of the state is decoded by itself.
+    behind: usize,
     state_bytes: usize,
     memory_left: usize,
     depth: u32,
@@ -29,7 +31,14 @@ impl<'a> Decoder<'a> {
             ));
         }
         let memory_left = limits.memory_bytes_max();
-        Ok(Self { rest: bytes, state_bytes: bytes.len(), memory_left, depth: 0, limits: *limits })
+        Ok(Self {
+            rest: bytes,
+            behind: 0,
+            state_bytes: bytes.len(),
+            memory_left,
+            depth: 0,
+            limits: *limits,
+        })
     }
 
     /// Takes the next `count` bytes as they are.
@@ -108,12 +117,43 @@ impl<'a> Decoder<'a> {
         &mut self,
         decode: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
     ) -> Result<T, DecodeError> {
+        self.enter()?;
+        let value = decode(self)?;
+        self.leave();
+        Ok(value)
+    }
+
+    /// Begins one more level of nesting.
+    #[inline]
+    pub(crate) fn enter(&mut self) -> Result<(), DecodeError> {
         if self.depth >= DEPTH_MAX {
             return Err(self.too_deep());
         }
         self.depth += 1;
-        let value = decode(self)?;
+        Ok(())
+    }
+
+    /// Ends a level of nesting.
+    #[inline]
+    pub(crate) fn leave(&mut self) {
         self.depth -= 1;
+    }
+
+    /// Decodes the next `count` bytes, all of which `decode` must take, as if nothing followed.
+    pub(crate) fn within<T>(
+        &mut self,
+        count: usize,
+        decode: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<T, DecodeError> {
+        let Some((part, behind)) = self.rest.split_at_checked(count) else {
+            return Err(self.unexpected_end(count));
+        };
+        self.rest = part;
+        self.behind += behind.len();
+        let value = decode(self)?;
+        self.check_end("the end of the field")?;
+        self.rest = behind;
+        self.behind -= behind.len();
         Ok(value)
     }
 
@@ -126,7 +166,7 @@ impl<'a> Decoder<'a> {
     /// How many bytes of the state were taken so far.
     #[must_use]
     pub fn offset(&self) -> usize {
-        self.state_bytes - self.rest.len()
+        self.state_bytes - self.rest.len() - self.behind
     }
 
     /// Makes an error for bytes that stand for no value of the type.
@@ -162,11 +202,15 @@ impl<'a> Decoder<'a> {
     }
 
     pub(crate) fn finish(self) -> Result<(), DecodeError> {
+        self.check_end("the end of the state")
+    }
+
+    fn check_end(&self, expected: &str) -> Result<(), DecodeError> {
         if self.rest.is_empty() {
             return Ok(());
         }
         let found = format!("{} more bytes", self.rest.len());
-        Err(self.error(DecodeErrorKind::TrailingBytes, 0, "the end of the state", found))
+        Err(self.error(DecodeErrorKind::TrailingBytes, 0, expected, found))
     }
 
     #[cold]

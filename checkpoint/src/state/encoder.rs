@@ -16,6 +16,7 @@ pub struct Encoder {
     memory_left: usize,
     depth: u32,
     paused_at_end: bool,
+    is_full: bool,
     limits: StateLimits,
 }
 
@@ -25,7 +26,7 @@ impl Encoder {
     pub fn new(bytes: Vec<u8>, limits: &StateLimits) -> Self {
         let end = bytes.len().saturating_add(limits.state_bytes_max());
         let memory_left = limits.memory_bytes_max();
-        Self { bytes, end, memory_left, depth: 0, paused_at_end: false, limits: *limits }
+        Self { bytes, end, memory_left, depth: 0, paused_at_end: false, is_full: false, limits: *limits }
     }
 
     /// Makes encoding stop with [`EncodeErrorKind::Paused`] before more than so many bytes are
@@ -103,13 +104,36 @@ impl Encoder {
         &mut self,
         encode: impl FnOnce(&mut Self) -> Result<(), EncodeError>,
     ) -> Result<(), EncodeError> {
+        self.enter()?;
+        encode(self)?;
+        self.leave();
+        Ok(())
+    }
+
+    /// Begins one more level of nesting.
+    #[inline]
+    pub(crate) fn enter(&mut self) -> Result<(), EncodeError> {
         if self.depth >= DEPTH_MAX {
             return Err(too_deep());
         }
         self.depth += 1;
-        encode(self)?;
-        self.depth -= 1;
         Ok(())
+    }
+
+    /// Ends a level of nesting.
+    #[inline]
+    pub(crate) fn leave(&mut self) {
+        self.depth -= 1;
+    }
+
+    /// Returns the error of a write that did not fit, if there was one.
+    pub(crate) fn check_not_full(&self) -> Result<(), EncodeError> {
+        if self.is_full { Err(self.full_error()) } else { Ok(()) }
+    }
+
+    /// What was appended since the buffer had the length `start`.
+    pub(crate) fn written_since(&self, start: usize) -> &[u8] {
+        self.bytes.get(start..).unwrap_or_default()
     }
 
     /// How many bytes the buffer holds.
@@ -126,7 +150,12 @@ impl Encoder {
 
     #[cold]
     #[inline(never)]
-    fn full(&self) -> EncodeError {
+    fn full(&mut self) -> EncodeError {
+        self.is_full = true;
+        self.full_error()
+    }
+
+    fn full_error(&self) -> EncodeError {
         let limit = self.limits.state_bytes_max();
         let kind = if self.paused_at_end {
             EncodeErrorKind::Paused

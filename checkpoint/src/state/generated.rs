@@ -27,11 +27,11 @@ pub fn decoded_field<T>(
 /// Writes the number of a variant.
 #[inline]
 pub fn write_variant(encoder: &mut Encoder, number: u32) -> Result<(), EncodeError> {
-    number.encode(encoder)
+    Checkpointable::encode(&number, encoder)
 }
 
 /// Takes the number of a variant.
 #[inline]
 pub fn read_variant(decoder: &mut Decoder<'_>) -> Result<u32, DecodeError> {
-    u32::decode(decoder)
+    <u32 as Checkpointable>::decode(decoder)
 }
