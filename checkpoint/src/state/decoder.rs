@@ -91,6 +91,18 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    /// Takes a byte string, as [`Encoder::write_byte_string`](crate::Encoder::write_byte_string)
+    /// writes it.
+    ///
+    /// # Errors
+    ///
+    /// If there are fewer bytes than the length claims, or they need more memory than allowed.
+    #[inline]
+    pub fn read_byte_string(&mut self) -> Result<&'a [u8], DecodeError> {
+        let count = self.read_count(ElementSize { encoded_min: 1, memory: 1 })?;
+        self.read_bytes(count)
+    }
+
     /// Counts memory that is about to be allocated: `count` elements of `each` bytes.
     ///
     /// # Errors

@@ -26,7 +26,15 @@ impl Encoder {
     pub fn new(bytes: Vec<u8>, limits: &StateLimits) -> Self {
         let end = bytes.len().saturating_add(limits.state_bytes_max());
         let memory_left = limits.memory_bytes_max();
-        Self { bytes, end, memory_left, depth: 0, paused_at_end: false, is_full: false, limits: *limits }
+        Self {
+            bytes,
+            end,
+            memory_left,
+            depth: 0,
+            paused_at_end: false,
+            is_full: false,
+            limits: *limits,
+        }
     }
 
     /// Makes encoding stop with [`EncodeErrorKind::Paused`] before more than so many bytes are
@@ -78,6 +86,25 @@ impl Encoder {
         self.write_bytes(&(count as u64).to_le_bytes())
     }
 
+    /// Appends a byte string: the number of its bytes, and the bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the state gets larger than allowed, or needs more memory than allowed.
+    #[inline]
+    pub fn write_byte_string(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.charge_memory(bytes.len(), 1)?;
+        // One check for both; no slice is so long that this could overflow.
+        let appended = bytes.len() + size_of::<u64>();
+        if appended > self.end - self.bytes.len() {
+            return Err(self.full());
+        }
+        self.bytes.reserve(appended);
+        self.bytes.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
     /// Counts memory that decoding will allocate: `count` elements of `each` bytes.
     ///
     /// # Errors
@@ -92,6 +119,31 @@ impl Encoder {
             }
             _ => Err(self.too_much_memory()),
         }
+    }
+
+    /// Appends items of `size` bytes each.
+    #[inline]
+    pub(crate) fn write_fixed<T>(
+        &mut self,
+        items: &[T],
+        size: usize,
+        write: impl for<'a> Fn(&T, &'a mut [u8]) -> &'a mut [u8],
+    ) -> Result<(), EncodeError> {
+        let start = self.bytes.len();
+        let appended = items.len().saturating_mul(size);
+        if appended > self.end - start {
+            return Err(self.full());
+        }
+        if size == 0 {
+            return Ok(());
+        }
+        // Zeros first: that is cheaper than a check for each field.
+        self.bytes.resize(start + appended, 0);
+        let places = self.bytes.get_mut(start..).unwrap_or_default();
+        for (item, place) in items.iter().zip(places.chunks_exact_mut(size)) {
+            write(item, place);
+        }
+        Ok(())
     }
 
     /// Encodes one level deeper. Every type that can contain itself must use it.

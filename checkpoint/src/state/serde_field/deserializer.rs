@@ -132,9 +132,7 @@ impl<'de> de::Deserializer<'de> for Deserializer<'_, 'de> {
                 self.decoder.leave();
                 Ok(value)
             }
-            other => {
-                Err(self.decoder.invalid_value(1, "0 or 1 for an Option", other).into())
-            }
+            other => Err(self.decoder.invalid_value(1, "0 or 1 for an Option", other).into()),
         }
     }
 
@@ -230,7 +228,8 @@ impl<'de> de::EnumAccess<'de> for Deserializer<'_, 'de> {
     #[inline]
     fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self)> {
         let number = u32::decode(self.decoder)?;
-        let variant = seed.deserialize(IntoDeserializer::<SerdeError>::into_deserializer(number))?;
+        let variant =
+            seed.deserialize(IntoDeserializer::<SerdeError>::into_deserializer(number))?;
         Ok((variant, self))
     }
 }

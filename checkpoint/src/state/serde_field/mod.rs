@@ -35,22 +35,30 @@ const BYTE: ElementSize = ElementSize { encoded_min: 1, memory: 8 };
     note = "`#[checkpoint(serde, …)]` needs `serde::Serialize` and `serde::Deserialize` for every lifetime: write `#[derive(serde::Serialize, serde::Deserialize)]` on `{Self}`",
     note = "if it need not survive a restart: write `#[transient]` on the field"
 )]
-pub trait SerdeField: Serialize + DeserializeOwned {
+pub trait SerdeField: Sized {
     #[doc(hidden)]
+    fn encode(&self, encoder: &mut Encoder) -> Result<(), EncodeError>;
+
+    #[doc(hidden)]
+    fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError>;
+}
+
+// serde's traits are not supertraits, or the compiler would complain about each by itself.
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned> SerdeField for T {
     fn encode(&self, encoder: &mut Encoder) -> Result<(), EncodeError> {
         encode(self, encoder)
     }
 
-    #[doc(hidden)]
     fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         decode(decoder)
     }
 }
 
-#[diagnostic::do_not_recommend]
-impl<T: Serialize + DeserializeOwned> SerdeField for T {}
-
-fn encode<T: SerdeField>(value: &T, encoder: &mut Encoder) -> Result<(), EncodeError> {
+fn encode<T: Serialize + DeserializeOwned>(
+    value: &T,
+    encoder: &mut Encoder,
+) -> Result<(), EncodeError> {
     let start = encoder.len();
     // The length, which is not known yet.
     encoder.write_bytes(&[0; LENGTH_BYTES])?;
@@ -68,10 +76,9 @@ fn encode<T: SerdeField>(value: &T, encoder: &mut Encoder) -> Result<(), EncodeE
 }
 
 /// Notices types whose two impls do not fit together, such as untagged enums.
-fn check_decodes<T: SerdeField>(bytes: &[u8]) -> Result<(), EncodeError> {
-    let limits = StateLimits::default()
-        .with_state_bytes_max(usize::MAX)
-        .with_memory_bytes_max(usize::MAX);
+fn check_decodes<T: DeserializeOwned>(bytes: &[u8]) -> Result<(), EncodeError> {
+    let limits =
+        StateLimits::default().with_state_bytes_max(usize::MAX).with_memory_bytes_max(usize::MAX);
     match Decoder::new(bytes, &limits).and_then(|mut decoder| decode::<T>(&mut decoder)) {
         Ok(_) => Ok(()),
         Err(err) => Err(EncodeError::new(
@@ -81,7 +88,7 @@ fn check_decodes<T: SerdeField>(bytes: &[u8]) -> Result<(), EncodeError> {
     }
 }
 
-fn decode<T: SerdeField>(decoder: &mut Decoder<'_>) -> Result<T, DecodeError> {
+fn decode<T: DeserializeOwned>(decoder: &mut Decoder<'_>) -> Result<T, DecodeError> {
     let count = decoder.read_count(BYTE)?;
     decoder.within(count, |decoder| {
         let result = T::deserialize(Deserializer::new(decoder));
