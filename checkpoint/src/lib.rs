@@ -3,6 +3,7 @@
 mod state;
 
 #[cfg(feature = "derive")]
+#[doc = include_str!("state/derive.md")]
 pub use checkpoint_derive::Checkpointable;
 
 pub use crate::state::{

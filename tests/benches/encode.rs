@@ -159,7 +159,7 @@ fn line(table: &mut String, name: &str, bytes: usize, way: &str, times: [f64; 3]
 /// The median time of one call of each, in nanoseconds; the runs take turns.
 #[expect(clippy::disallowed_methods, reason = "a bench measures the real time")]
 fn medians<const N: usize>(mut calls: [&mut dyn FnMut(); N]) -> [f64; N] {
-    const RUNS: usize = 31;
+    const RUNS: usize = 61;
     let start = Instant::now();
     calls.iter_mut().for_each(|call| call());
     // So many calls that one run takes about two milliseconds.
@@ -175,6 +175,6 @@ fn medians<const N: usize>(mut calls: [&mut dyn FnMut(); N]) -> [f64; N] {
     }
     times.map(|mut times| {
         times.sort_unstable_by(f64::total_cmp);
-        times[RUNS / 2]
+        times.get(RUNS / 2).copied().unwrap()
     })
 }

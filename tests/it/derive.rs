@@ -1,5 +1,7 @@
 //! Every shape that the derive supports is stored and restored.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may panic")]
+
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -35,7 +37,6 @@ where
     #[transient]
     borrowed: &'a str,
     #[transient]
-    #[allow(dead_code)]
     marker: PhantomData<U>,
 }
 

@@ -103,6 +103,7 @@ impl Context<'_> {
                 const MIN_SIZE: ::core::primitive::usize = #min_size;
                 const SCHEMA: &'static #private::Schema = #schema;
 
+                #[inline]
                 fn encode(
                     &self,
                     __encoder: &mut #private::Encoder,
@@ -113,6 +114,7 @@ impl Context<'_> {
                     })
                 }
 
+                #[inline]
                 fn decode(
                     __decoder: &mut #private::Decoder<'_>,
                 ) -> ::core::result::Result<__Staged #arguments, #private::DecodeError> {
@@ -121,6 +123,7 @@ impl Context<'_> {
                     })
                 }
 
+                #[inline]
                 fn apply(&mut self, __staged: __Staged #arguments) {
                     #apply
                 }
@@ -138,6 +141,7 @@ impl Context<'_> {
         quote! {
             #[automatically_derived]
             impl #impl_generics #private::Rebuild for #name #arguments #predicates {
+                #[inline]
                 fn rebuild(__staged: __Staged #arguments) -> Self {
                     #rebuild
                 }

@@ -67,10 +67,11 @@ fn overridden(context: &Context<'_>, stored: &[&Field]) -> TokenStream {
         const FIXED_SIZE: ::core::option::Option<::core::primitive::usize> =
             #private::fixed_size(&[#(#sizes),*]);
 
-        fn encode_fixed<'checkpoint>(
+        #[inline]
+        fn encode_fixed<'__checkpoint>(
             &self,
-            __place: &'checkpoint mut [::core::primitive::u8],
-        ) -> &'checkpoint mut [::core::primitive::u8] {
+            __place: &'__checkpoint mut [::core::primitive::u8],
+        ) -> &'__checkpoint mut [::core::primitive::u8] {
             #(#writes)*
             __place
         }

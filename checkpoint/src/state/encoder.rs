@@ -41,6 +41,10 @@ impl Encoder {
     /// appended.
     ///
     /// Must be called before anything is encoded.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "called by the keeper, which is not there yet")
+    )]
     #[must_use]
     pub(crate) fn pause_at(mut self, state_bytes: usize) -> Self {
         let end = self.bytes.len().saturating_add(state_bytes);
@@ -236,4 +240,32 @@ fn too_deep() -> EncodeError {
 pub(crate) fn too_many_elements() -> EncodeError {
     let limit = EMPTY_ELEMENTS_MAX;
     EncodeError::new(EncodeErrorKind::TooManyElements { limit }, String::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::state::{Checkpointable, EncodeErrorKind, Encoder, StateLimits};
+
+    #[test]
+    fn a_pause_is_exact_and_keeps_what_was_there() {
+        let state = vec![7_u8; 92];
+        for (pause, paused) in [(99, true), (100, false), (101, false)] {
+            let before = vec![1, 2, 3];
+            let mut encoder = Encoder::new(before, &StateLimits::default()).pause_at(pause);
+            let result = state.encode(&mut encoder);
+            let kind = result.err().map(|err| err.kind());
+            assert_eq!(kind, paused.then_some(EncodeErrorKind::Paused));
+            let bytes = encoder.into_bytes();
+            assert!(bytes.starts_with(&[1, 2, 3]));
+            assert!(bytes.len() <= 3 + pause);
+        }
+    }
+
+    #[test]
+    fn a_pause_beyond_the_limit_is_none() {
+        let limits = StateLimits::default().with_state_bytes_max(10);
+        let mut encoder = Encoder::new(vec![0; 5], &limits).pause_at(11);
+        let err = vec![0_u8; 3].encode(&mut encoder).unwrap_err();
+        assert_eq!(err.kind(), EncodeErrorKind::TooLarge { limit: 10 });
+    }
 }

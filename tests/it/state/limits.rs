@@ -37,9 +37,9 @@ fn memory_needed<T: Checkpointable>(state: &T) -> usize {
         let decoded = decode_state::<T>(&bytes, &limits);
         assert_eq!(encoded.is_ok(), decoded.is_ok(), "with {middle} bytes of memory");
         if encoded.is_ok() {
-            high = middle
+            high = middle;
         } else {
-            low = middle + 1
+            low = middle + 1;
         }
         if let (Err(encoded), Err(decoded)) = (encoded, decoded.map(drop)) {
             assert!(matches!(encoded.kind(), EncodeErrorKind::TooMuchMemory { .. }));
@@ -63,8 +63,10 @@ fn the_limit_of_memory_is_the_same_on_both_ways() {
     assert_eq!(memory_needed(&Box::new([0_u64; 4])), 32);
     assert_eq!(memory_needed(&vec![String::from("abc")]), size_of::<String>() + 3);
     assert_eq!(memory_needed(&LinkedList::from([1_u64])), 24);
-    assert_eq!(memory_needed(&BTreeMap::from([(1_u64, 2_u64)])), 32);
-    assert_eq!(memory_needed(&HashMap::from([(1_u64, 2_u64)])), 32);
+    assert_eq!(memory_needed(&BTreeMap::from([(1_u64, 2_u64)])), 14 * 16);
+    assert_eq!(memory_needed(&HashMap::from([(1_u64, 2_u64)])), 4 * 17);
+    let map: indexmap::IndexMap<_, _> = (0_u8..9).map(|n| (n, n)).collect();
+    assert_eq!(memory_needed(&map), 16 * (2 + 8 + 8 + 1));
     assert_eq!(memory_needed(&Serde { list: vec![1, 2] }), 80);
 }
 

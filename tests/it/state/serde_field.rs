@@ -24,9 +24,11 @@ struct Holder<T> {
 #[track_caller]
 fn encode<T: Serialize + DeserializeOwned>(value: T) -> Vec<u8> {
     let bytes = encode_state(&Holder { before: 1, value, after: 2 }, &LIMITS).unwrap();
-    let length = u64::from_le_bytes(bytes[1..9].try_into().unwrap());
-    assert_eq!(usize::try_from(length), Ok(bytes.len() - 10));
-    bytes[9..bytes.len() - 1].to_vec()
+    let (length, value) = bytes.split_first_chunk::<9>().unwrap();
+    let (after, value) = value.split_last().unwrap();
+    assert_eq!((length.first(), *after), (Some(&1), 2));
+    assert_eq!(length.last_chunk(), Some(&(value.len() as u64).to_le_bytes()));
+    value.to_vec()
 }
 
 fn around(value: &[u8]) -> Vec<u8> {
