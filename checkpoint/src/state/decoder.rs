@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::state::limits::{DEPTH_MAX, EMPTY_ELEMENTS_MAX};
+use crate::state::limits::{DEPTH_MAX, EMPTY_ELEMENTS_MAX, NESTED_BYTES_MAX};
 use crate::state::{DecodeError, DecodeErrorKind, ElementSize, StateLimits};
 
 /// Hands out the bytes of a state, within [`StateLimits`].
@@ -17,6 +17,8 @@ pub struct Decoder<'a> {
     state_bytes: usize,
     memory_left: usize,
     depth: u32,
+    // The sizes of the types nested in the outermost one.
+    nested_bytes: usize,
     limits: StateLimits,
 }
 
@@ -37,6 +39,7 @@ impl<'a> Decoder<'a> {
             state_bytes: bytes.len(),
             memory_left,
             depth: 0,
+            nested_bytes: 0,
             limits: *limits,
         })
     }
@@ -138,17 +141,34 @@ impl<'a> Decoder<'a> {
     /// Begins one more level of nesting.
     #[inline]
     pub(crate) fn enter(&mut self) -> Result<(), DecodeError> {
-        if self.depth >= DEPTH_MAX {
+        self.enter_type(0)
+    }
+
+    /// Begins one more level of nesting, of a type of that size.
+    #[inline]
+    pub(crate) fn enter_type(&mut self, size: usize) -> Result<(), DecodeError> {
+        // The outermost type is as large as it is.
+        let nested_bytes = if self.depth == 0 { 0 } else { self.nested_bytes.saturating_add(size) };
+        if self.depth >= DEPTH_MAX || nested_bytes > NESTED_BYTES_MAX {
             return Err(self.too_deep());
         }
         self.depth += 1;
+        self.nested_bytes = nested_bytes;
         Ok(())
     }
 
     /// Ends a level of nesting.
     #[inline]
     pub(crate) fn leave(&mut self) {
+        self.leave_type(0);
+    }
+
+    /// Ends a level of nesting, of a type of that size.
+    #[inline]
+    pub(crate) fn leave_type(&mut self, size: usize) {
         self.depth -= 1;
+        // The outermost was not counted.
+        self.nested_bytes = self.nested_bytes.saturating_sub(size);
     }
 
     /// Decodes the next `count` bytes, all of which `decode` must take, as if nothing followed.
@@ -273,7 +293,8 @@ impl<'a> Decoder<'a> {
     #[cold]
     #[inline(never)]
     fn too_deep(&self) -> DecodeError {
-        let expected = format!("types nested at most {DEPTH_MAX} deep");
+        let expected =
+            format!("types nested at most {DEPTH_MAX} deep and {NESTED_BYTES_MAX} bytes");
         self.error(DecodeErrorKind::TooDeep, 0, expected, "deeper nesting")
     }
 }

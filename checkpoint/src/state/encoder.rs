@@ -1,6 +1,6 @@
 //! Where the bytes of a state are written to.
 
-use crate::state::limits::{DEPTH_MAX, EMPTY_ELEMENTS_MAX};
+use crate::state::limits::{DEPTH_MAX, EMPTY_ELEMENTS_MAX, NESTED_BYTES_MAX};
 use crate::state::{ElementSize, EncodeError, EncodeErrorKind, StateLimits};
 
 /// Takes the bytes of a state, within [`StateLimits`].
@@ -15,6 +15,8 @@ pub struct Encoder {
     end: usize,
     memory_left: usize,
     depth: u32,
+    // The sizes of the types nested in the outermost one.
+    nested_bytes: usize,
     paused_at_end: bool,
     is_full: bool,
     limits: StateLimits,
@@ -31,6 +33,7 @@ impl Encoder {
             end,
             memory_left,
             depth: 0,
+            nested_bytes: 0,
             paused_at_end: false,
             is_full: false,
             limits: *limits,
@@ -169,17 +172,34 @@ impl Encoder {
     /// Begins one more level of nesting.
     #[inline]
     pub(crate) fn enter(&mut self) -> Result<(), EncodeError> {
-        if self.depth >= DEPTH_MAX {
+        self.enter_type(0)
+    }
+
+    /// Begins one more level of nesting, of a type of that size.
+    #[inline]
+    pub(crate) fn enter_type(&mut self, size: usize) -> Result<(), EncodeError> {
+        // The outermost type is as large as it is.
+        let nested_bytes = if self.depth == 0 { 0 } else { self.nested_bytes.saturating_add(size) };
+        if self.depth >= DEPTH_MAX || nested_bytes > NESTED_BYTES_MAX {
             return Err(too_deep());
         }
         self.depth += 1;
+        self.nested_bytes = nested_bytes;
         Ok(())
     }
 
     /// Ends a level of nesting.
     #[inline]
     pub(crate) fn leave(&mut self) {
+        self.leave_type(0);
+    }
+
+    /// Ends a level of nesting, of a type of that size.
+    #[inline]
+    pub(crate) fn leave_type(&mut self, size: usize) {
         self.depth -= 1;
+        // The outermost was not counted.
+        self.nested_bytes = self.nested_bytes.saturating_sub(size);
     }
 
     /// Returns the error of a write that did not fit, if there was one.

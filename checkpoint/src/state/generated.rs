@@ -33,7 +33,14 @@ pub fn encode_nested<T: Checkpointable>(
     encoder: &mut Encoder,
     encode: impl FnOnce(&mut Encoder) -> Result<(), EncodeError>,
 ) -> Result<(), EncodeError> {
-    if T::FIXED_SIZE.is_some() { encode(encoder) } else { encoder.nested(encode) }
+    if T::FIXED_SIZE.is_some() {
+        return encode(encoder);
+    }
+    let size = size_of::<T::Staged>();
+    encoder.enter_type(size)?;
+    encode(encoder)?;
+    encoder.leave_type(size);
+    Ok(())
 }
 
 /// Decodes the fields of a derived type one level deeper, if `encode_nested` does.
@@ -42,7 +49,14 @@ pub fn decode_nested<T: Checkpointable, R>(
     decoder: &mut Decoder<'_>,
     decode: impl FnOnce(&mut Decoder<'_>) -> Result<R, DecodeError>,
 ) -> Result<R, DecodeError> {
-    if T::FIXED_SIZE.is_some() { decode(decoder) } else { decoder.nested(decode) }
+    if T::FIXED_SIZE.is_some() {
+        return decode(decoder);
+    }
+    let size = size_of::<T::Staged>();
+    decoder.enter_type(size)?;
+    let value = decode(decoder)?;
+    decoder.leave_type(size);
+    Ok(value)
 }
 
 /// Writes the number of a variant.

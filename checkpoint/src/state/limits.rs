@@ -5,6 +5,13 @@
 /// Fixed, because it protects the stack, whose size the library does not know.
 pub(crate) const DEPTH_MAX: u32 = 128;
 
+/// How large the derived types may be together that are nested in each other, the outermost apart.
+///
+/// Each level keeps a value or several on the stack. The size of the outermost is the program's own
+/// choice; how often others are nested in it is up to the bytes. In debug builds a level needs about
+/// eight times the size of its type; so this is about half of what a thread has by default.
+pub(crate) const NESTED_BYTES_MAX: usize = 128 << 10;
+
 /// How many elements without a single encoded byte one sequence may have.
 ///
 /// The length of every other sequence is bounded by the bytes that are there.
@@ -13,8 +20,9 @@ pub(crate) const EMPTY_ELEMENTS_MAX: usize = 1 << 16;
 /// Bounds the size of a state, encoded and in memory.
 ///
 /// The same numbers hold while encoding and while decoding, so that whatever is accepted for
-/// storing can be restored. Beside the two that can be set, derived types may be nested 128 deep,
-/// and a sequence may have 65,536 elements that encode to no bytes at all.
+/// storing can be restored. Beside the two that can be set, derived types may be nested 128 deep, as
+/// long as those nested in another are not larger than 128 KiB together, and a sequence may have
+/// 65,536 elements that encode to no bytes at all.
 ///
 /// # Examples
 ///

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, LinkedList};
 use checkpoint::{
     Checkpointable, DecodeErrorKind, EncodeErrorKind, StateLimits, decode_state, encode_state,
 };
+use proptest::prelude::*;
 
 const LIMITS: StateLimits = StateLimits::DEFAULT;
 
@@ -98,4 +99,89 @@ fn the_deepest_level_may_hold_structs_of_fixed_size() {
     let deep = (0..127).fold(List::End(points), |list, _| List::Cons(Box::new(list)));
     let bytes = encode_state(&deep, &LIMITS).unwrap();
     assert!(decode_state::<List>(&bytes, &LIMITS).is_ok());
+}
+
+#[derive(Checkpointable)]
+struct Large {
+    numbers: [u64; 1024],
+    next: Option<Box<Large>>,
+}
+
+fn large(depth: usize) -> Large {
+    let next = |next, _| Some(Box::new(Large { numbers: [0; 1024], next }));
+    *(0..depth).fold(None, next).unwrap()
+}
+
+#[test]
+fn large_types_may_be_nested_less_deep() {
+    let size = size_of::<<Large as Checkpointable>::Staged>();
+    let depth = 1 + (128 << 10) / size;
+    let bytes = encode_state(&large(depth), &LIMITS).unwrap();
+    assert!(decode_state::<Large>(&bytes, &LIMITS).is_ok());
+    let err = encode_state(&large(depth + 1), &LIMITS).unwrap_err();
+    assert_eq!(err.kind(), EncodeErrorKind::TooDeep);
+    // Each level is all zeros but for the tag behind its numbers.
+    let level = bytes.get(..8193).unwrap().repeat(1000);
+    let err = decode_state::<Large>(&level, &LIMITS).map(drop).unwrap_err();
+    assert_eq!(err.kind(), DecodeErrorKind::TooDeep);
+    // Side by side they are not nested.
+    let many: Vec<Large> = (0..100).map(|_| large(1)).collect();
+    let bytes = encode_state(&many, &LIMITS).unwrap();
+    assert!(decode_state::<Vec<Large>>(&bytes, &LIMITS).is_ok());
+}
+
+#[derive(Checkpointable, Debug, Clone)]
+struct Anything {
+    texts: Vec<String>,
+    maps: Vec<BTreeMap<u8, Vec<u16>>>,
+    table: HashMap<u16, Option<Box<Anything>>>,
+    nothings: Vec<()>,
+    boxes: LinkedList<Box<[bool; 3]>>,
+    #[checkpoint(serde, version = 1)]
+    by_serde: Vec<String>,
+}
+
+fn anything() -> impl Strategy<Value = Anything> {
+    let level = |inner: BoxedStrategy<Option<Box<Anything>>>| {
+        let texts = any::<Vec<String>>();
+        let maps = prop::collection::vec(any::<BTreeMap<u8, Vec<u16>>>(), 0..4);
+        let table = prop::collection::hash_map(any::<u16>(), inner, 0..4);
+        let boxes = any::<LinkedList<Box<[bool; 3]>>>();
+        let nothings = (0_usize..9).prop_map(|count| vec![(); count]);
+        (texts, maps, table, nothings, boxes, any::<Vec<String>>()).prop_map(
+            |(texts, maps, table, nothings, boxes, by_serde)| Anything {
+                texts,
+                maps,
+                table,
+                nothings,
+                boxes,
+                by_serde,
+            },
+        )
+    };
+    let inner = level(Just(None).boxed()).prop_map(|state| Some(Box::new(state)));
+    level(prop_oneof![Just(None), inner].boxed())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_is_encoded_can_be_restored(
+        state in anything(),
+        state_bytes in 0_usize..4000,
+        memory_bytes in 0_usize..20_000,
+    ) {
+        let limits =
+            LIMITS.with_state_bytes_max(state_bytes).with_memory_bytes_max(memory_bytes);
+        if let Ok(bytes) = encode_state(&state, &limits) {
+            prop_assert!(decode_state::<Anything>(&bytes, &limits).is_ok());
+        }
+        // And the other way round: nothing is refused that could be restored.
+        let bytes = encode_state(&state, &LIMITS).unwrap();
+        prop_assert_eq!(
+            encode_state(&state, &limits).is_ok(),
+            decode_state::<Anything>(&bytes, &limits).is_ok()
+        );
+    }
 }
