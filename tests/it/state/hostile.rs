@@ -67,6 +67,16 @@ fn a_truncated_state_changes_nothing() {
 }
 
 #[test]
+fn bytes_behind_the_state_are_refused() {
+    let mut bytes = encode_state(&session(1), &LIMITS).unwrap();
+    bytes.push(0);
+    let mut state = session(9);
+    let err = restore_state(&mut state, &bytes, &LIMITS).unwrap_err();
+    assert_eq!((err.kind(), err.offset()), (DecodeErrorKind::TrailingBytes, bytes.len() - 1));
+    assert_eq!(state, session(9));
+}
+
+#[test]
 fn a_changed_byte_changes_all_or_nothing() {
     let bytes = encode_state(&session(1), &LIMITS).unwrap();
     for place in 0..bytes.len() {

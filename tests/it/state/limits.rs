@@ -121,7 +121,7 @@ fn large_types_may_be_nested_less_deep() {
     let err = encode_state(&large(depth + 1), &LIMITS).unwrap_err();
     assert_eq!(err.kind(), EncodeErrorKind::TooDeep);
     // Each level is all zeros but for the tag behind its numbers.
-    let level = bytes.get(..8193).unwrap().repeat(1000);
+    let level = bytes[..8193].repeat(1000);
     let err = decode_state::<Large>(&level, &LIMITS).map(drop).unwrap_err();
     assert_eq!(err.kind(), DecodeErrorKind::TooDeep);
     // Side by side they are not nested.
