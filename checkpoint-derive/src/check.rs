@@ -58,10 +58,12 @@ fn packed(input: &DeriveInput, errors: &mut Errors) {
 
 /// Whether the type is that of a `Box<dyn Trait>`.
 fn points_to_trait_object(path: &TypePath) -> bool {
-    let last = path.path.segments.last();
-    let Some(PathArguments::AngleBracketed(list)) = last.map(|last| &last.arguments) else {
+    let Some(last) = path.path.segments.last() else { return false };
+    let PathArguments::AngleBracketed(list) = &last.arguments else { return false };
+    // A `PhantomData<dyn Trait>` is no object.
+    if !["Box", "Arc", "Rc"].iter().any(|name| last.ident == name) {
         return false;
-    };
+    }
     let is_object = |argument: &GenericArgument| {
         matches!(argument, GenericArgument::Type(Type::TraitObject(_)))
     };

@@ -99,10 +99,10 @@ impl<'a> Decoder<'a> {
     ///
     /// # Errors
     ///
-    /// If there are fewer bytes than the length claims, or they need more memory than allowed.
+    /// If there are fewer bytes than the length claims.
     #[inline]
     pub fn read_byte_string(&mut self) -> Result<&'a [u8], DecodeError> {
-        let count = self.read_count(ElementSize { encoded_min: 1, memory: 1 })?;
+        let count = self.read_count(ElementSize { encoded_min: 1, memory: 0 })?;
         self.read_bytes(count)
     }
 

@@ -97,10 +97,10 @@ impl Encoder {
     ///
     /// # Errors
     ///
-    /// If the state gets larger than allowed, or needs more memory than allowed.
+    /// If the state gets larger than allowed.
     #[inline]
     pub fn write_byte_string(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        self.charge_memory(bytes.len(), 1)?;
+        // No memory is charged: it will need as much as its encoding, which is bounded itself.
         // One check for both; no slice is so long that this could overflow.
         let appended = bytes.len() + size_of::<u64>();
         if appended > self.end - self.bytes.len() {

@@ -33,6 +33,9 @@ where
 }
 
 #[derive(Checkpointable)]
+pub struct OnlyMarkers<'a>(PhantomData<&'a u8>, PhantomData<dyn Send>, PhantomData<fn()>);
+
+#[derive(Checkpointable)]
 pub struct ByKey<K: Eq + Hash> {
     pub map: HashMap<K, u32>,
 }
@@ -102,6 +105,7 @@ fn is_rebuilt<T: Rebuild>() {}
 fn main() {
     is_rebuilt::<Pe<Text, 3>>();
     is_rebuilt::<Pe<Text, 3, Vec<u8>, NotStorable>>();
+    is_rebuilt::<OnlyMarkers<'_>>();
     is_rebuilt::<ByKey<String>>();
     is_rebuilt::<Either<u8, String>>();
     is_rebuilt::<Defaulted<u8>>();
