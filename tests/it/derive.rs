@@ -252,3 +252,11 @@ fn a_default_that_panics_leaves_the_instance_as_it_was() {
     assert!(result.is_err());
     assert_eq!(state, Fragile { number: 2, list: vec![] });
 }
+
+fn is_send<T: Send>() {}
+
+#[test]
+fn what_was_decoded_can_be_handed_to_another_thread() {
+    // Although the type itself has a field that cannot.
+    is_send::<<Session<'_, u64, *const u8> as Checkpointable>::Staged>();
+}

@@ -8,6 +8,15 @@ use crate::state::{DecodeError, Decoder, EncodeError, Encoder, Schema};
 /// type are those of its stored fields, one after the other; an enum's begin with the number of the
 /// variant as a `u32`.
 ///
+/// # Layout
+///
+/// That of bincode 1 with its default settings, which is `config::legacy()` of bincode 2: integers
+/// and floats little-endian in their width (`usize` as `u64`), lengths as `u64`, the number of a
+/// variant as `u32`, the tag of an `Option` in one byte. Maps and sets are written in the order of
+/// their iterators, so that equal states may have different bytes. Where serde would lose something
+/// or waste space, it is departed from: a `SocketAddrV6` keeps flow label and scope, UUIDs have 16
+/// bytes, and the times of chrono are numbers.
+///
 /// # Contract
 ///
 /// - `decode` accepts whatever `encode` has accepted, under the same

@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use checkpoint::{
     Checkpointable, DecodeErrorKind, EncodeErrorKind, StateLimits, encode_state, restore_state,
 };
+use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -178,4 +179,33 @@ fn a_full_buffer_is_reported_as_such() {
     let value = vec![1_u64; 100];
     let err = encode_state(&Holder { before: 1, value, after: 2 }, &limits).unwrap_err();
     assert_eq!(err.kind(), EncodeErrorKind::TooLarge { limit: 100 });
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_are_an_error_or_a_value(bytes in prop::collection::vec(0_u8..4, 0..400)) {
+        let bytes = around(&bytes);
+        let mut state = Holder { before: 7, value: Everything::default(), after: 8 };
+        match restore_state(&mut state, &bytes, &LIMITS) {
+            Err(_) => prop_assert_eq!((state.before, state.after), (7, 8)),
+            Ok(()) => prop_assert!(encode_state(&state, &LIMITS).unwrap().len() <= bytes.len()),
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_is_an_error_or_a_value(
+        place in any::<prop::sample::Index>(),
+        change in 1_u8..,
+    ) {
+        let value = Everything {
+            text: "text".to_owned(),
+            list: vec![Shape::Newtype("n".to_owned()), Shape::Struct { a: 1, b: vec![Unit] }],
+            boxed: Some(Box::default()),
+            ..Everything::default()
+        };
+        let mut bytes = encode_state(&Holder { before: 1, value, after: 2 }, &LIMITS).unwrap();
+        let place = place.index(bytes.len());
+        bytes[place] ^= change;
+        drop(restore_state(&mut Holder::<Everything>::default(), &bytes, &LIMITS));
+    }
 }
