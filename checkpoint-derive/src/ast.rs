@@ -117,7 +117,7 @@ impl Field {
             Some(ident) => ident.unraw().to_string(),
             None => index.to_string(),
         };
-        let variable = Ident::new(&format!("field_{index}"), Span::mixed_site());
+        let variable = Ident::new(&format!("__field_{index}"), span);
         let ty = tokens::without_self(&field.ty, &input.ident, &input.generics);
         let ty = tokens::at_one_place(&ty, span);
         Self { member, variable, name, ty, span, storage }

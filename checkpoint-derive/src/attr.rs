@@ -24,6 +24,7 @@ const SERDE_FORM: &str = "`#[checkpoint(serde, version = 1)]`";
 pub(crate) fn item(attributes: &[Attribute], errors: &mut Errors) -> ItemAttributes {
     let mut krate: Option<Path> = None;
     let mut bound: Option<Vec<WherePredicate>> = None;
+    let mut serde_reported = false;
     for attribute in attributes {
         if attribute.path().is_ident("transient") {
             errors.push(
@@ -35,12 +36,16 @@ pub(crate) fn item(attributes: &[Attribute], errors: &mut Errors) -> ItemAttribu
         each_key(attribute, errors, |meta, errors| {
             if meta.path.is_ident("crate") {
                 once(&krate, &meta, errors);
-                krate = Some(string(&meta)?.parse()?);
+                krate = Some(path(&string(&meta)?)?);
             } else if meta.path.is_ident("bound") {
                 once(&bound, &meta, errors);
                 bound = Some(predicates(&string(&meta)?)?);
             } else {
-                errors.push(&meta.path, unknown_item_key(&meta.path));
+                // One message for `serde, version = 1`.
+                if !(serde_reported && meta.path.is_ident("version")) {
+                    errors.push(&meta.path, unknown_item_key(&meta.path));
+                }
+                serde_reported |= meta.path.is_ident("serde");
                 skip_value(&meta)?;
             }
             Ok(())
@@ -55,7 +60,20 @@ fn predicates(text: &LitStr) -> syn::Result<Vec<WherePredicate>> {
             input.parse_terminated(<WherePredicate as syn::parse::Parse>::parse, Token![,])?;
         Ok(list.into_iter().collect())
     };
-    text.parse_with(parse)
+    text.parse_with(parse).map_err(|err| {
+        let message =
+            format!("{err}; write predicates as in a where-clause, `bound = \"T: Trait\"`");
+        syn::Error::new(text.span(), message)
+    })
+}
+
+fn path(text: &LitStr) -> syn::Result<Path> {
+    text.parse().map_err(|_| {
+        syn::Error::new(
+            text.span(),
+            "write the path of the crate, such as `crate = \"checkpoint\"`",
+        )
+    })
 }
 
 fn unknown_item_key(path: &Path) -> String {
@@ -159,6 +177,8 @@ fn read_transient(attribute: &Attribute, errors: &mut Errors) -> Option<Transien
 struct SerdeKeys {
     serde: Option<Path>,
     version: Option<(Path, u32)>,
+    /// After an unknown key, which may be a misspelt one, nothing is said to be missing.
+    has_unknown: bool,
 }
 
 impl SerdeKeys {
@@ -174,6 +194,7 @@ impl SerdeKeys {
             once(&self.version, meta, errors);
             self.version = Some((meta.path.clone(), version(meta, errors)?));
         } else {
+            self.has_unknown = true;
             errors.push(&meta.path, unknown_field_key(&meta.path));
             skip_value(meta)?;
         }
@@ -187,6 +208,7 @@ impl SerdeKeys {
     fn storage(self, errors: &mut Errors) -> Storage {
         match (self.serde, self.version) {
             (None, None) => Storage::Native,
+            _ if self.has_unknown => Storage::Transient(None),
             (Some(_), Some((_, version))) => Storage::Serde { version },
             (Some(key), None) => {
                 errors.push(
@@ -311,14 +333,16 @@ fn unknown(key: &str, known: &[&str], form: &str) -> String {
 
 /// How many characters must be inserted, removed or replaced to make one text of the other.
 fn distance(left: &str, right: &str) -> usize {
-    let mut row: Vec<usize> = (0..=right.chars().count()).collect();
-    for (index, left) in left.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], index + 1);
-        for (column, right) in right.chars().enumerate() {
-            let substituted = diagonal + usize::from(left != right);
-            diagonal = row[column + 1];
-            row[column + 1] = substituted.min(diagonal + 1).min(row[column] + 1);
+    let first: Vec<usize> = (0..=right.chars().count()).collect();
+    let last = left.chars().zip(1..).fold(first, |above, (left, row)| {
+        let mut cells = vec![row];
+        for (pair, right) in above.windows(2).zip(right.chars()) {
+            let [diagonal, above] = *pair else { continue };
+            let before = cells.last().copied().unwrap_or_default();
+            let replaced = diagonal + usize::from(left != right);
+            cells.push(replaced.min(above + 1).min(before + 1));
         }
-    }
-    row.last().copied().unwrap_or_default()
+        cells
+    });
+    last.last().copied().unwrap_or_default()
 }

@@ -72,7 +72,7 @@ impl Inference<'_> {
         } else if !is_enum && !is_always_rebuilt(ty) {
             // The lifetime keeps the compiler from judging the bound at once: if it does not hold,
             // there is no `Rebuild` for this type, and that is no error.
-            let lifetime = syn::Lifetime::new("'checkpoint", Span::mixed_site());
+            let lifetime = syn::Lifetime::new("'__checkpoint", Span::mixed_site());
             self.bounds.rebuild.push(quote!(for<#lifetime> #ty: #private::Rebuild));
         }
     }

@@ -1,13 +1,42 @@
 //! Judges the parsed type as a whole.
 
-use syn::{DeriveInput, Meta, Token};
+use syn::{DeriveInput, GenericArgument, Meta, PathArguments, Token, Type, TypePath};
 
-use crate::ast::{Body, Item, Storage};
+use crate::ast::{Body, Field, Item, Storage};
 use crate::errors::Errors;
 
 pub(crate) fn check(item: &Item, input: &DeriveInput, errors: &mut Errors) {
     packed(input, errors);
     transient_in_variant(item, input, errors);
+    item.fields().filter(|field| field.is_stored()).for_each(|field| not_owned(field, errors));
+}
+
+/// What can never be stored, not even through serde, gets a message of its own.
+fn not_owned(field: &Field, errors: &mut Errors) {
+    let mut ty = &field.ty;
+    while let Type::Group(group) = ty {
+        ty = &group.elem;
+    }
+    let message = match ty {
+        Type::Reference(_) => {
+            "a reference cannot be restored; store the value itself, such as `String` for `&str`, \
+             or write `#[transient]` on the field"
+        }
+        Type::Ptr(_) => {
+            "a pointer means nothing after a restart; store what it points to, or write \
+             `#[transient]` on the field"
+        }
+        Type::FnPtr(_) => {
+            "a function cannot be stored; store an enum that tells which it is, or write \
+             `#[transient]` on the field"
+        }
+        Type::Path(path) if points_to_trait_object(path) => {
+            "a trait object cannot be restored, since nothing tells its type; store an enum, or \
+             write `#[transient]` on the field"
+        }
+        _ => return,
+    };
+    errors.push_at(field.span, message);
 }
 
 /// The fields of a packed type cannot be borrowed, which encoding does.
@@ -25,6 +54,20 @@ fn packed(input: &DeriveInput, errors: &mut Errors) {
             }
         }
     }
+}
+
+/// Whether the type is that of a `Box<dyn Trait>`.
+fn points_to_trait_object(path: &TypePath) -> bool {
+    let Some(last) = path.path.segments.last() else { return false };
+    let PathArguments::AngleBracketed(list) = &last.arguments else { return false };
+    // A `PhantomData<dyn Trait>` is no object.
+    if !["Box", "Arc", "Rc"].iter().any(|name| last.ident == name) {
+        return false;
+    }
+    let is_object = |argument: &GenericArgument| {
+        matches!(argument, GenericArgument::Type(Type::TraitObject(_)))
+    };
+    list.args.iter().any(is_object)
 }
 
 /// A restore that changes the variant makes its fields anew.

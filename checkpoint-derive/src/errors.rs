@@ -1,6 +1,6 @@
 //! The mistakes found so far.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
 
 /// Collects the mistakes of a type, so that all are reported in one go.
@@ -11,6 +11,11 @@ impl Errors {
     /// Adds a mistake, at the tokens that are at fault.
     pub(crate) fn push(&mut self, at: impl ToTokens, message: impl std::fmt::Display) {
         self.0.push(syn::Error::new_spanned(at, message));
+    }
+
+    /// Adds a mistake at a place.
+    pub(crate) fn push_at(&mut self, at: Span, message: &str) {
+        self.0.push(syn::Error::new(at, message));
     }
 
     /// Adds what the parser found.

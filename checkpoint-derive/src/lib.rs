@@ -1,4 +1,16 @@
-//! The derive macro of the `checkpoint` crate, which re-exports it.
+//! The derive macro of the `checkpoint` crate, which re-exports it and documents it with examples.
+//!
+//! # Attributes of a type
+//!
+//! - `#[checkpoint(crate = "path")]`: where the crate `checkpoint` is, if it was renamed.
+//! - `#[checkpoint(bound = "T: Trait")]`: the bounds of the impls, instead of the inferred ones.
+//!
+//! # Attributes of a field
+//!
+//! - `#[transient]`: not stored; a restore keeps its value.
+//! - `#[transient(default)]`, `#[transient(default = expression)]`: the same, and the value of the
+//!   field where its owner is made anew.
+//! - `#[checkpoint(serde, version = 1)]`: stored through serde; the version is part of the schema.
 
 mod ast;
 mod attr;
@@ -31,3 +43,6 @@ fn derive(input: &DeriveInput) -> TokenStream {
         Some(compile_errors) => stub::expand(&item, compile_errors),
     }
 }
+
+#[cfg(test)]
+mod tests;

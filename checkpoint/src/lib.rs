@@ -33,6 +33,7 @@ pub use capture::{
     Capture, CaptureBatch, CaptureLimits, CaptureProgress, PeHandle, Settlement, SettlementOutcome,
 };
 #[cfg(feature = "derive")]
+#[doc = include_str!("state/derive.md")]
 pub use checkpoint_derive::Checkpointable;
 pub use checkpoint_id::{
     CheckpointId, CheckpointIdRef, InvalidCheckpointId, KEY_BYTES_MAX, PROTOTYPE_NAME_BYTES_MAX,

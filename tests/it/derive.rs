@@ -1,5 +1,7 @@
 //! Every shape that the derive supports is stored and restored.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may panic")]
+
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -157,4 +159,104 @@ fn nesting_is_limited_on_both_ways() {
     let bytes = [0_u8; 12].repeat(1_000_000);
     let err = restore_state(&mut List::Nil, &bytes, &LIMITS).unwrap_err();
     assert_eq!(err.kind(), DecodeErrorKind::TooDeep);
+}
+
+#[derive(Checkpointable, Debug, PartialEq, Default)]
+struct Unit;
+
+#[derive(Checkpointable, Debug, PartialEq, Default)]
+struct Pair(u8, #[transient] u16, u32);
+
+#[derive(Checkpointable, Debug, PartialEq, Default)]
+struct Generic<T, const N: usize>
+where
+    [T; N]: Default,
+{
+    array: [T; N],
+    marker: PhantomData<T>,
+}
+
+#[derive(Checkpointable, Debug, PartialEq)]
+#[repr(u8)]
+enum Numbered {
+    Five = 5,
+    r#Two = 2,
+}
+
+#[derive(Checkpointable, Debug, PartialEq)]
+enum Never {}
+
+#[test]
+fn structs_and_enums_of_every_kind_are_kept() {
+    check(&Unit, Unit);
+    check(&Generic::<u16, 3> { array: [1, 2, 3], marker: PhantomData }, Generic::default());
+    check(&Numbered::r#Two, Numbered::Five);
+    assert_eq!(encode_state(&Numbered::Two, &LIMITS).unwrap(), [1, 0, 0, 0]);
+    check(&vec![Some(Numbered::Two), None], vec![]);
+    check(&None::<Never>, None);
+
+    let bytes = encode_state(&Pair(1, 2, 3), &LIMITS).unwrap();
+    let mut pair = Pair(0, 9, 0);
+    restore_state(&mut pair, &bytes, &LIMITS).unwrap();
+    assert_eq!(pair, Pair(1, 9, 3));
+}
+
+#[test]
+fn an_enum_without_variants_has_no_encoding() {
+    let err = restore_state(&mut None::<Never>, &[1, 0, 0, 0, 0], &LIMITS).unwrap_err();
+    assert_eq!(err.kind(), DecodeErrorKind::UnknownVariant);
+}
+
+#[derive(Checkpointable)]
+struct InPlace {
+    array: [Pair; 2],
+    tuple: (Pair, u8),
+    boxed: Box<Pair>,
+}
+
+#[test]
+fn arrays_tuples_and_boxes_are_restored_in_place() {
+    let state = |n: u8, cache| InPlace {
+        array: [Pair(n, cache, 0), Pair(n, cache, 1)],
+        tuple: (Pair(n, cache, 2), n),
+        boxed: Box::new(Pair(n, cache, 3)),
+    };
+    let bytes = encode_state(&state(1, 0), &LIMITS).unwrap();
+    let mut restored = state(0, 9);
+    restore_state(&mut restored, &bytes, &LIMITS).unwrap();
+    assert_eq!(restored.array, [Pair(1, 9, 0), Pair(1, 9, 1)]);
+    assert_eq!(restored.tuple, (Pair(1, 9, 2), 1));
+    assert_eq!(*restored.boxed, Pair(1, 9, 3));
+}
+
+#[derive(Checkpointable, Debug, PartialEq)]
+struct Fragile {
+    number: u64,
+    list: Vec<Panics>,
+}
+
+#[derive(Checkpointable, Debug, PartialEq)]
+struct Panics {
+    #[transient(default = panic!("no value"))]
+    value: u8,
+}
+
+#[test]
+fn a_default_that_panics_leaves_the_instance_as_it_was() {
+    let stored = Fragile { number: 1, list: vec![Panics { value: 1 }] };
+    let bytes = encode_state(&stored, &LIMITS).unwrap();
+    let mut state = Fragile { number: 2, list: vec![] };
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        restore_state(&mut state, &bytes, &LIMITS)
+    }));
+    assert!(result.is_err());
+    assert_eq!(state, Fragile { number: 2, list: vec![] });
+}
+
+fn is_send<T: Send>() {}
+
+#[test]
+fn what_was_decoded_can_be_handed_to_another_thread() {
+    // Although the type itself has a field that cannot.
+    is_send::<<Session<'_, u64, *const u8> as Checkpointable>::Staged>();
 }

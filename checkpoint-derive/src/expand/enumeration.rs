@@ -1,6 +1,6 @@
 //! Prints the code for an enum.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 use syn::ext::IdentExt;
 
@@ -29,21 +29,22 @@ pub(super) fn parts(context: &Context<'_>, variants: &[Variant]) -> Parts {
         min_size: quote!(4),
         schema: quote!(&#private::Schema::Enum(&[#schema])),
         encode: quote!(match *self { #encode }),
-        decode: quote!(match #private::read_variant(decoder)? {
+        decode: quote!(match #private::read_variant(__decoder)? {
             #decode
-            number => {
+            __number => {
                 return ::core::result::Result::Err(
-                    #private::Decoder::unknown_variant(decoder, number, #count),
+                    #private::Decoder::unknown_variant(__decoder, __number, #count),
                 );
             }
         }),
-        apply: quote!(match (self, staged) {
+        apply: quote!(match (self, __staged) {
             #apply
-            (this, staged) => *this = <Self as #private::Rebuild>::rebuild(staged),
+            (__this, __staged) => *__this = <Self as #private::Rebuild>::rebuild(__staged),
         }),
-        rebuild: quote!(match staged {
+        overridden: TokenStream::new(),
+        rebuild: quote!(match __staged {
             #rebuild
-            __Staged::__Marker(never, _) => match never {},
+            __Staged::__Marker(__never, _) => match __never {},
         }),
     }
 }
@@ -89,7 +90,7 @@ fn print(context: &Context<'_>, tag: u32, variant: &Variant) -> PrintedVariant {
         ),
         encode: quote!(
             #name::#ident { #(#members: ref #variables,)* .. } => {
-                #private::write_variant(encoder, #tag)?;
+                #private::write_variant(__encoder, #tag)?;
                 #(#encode)*
             }
         ),
@@ -110,5 +111,5 @@ fn print(context: &Context<'_>, tag: u32, variant: &Variant) -> PrintedVariant {
 
 /// The variable of the field that is restored into, beside the one of the decoded value.
 fn value_variable(field: &Field) -> Ident {
-    Ident::new(&format!("{}_value", field.variable), Span::mixed_site())
+    Ident::new(&format!("{}_value", field.variable), field.variable.span())
 }

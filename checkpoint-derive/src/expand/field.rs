@@ -1,4 +1,8 @@
 //! Prints the code for one field.
+//!
+//! All tokens that have to do with the type are at its place, so that the compiler folds its
+//! complaints about it into one. The generated variables are not: there they would mean other ones
+//! where a type is made by a macro.
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
@@ -55,18 +59,25 @@ impl Context<'_> {
     /// The statement that encodes the field found at `place`, a reference.
     pub(super) fn encode(&self, field: &Field, name: &str, place: &TokenStream) -> TokenStream {
         let (ty, private) = (&field.ty, &self.private);
-        let trait_name = self.trait_of(field);
-        let result =
-            quote_spanned!(field.span=> <#ty as #private::#trait_name>::encode(#place, encoder));
-        quote!(#private::encoded_field(#result, #name)?;)
+        let (trait_name, encoder) = (self.trait_of(field), quote!(__encoder));
+        quote_spanned! {field.span=>
+            #private::encoded_field(
+                <#ty as #private::#trait_name>::encode(#place, #encoder),
+                #name,
+            )?;
+        }
     }
 
     /// The statement that decodes the field into its variable.
     pub(super) fn decode(&self, field: &Field, name: &str) -> TokenStream {
         let (variable, ty, private) = (&field.variable, &field.ty, &self.private);
-        let trait_name = self.trait_of(field);
-        let result = quote_spanned!(field.span=> <#ty as #private::#trait_name>::decode(decoder));
-        quote!(let #variable = #private::decoded_field(#result, #name)?;)
+        let (trait_name, decoder) = (self.trait_of(field), quote!(__decoder));
+        quote_spanned! {field.span=>
+            let #variable = #private::decoded_field(
+                <#ty as #private::#trait_name>::decode(#decoder),
+                #name,
+            )?;
+        }
     }
 
     /// The statement that moves `staged` into the field found at `place`, a mutable reference.
@@ -82,8 +93,8 @@ impl Context<'_> {
                 <#ty as #private::Checkpointable>::apply(#place, #staged);
             },
             Storage::Serde { .. } => quote! {{
-                let place: &mut #ty = #place;
-                *place = #staged;
+                let __place: &mut #ty = #place;
+                *__place = #staged;
             }},
             Storage::Transient(_) => TokenStream::new(),
         }

@@ -1,7 +1,8 @@
 //! Prints the generated code.
 //!
 //! Everything is in a `const _`, by full paths, so that it works whatever names the user's module
-//! gives to its own things. Variables are hygienic.
+//! gives to its own things. Variables begin with two underscores, because a constant of the user's
+//! with the name of a variable would become a pattern.
 
 mod enumeration;
 mod field;
@@ -24,6 +25,8 @@ struct Parts {
     encode: TokenStream,
     decode: TokenStream,
     apply: TokenStream,
+    /// Overridden hidden items of the trait.
+    overridden: TokenStream,
     rebuild: TokenStream,
 }
 
@@ -89,7 +92,7 @@ impl Context<'_> {
     }
 
     fn print_checkpointable(&self, parts: &Parts, bounds: &Bounds) -> TokenStream {
-        let Parts { min_size, schema, encode, decode, apply, .. } = parts;
+        let Parts { min_size, schema, encode, decode, apply, overridden, .. } = parts;
         let (private, name) = (&self.private, &self.item.name);
         let (impl_generics, arguments, _) = self.item.generics.split_for_impl();
         let predicates = self.predicates(&[&bounds.checkpointable]);
@@ -100,27 +103,32 @@ impl Context<'_> {
                 const MIN_SIZE: ::core::primitive::usize = #min_size;
                 const SCHEMA: &'static #private::Schema = #schema;
 
+                #[inline]
                 fn encode(
                     &self,
-                    encoder: &mut #private::Encoder,
+                    __encoder: &mut #private::Encoder,
                 ) -> ::core::result::Result<(), #private::EncodeError> {
-                    #private::Encoder::nested(encoder, |encoder| {
+                    #private::encode_nested::<Self>(__encoder, |__encoder| {
                         #encode
                         ::core::result::Result::Ok(())
                     })
                 }
 
+                #[inline]
                 fn decode(
-                    decoder: &mut #private::Decoder<'_>,
-                ) -> ::core::result::Result<Self::Staged, #private::DecodeError> {
-                    #private::Decoder::nested(decoder, |decoder| {
+                    __decoder: &mut #private::Decoder<'_>,
+                ) -> ::core::result::Result<__Staged #arguments, #private::DecodeError> {
+                    #private::decode_nested::<Self, _>(__decoder, |__decoder| {
                         ::core::result::Result::Ok(#decode)
                     })
                 }
 
-                fn apply(&mut self, staged: Self::Staged) {
+                #[inline]
+                fn apply(&mut self, __staged: __Staged #arguments) {
                     #apply
                 }
+
+                #overridden
             }
         }
     }
@@ -133,7 +141,8 @@ impl Context<'_> {
         quote! {
             #[automatically_derived]
             impl #impl_generics #private::Rebuild for #name #arguments #predicates {
-                fn rebuild(staged: Self::Staged) -> Self {
+                #[inline]
+                fn rebuild(__staged: __Staged #arguments) -> Self {
                     #rebuild
                 }
             }

@@ -1,9 +1,10 @@
 //! Prints the code for a struct.
 
+use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 
 use super::{Context, Parts};
-use crate::ast::Field;
+use crate::ast::{Field, Storage};
 
 pub(super) fn parts(context: &Context<'_>, fields: &[Field]) -> Parts {
     let private = &context.private;
@@ -15,18 +16,19 @@ pub(super) fn parts(context: &Context<'_>, fields: &[Field]) -> Parts {
     let schema = context.schema_fields(&stored);
     let encode = stored.iter().map(|field| {
         let member = &field.member;
-        context.encode(field, &field.name, &quote_spanned!(field.span=> &self.#member))
+        context.encode(field, &field.name, &quote!(&self.#member))
     });
     let decode = stored.iter().map(|field| context.decode(field, &field.name));
     let apply = stored.iter().map(|field| {
         let (member, variable) = (&field.member, &field.variable);
-        let place = quote_spanned!(field.span=> &mut self.#member);
-        context.apply(field, &place, &quote!(staged.#variable))
+        let place = quote!(&mut self.#member);
+        context.apply(field, &place, &quote!(#variable))
     });
     let rebuild = fields.iter().map(|field| {
         let variable = &field.variable;
-        context.rebuild(field, &quote!(staged.#variable))
+        context.rebuild(field, &quote!(#variable))
     });
+    let destructure = quote!(let __Staged { #(#variables,)* marker: _ } = __staged;);
     Parts {
         staged_keyword: quote!(struct),
         staged_body: quote!({ #(#staged_fields,)* marker: #marker }),
@@ -37,7 +39,41 @@ pub(super) fn parts(context: &Context<'_>, fields: &[Field]) -> Parts {
             #(#decode)*
             __Staged { #(#variables,)* marker: ::core::marker::PhantomData }
         }),
-        apply: quote!(#(#apply)*),
-        rebuild: quote!(#name { #(#rebuild),* }),
+        apply: quote!(#destructure #(#apply)*),
+        overridden: overridden(context, &stored),
+        rebuild: quote!(#destructure #name { #(#rebuild),* }),
+    }
+}
+
+/// Prints the fast path for structs of fixed size.
+fn overridden(context: &Context<'_>, stored: &[&Field]) -> TokenStream {
+    if stored.iter().any(|field| matches!(field.storage, Storage::Serde { .. })) {
+        return TokenStream::new();
+    }
+    let private = &context.private;
+    let sizes = stored.iter().map(|field| {
+        let ty = &field.ty;
+        quote_spanned!(field.span=> <#ty as #private::Checkpointable>::FIXED_SIZE)
+    });
+    let writes = stored.iter().map(|field| {
+        let (ty, member) = (&field.ty, &field.member);
+        let (field_place, place) = (quote!(&self.#member), quote!(__place));
+        quote_spanned! {field.span=>
+            let #place =
+                <#ty as #private::Checkpointable>::encode_fixed(#field_place, #place);
+        }
+    });
+    quote! {
+        const FIXED_SIZE: ::core::option::Option<::core::primitive::usize> =
+            #private::fixed_size(&[#(#sizes),*]);
+
+        #[inline]
+        fn encode_fixed<'__checkpoint>(
+            &self,
+            __place: &'__checkpoint mut [::core::primitive::u8],
+        ) -> &'__checkpoint mut [::core::primitive::u8] {
+            #(#writes)*
+            __place
+        }
     }
 }

@@ -8,6 +8,15 @@ use crate::state::{DecodeError, Decoder, EncodeError, Encoder, Schema};
 /// type are those of its stored fields, one after the other; an enum's begin with the number of the
 /// variant as a `u32`.
 ///
+/// # Layout
+///
+/// That of bincode 1 with its default settings, which is `config::legacy()` of bincode 2: integers
+/// and floats little-endian in their width (`usize` as `u64`), lengths as `u64`, the number of a
+/// variant as `u32`, the tag of an `Option` in one byte. Maps and sets are written in the order of
+/// their iterators, so that equal states may have different bytes. Where serde would lose something
+/// or waste space, it is departed from: a `SocketAddrV6` keeps flow label and scope, UUIDs have 16
+/// bytes, and the times of chrono are numbers.
+///
 /// # Contract
 ///
 /// - `decode` accepts whatever `encode` has accepted, under the same
@@ -80,8 +89,21 @@ pub trait Checkpointable {
     // The link that schemas refer to each other by; a function, so that types may contain
     // themselves.
     #[doc(hidden)]
+    #[must_use]
     fn schema() -> &'static Schema {
         Self::SCHEMA
+    }
+
+    // The number of bytes that every value encodes to, where that is so: such values are written
+    // by `encode_fixed`, with one check for the whole of a slice.
+    #[doc(hidden)]
+    const FIXED_SIZE: Option<usize> = None;
+
+    // Writes the value to the beginning of `place`, which has at least `FIXED_SIZE` bytes, and
+    // returns the rest. Called only where there is a `FIXED_SIZE`.
+    #[doc(hidden)]
+    fn encode_fixed<'a>(&self, place: &'a mut [u8]) -> &'a mut [u8] {
+        place
     }
 
     // Overridden where a slice is plain bytes.
@@ -91,6 +113,9 @@ pub trait Checkpointable {
     where
         Self: Sized,
     {
+        if let Some(size) = Self::FIXED_SIZE {
+            return encoder.write_fixed(items, size, Self::encode_fixed);
+        }
         for item in items {
             item.encode(encoder).map_err(|err| err.in_field("[..]"))?;
         }

@@ -38,7 +38,7 @@ pub enum DecodeErrorKind {
     TooLarge,
     /// Restoring the state would need more memory than allowed.
     TooMuchMemory,
-    /// Types are nested more than 128 deep.
+    /// Types are nested more than 128 deep, or are larger than 128 KiB together.
     TooDeep,
     /// Bytes are left over behind the state.
     TrailingBytes,

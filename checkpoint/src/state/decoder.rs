@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::state::limits::{DEPTH_MAX, EMPTY_ELEMENTS_MAX};
+use crate::state::limits::{DEPTH_MAX, EMPTY_ELEMENTS_MAX, NESTED_BYTES_MAX};
 use crate::state::{DecodeError, DecodeErrorKind, ElementSize, StateLimits};
 
 /// Hands out the bytes of a state, within [`StateLimits`].
@@ -12,9 +12,13 @@ use crate::state::{DecodeError, DecodeErrorKind, ElementSize, StateLimits};
 #[derive(Debug)]
 pub struct Decoder<'a> {
     rest: &'a [u8],
+    // How many bytes lie behind `rest`, while a part of the state is decoded by itself.
+    behind: usize,
     state_bytes: usize,
     memory_left: usize,
     depth: u32,
+    // The sizes of the types nested in the outermost one.
+    nested_bytes: usize,
     limits: StateLimits,
 }
 
@@ -29,7 +33,15 @@ impl<'a> Decoder<'a> {
             ));
         }
         let memory_left = limits.memory_bytes_max();
-        Ok(Self { rest: bytes, state_bytes: bytes.len(), memory_left, depth: 0, limits: *limits })
+        Ok(Self {
+            rest: bytes,
+            behind: 0,
+            state_bytes: bytes.len(),
+            memory_left,
+            depth: 0,
+            nested_bytes: 0,
+            limits: *limits,
+        })
     }
 
     /// Takes the next `count` bytes as they are.
@@ -82,6 +94,18 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    /// Takes a byte string, as [`Encoder::write_byte_string`](crate::Encoder::write_byte_string)
+    /// writes it.
+    ///
+    /// # Errors
+    ///
+    /// If there are fewer bytes than the length claims.
+    #[inline]
+    pub fn read_byte_string(&mut self) -> Result<&'a [u8], DecodeError> {
+        let count = self.read_count(ElementSize { encoded_min: 1, memory: 0 })?;
+        self.read_bytes(count)
+    }
+
     /// Counts memory that is about to be allocated: `count` elements of `each` bytes.
     ///
     /// # Errors
@@ -108,12 +132,60 @@ impl<'a> Decoder<'a> {
         &mut self,
         decode: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
     ) -> Result<T, DecodeError> {
-        if self.depth >= DEPTH_MAX {
+        self.enter()?;
+        let value = decode(self)?;
+        self.leave();
+        Ok(value)
+    }
+
+    /// Begins one more level of nesting.
+    #[inline]
+    pub(crate) fn enter(&mut self) -> Result<(), DecodeError> {
+        self.enter_type(0)
+    }
+
+    /// Begins one more level of nesting, of a type of that size.
+    #[inline]
+    pub(crate) fn enter_type(&mut self, size: usize) -> Result<(), DecodeError> {
+        // The outermost type is as large as it is.
+        let nested_bytes = if self.depth == 0 { 0 } else { self.nested_bytes.saturating_add(size) };
+        if self.depth >= DEPTH_MAX || nested_bytes > NESTED_BYTES_MAX {
             return Err(self.too_deep());
         }
         self.depth += 1;
-        let value = decode(self)?;
+        self.nested_bytes = nested_bytes;
+        Ok(())
+    }
+
+    /// Ends a level of nesting.
+    #[inline]
+    pub(crate) fn leave(&mut self) {
+        self.leave_type(0);
+    }
+
+    /// Ends a level of nesting, of a type of that size.
+    #[inline]
+    pub(crate) fn leave_type(&mut self, size: usize) {
         self.depth -= 1;
+        // The outermost was not counted.
+        self.nested_bytes = self.nested_bytes.saturating_sub(size);
+    }
+
+    /// Decodes the next `count` bytes, all of which `decode` must take, as if nothing followed.
+    pub(crate) fn within<T>(
+        &mut self,
+        count: usize,
+        decode: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<T, DecodeError> {
+        let Some((part, behind)) = self.rest.split_at_checked(count) else {
+            return Err(self.unexpected_end(count));
+        };
+        self.rest = part;
+        self.behind += behind.len();
+        let value = decode(self)?;
+        self.check_end("the end of the field")?;
+        self.rest = behind;
+        self.behind -= behind.len();
         Ok(value)
     }
 
@@ -126,7 +198,7 @@ impl<'a> Decoder<'a> {
     /// How many bytes of the state were taken so far.
     #[must_use]
     pub fn offset(&self) -> usize {
-        self.state_bytes - self.rest.len()
+        self.state_bytes - self.rest.len() - self.behind
     }
 
     /// Makes an error for bytes that stand for no value of the type.
@@ -162,11 +234,15 @@ impl<'a> Decoder<'a> {
     }
 
     pub(crate) fn finish(self) -> Result<(), DecodeError> {
+        self.check_end("the end of the state")
+    }
+
+    fn check_end(&self, expected: &str) -> Result<(), DecodeError> {
         if self.rest.is_empty() {
             return Ok(());
         }
         let found = format!("{} more bytes", self.rest.len());
-        Err(self.error(DecodeErrorKind::TrailingBytes, 0, "the end of the state", found))
+        Err(self.error(DecodeErrorKind::TrailingBytes, 0, expected, found))
     }
 
     #[cold]
@@ -217,7 +293,8 @@ impl<'a> Decoder<'a> {
     #[cold]
     #[inline(never)]
     fn too_deep(&self) -> DecodeError {
-        let expected = format!("types nested at most {DEPTH_MAX} deep");
+        let expected =
+            format!("types nested at most {DEPTH_MAX} deep and {NESTED_BYTES_MAX} bytes");
         self.error(DecodeErrorKind::TooDeep, 0, expected, "deeper nesting")
     }
 }

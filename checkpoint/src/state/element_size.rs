@@ -32,9 +32,32 @@ impl ElementSize {
         Self { memory: self.memory + memory_bytes, ..self }
     }
 
-    /// The same element in a container that allocates room for up to twice as many.
-    #[must_use]
-    pub const fn doubled(self) -> Self {
-        Self { memory: self.memory * 2, ..self }
+    /// The same element where its memory is counted by other means.
+    pub(crate) const fn without_memory(self) -> Self {
+        Self { memory: 0, ..self }
     }
+}
+
+/// How many elements a hash table made for `count` elements has room for.
+///
+/// It is filled to seven eighths at most, and the room is a power of two.
+pub(crate) fn hash_table_room(count: usize) -> usize {
+    match count {
+        0 => 0,
+        1..4 => 4,
+        4..8 => 8,
+        // The count was checked before: no overflow but on purpose, and then it is refused.
+        _ => (count / 7)
+            .saturating_mul(8)
+            .saturating_add(8)
+            .checked_next_power_of_two()
+            .unwrap_or(usize::MAX),
+    }
+}
+
+/// How many elements a sorted array and the tree that is built of it have room for.
+///
+/// A tree has room for eleven elements in each of its nodes, which are filled but for the last.
+pub(crate) fn tree_room(count: usize) -> usize {
+    if count == 0 { 0 } else { count.saturating_mul(2).saturating_add(12) }
 }

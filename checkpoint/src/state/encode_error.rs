@@ -39,7 +39,7 @@ pub enum EncodeErrorKind {
         /// The fixed limit, 65,536.
         limit: usize,
     },
-    /// Types are nested more than 128 deep.
+    /// Types are nested more than 128 deep, or are larger than 128 KiB together.
     TooDeep,
     /// A field marked `#[checkpoint(serde, …)]` could not be serialized.
     Serde,
@@ -110,7 +110,9 @@ impl fmt::Display for EncodeError {
             EncodeErrorKind::TooManyElements { limit } => {
                 write!(f, "more than {limit} elements that encode to no bytes")
             }
-            EncodeErrorKind::TooDeep => f.write_str("types are nested more than 128 deep"),
+            EncodeErrorKind::TooDeep => {
+                f.write_str("types are nested more than 128 deep or 131072 bytes")
+            }
             EncodeErrorKind::Paused => f.write_str("the state is too large to encode in one go"),
             EncodeErrorKind::Serde | EncodeErrorKind::Unsupported | EncodeErrorKind::Custom => {
                 f.write_str(&self.inner.message)

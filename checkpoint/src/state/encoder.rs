@@ -1,6 +1,6 @@
 //! Where the bytes of a state are written to.
 
-use crate::state::limits::{DEPTH_MAX, EMPTY_ELEMENTS_MAX};
+use crate::state::limits::{DEPTH_MAX, EMPTY_ELEMENTS_MAX, NESTED_BYTES_MAX};
 use crate::state::{ElementSize, EncodeError, EncodeErrorKind, StateLimits};
 
 /// Takes the bytes of a state, within [`StateLimits`].
@@ -15,7 +15,10 @@ pub struct Encoder {
     end: usize,
     memory_left: usize,
     depth: u32,
+    // The sizes of the types nested in the outermost one.
+    nested_bytes: usize,
     paused_at_end: bool,
+    is_full: bool,
     limits: StateLimits,
 }
 
@@ -25,13 +28,26 @@ impl Encoder {
     pub fn new(bytes: Vec<u8>, limits: &StateLimits) -> Self {
         let end = bytes.len().saturating_add(limits.state_bytes_max());
         let memory_left = limits.memory_bytes_max();
-        Self { bytes, end, memory_left, depth: 0, paused_at_end: false, limits: *limits }
+        Self {
+            bytes,
+            end,
+            memory_left,
+            depth: 0,
+            nested_bytes: 0,
+            paused_at_end: false,
+            is_full: false,
+            limits: *limits,
+        }
     }
 
     /// Makes encoding stop with [`EncodeErrorKind::Paused`] before more than so many bytes are
     /// appended.
     ///
     /// Must be called before anything is encoded.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "called by the keeper, which is not there yet")
+    )]
     #[must_use]
     pub(crate) fn pause_at(mut self, state_bytes: usize) -> Self {
         let end = self.bytes.len().saturating_add(state_bytes);
@@ -77,6 +93,25 @@ impl Encoder {
         self.write_bytes(&(count as u64).to_le_bytes())
     }
 
+    /// Appends a byte string: the number of its bytes, and the bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the state gets larger than allowed.
+    #[inline]
+    pub fn write_byte_string(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        // No memory is charged: it will need as much as its encoding, which is bounded itself.
+        // One check for both; no slice is so long that this could overflow.
+        let appended = bytes.len() + size_of::<u64>();
+        if appended > self.end - self.bytes.len() {
+            return Err(self.full());
+        }
+        self.bytes.reserve(appended);
+        self.bytes.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
     /// Counts memory that decoding will allocate: `count` elements of `each` bytes.
     ///
     /// # Errors
@@ -93,6 +128,31 @@ impl Encoder {
         }
     }
 
+    /// Appends items of `size` bytes each.
+    #[inline]
+    pub(crate) fn write_fixed<T>(
+        &mut self,
+        items: &[T],
+        size: usize,
+        write: impl for<'a> Fn(&T, &'a mut [u8]) -> &'a mut [u8],
+    ) -> Result<(), EncodeError> {
+        let start = self.bytes.len();
+        let appended = items.len().saturating_mul(size);
+        if appended > self.end - start {
+            return Err(self.full());
+        }
+        if size == 0 {
+            return Ok(());
+        }
+        // Zeros first: that is cheaper than a check for each field.
+        self.bytes.resize(start + appended, 0);
+        let places = self.bytes.get_mut(start..).unwrap_or_default();
+        for (item, place) in items.iter().zip(places.chunks_exact_mut(size)) {
+            write(item, place);
+        }
+        Ok(())
+    }
+
     /// Encodes one level deeper. Every type that can contain itself must use it.
     ///
     /// # Errors
@@ -103,13 +163,53 @@ impl Encoder {
         &mut self,
         encode: impl FnOnce(&mut Self) -> Result<(), EncodeError>,
     ) -> Result<(), EncodeError> {
-        if self.depth >= DEPTH_MAX {
+        self.enter()?;
+        encode(self)?;
+        self.leave();
+        Ok(())
+    }
+
+    /// Begins one more level of nesting.
+    #[inline]
+    pub(crate) fn enter(&mut self) -> Result<(), EncodeError> {
+        self.enter_type(0)
+    }
+
+    /// Begins one more level of nesting, of a type of that size.
+    #[inline]
+    pub(crate) fn enter_type(&mut self, size: usize) -> Result<(), EncodeError> {
+        // The outermost type is as large as it is.
+        let nested_bytes = if self.depth == 0 { 0 } else { self.nested_bytes.saturating_add(size) };
+        if self.depth >= DEPTH_MAX || nested_bytes > NESTED_BYTES_MAX {
             return Err(too_deep());
         }
         self.depth += 1;
-        encode(self)?;
-        self.depth -= 1;
+        self.nested_bytes = nested_bytes;
         Ok(())
+    }
+
+    /// Ends a level of nesting.
+    #[inline]
+    pub(crate) fn leave(&mut self) {
+        self.leave_type(0);
+    }
+
+    /// Ends a level of nesting, of a type of that size.
+    #[inline]
+    pub(crate) fn leave_type(&mut self, size: usize) {
+        self.depth -= 1;
+        // The outermost was not counted.
+        self.nested_bytes = self.nested_bytes.saturating_sub(size);
+    }
+
+    /// Returns the error of a write that did not fit, if there was one.
+    pub(crate) fn check_not_full(&self) -> Result<(), EncodeError> {
+        if self.is_full { Err(self.full_error()) } else { Ok(()) }
+    }
+
+    /// What was appended since the buffer had the length `start`.
+    pub(crate) fn written_since(&self, start: usize) -> &[u8] {
+        self.bytes.get(start..).unwrap_or_default()
     }
 
     /// How many bytes the buffer holds.
@@ -126,7 +226,12 @@ impl Encoder {
 
     #[cold]
     #[inline(never)]
-    fn full(&self) -> EncodeError {
+    fn full(&mut self) -> EncodeError {
+        self.is_full = true;
+        self.full_error()
+    }
+
+    fn full_error(&self) -> EncodeError {
         let limit = self.limits.state_bytes_max();
         let kind = if self.paused_at_end {
             EncodeErrorKind::Paused
@@ -155,4 +260,32 @@ fn too_deep() -> EncodeError {
 pub(crate) fn too_many_elements() -> EncodeError {
     let limit = EMPTY_ELEMENTS_MAX;
     EncodeError::new(EncodeErrorKind::TooManyElements { limit }, String::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::state::{Checkpointable, EncodeErrorKind, Encoder, StateLimits};
+
+    #[test]
+    fn a_pause_is_exact_and_keeps_what_was_there() {
+        let state = vec![7_u8; 92];
+        for (pause, paused) in [(99, true), (100, false), (101, false)] {
+            let before = vec![1, 2, 3];
+            let mut encoder = Encoder::new(before, &StateLimits::default()).pause_at(pause);
+            let result = state.encode(&mut encoder);
+            let kind = result.err().map(|err| err.kind());
+            assert_eq!(kind, paused.then_some(EncodeErrorKind::Paused));
+            let bytes = encoder.into_bytes();
+            assert!(bytes.starts_with(&[1, 2, 3]));
+            assert!(bytes.len() <= 3 + pause);
+        }
+    }
+
+    #[test]
+    fn a_pause_beyond_the_limit_is_none() {
+        let limits = StateLimits::default().with_state_bytes_max(10);
+        let mut encoder = Encoder::new(vec![0; 5], &limits).pause_at(11);
+        let err = vec![0_u8; 3].encode(&mut encoder).unwrap_err();
+        assert_eq!(err.kind(), EncodeErrorKind::TooLarge { limit: 10 });
+    }
 }

@@ -136,7 +136,8 @@ impl Printer<'_> {
 
     fn place(&mut self, f: &mut fmt::Formatter<'_>, place: Place) -> fmt::Result {
         if let Some(index) = self.open.iter().position(|open| *open == place) {
-            return write!(f, "the type {} levels up", self.open.len() - index);
+            let inside = self.open.get(index..).unwrap_or_default();
+            return write!(f, "the type {} levels up", self.braces(inside));
         }
         if self.lines > Self::LINES_MAX || self.open.len() > Self::DEPTH_MAX {
             return f.write_str("…");
@@ -223,10 +224,15 @@ impl Printer<'_> {
 
     /// How many braces are open.
     fn indentation(&self) -> usize {
-        let braces = |place: &&Place| {
+        self.braces(&self.open)
+    }
+
+    /// How many of the places are printed with braces.
+    fn braces(&self, places: &[Place]) -> usize {
+        let has_braces = |place: &&Place| {
             let node = self.description.node(**place);
             matches!(node, None | Some(Node::Struct(_) | Node::Enum(_)))
         };
-        self.open.iter().filter(braces).count()
+        places.iter().filter(has_braces).count()
     }
 }

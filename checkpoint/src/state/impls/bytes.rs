@@ -2,7 +2,6 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::state::impls::text::{decode_bytes, encode_bytes};
 use crate::state::{Checkpointable, Schema};
 
 const BYTES: &Schema = <Vec<u8>>::SCHEMA;
@@ -11,14 +10,14 @@ replaced! {
     impl [] Bytes;
     min_size: 8;
     schema: BYTES;
-    encode: |this, encoder| encode_bytes(this, encoder);
-    decode: |decoder| Ok(Self::copy_from_slice(decode_bytes(decoder)?));
+    encode: |this, encoder| encoder.write_byte_string(this);
+    decode: |decoder| Ok(Self::copy_from_slice(decoder.read_byte_string()?));
 }
 
 replaced! {
     impl [] BytesMut;
     min_size: 8;
     schema: BYTES;
-    encode: |this, encoder| encode_bytes(this, encoder);
-    decode: |decoder| Ok(Self::from(decode_bytes(decoder)?));
+    encode: |this, encoder| encoder.write_byte_string(this);
+    decode: |decoder| Ok(Self::from(decoder.read_byte_string()?));
 }

@@ -4,28 +4,33 @@ use std::hash::{BuildHasher, Hash};
 
 use indexmap::{IndexMap, IndexSet};
 
-use crate::state::impls::map::{decode_entry, encode_entries};
+use crate::state::element_size::hash_table_room;
+use crate::state::impls::map::{decode_entry, encode_entries, entry};
+use crate::state::impls::set::in_table;
 use crate::state::rebuild::decode_element;
 use crate::state::{ElementSize, Rebuild, Schema};
 
-// Each element has its hash beside it, and its place in a table that has room for twice as many.
-const OVERHEAD: usize = 5 * size_of::<usize>();
-
-const fn entry<K: Rebuild, V: Rebuild>() -> ElementSize {
-    ElementSize::of_entry::<K, V>().with_overhead(OVERHEAD)
+/// An element has its hash beside it, and its place in a hash table; there is room for as many
+/// elements as the table has.
+const fn in_order<T>() -> usize {
+    size_of::<T>() + size_of::<usize>() + in_table::<usize>()
 }
 
 const fn element<T: Rebuild>() -> ElementSize {
-    ElementSize::of::<T>().with_overhead(OVERHEAD)
+    ElementSize::of::<T>().without_memory()
 }
 
 replaced! {
     impl [K: Rebuild + Eq + Hash, V: Rebuild, S: BuildHasher + Default] IndexMap<K, V, S>;
     min_size: 8;
     schema: &Schema::Map(K::schema, V::schema);
-    encode: |this, encoder| encode_entries(this.iter(), entry::<K, V>(), encoder);
+    encode: |this, encoder| {
+        encoder.charge_memory(hash_table_room(this.len()), in_order::<(K, V)>())?;
+        encode_entries(this.iter(), encoder)
+    };
     decode: |decoder| {
         let count = decoder.read_count(entry::<K, V>())?;
+        decoder.charge_memory(hash_table_room(count), in_order::<(K, V)>())?;
         let mut entries = Self::default();
         if entries.try_reserve(count).is_err() {
             return Err(decoder.out_of_memory(count));
@@ -46,10 +51,12 @@ replaced! {
     schema: &Schema::Set(T::schema);
     encode: |this, encoder| {
         encoder.write_count(this.len(), element::<T>())?;
+        encoder.charge_memory(hash_table_room(this.len()), in_order::<T>())?;
         this.iter().try_for_each(|item| item.encode(encoder).map_err(|err| err.in_field("[..]")))
     };
     decode: |decoder| {
         let count = decoder.read_count(element::<T>())?;
+        decoder.charge_memory(hash_table_room(count), in_order::<T>())?;
         let mut items = Self::default();
         if items.try_reserve(count).is_err() {
             return Err(decoder.out_of_memory(count));

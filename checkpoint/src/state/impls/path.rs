@@ -32,7 +32,6 @@ mod unix {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
     use crate::state::Schema;
-    use crate::state::impls::text::{decode_bytes, encode_bytes};
 
     const UNIX: u32 = 0;
 
@@ -42,10 +41,10 @@ mod unix {
         schema: &Schema::Primitive("unix string");
         encode: |this, encoder| {
             UNIX.encode(encoder)?;
-            encode_bytes(this.as_bytes(), encoder)
+            encoder.write_byte_string(this.as_bytes())
         };
         decode: |decoder| match u32::decode(decoder)? {
-            UNIX => Ok(Self::from_vec(decode_bytes(decoder)?.to_vec())),
+            UNIX => Ok(Self::from_vec(decoder.read_byte_string()?.to_vec())),
             other => Err(decoder.invalid_value(4, "0 for a text of unix", other)),
         };
     }

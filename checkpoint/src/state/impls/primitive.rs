@@ -25,6 +25,19 @@ macro_rules! plain_number {
                 *self = staged;
             }
 
+            const FIXED_SIZE: Option<usize> = Some(size_of::<$type>());
+
+            #[inline]
+            fn encode_fixed<'a>(&self, place: &'a mut [u8]) -> &'a mut [u8] {
+                match place.split_first_chunk_mut() {
+                    Some((place, rest)) => {
+                        *place = self.to_le_bytes();
+                        rest
+                    }
+                    None => unreachable!("the place has at least `FIXED_SIZE` bytes"),
+                }
+            }
+
             #[inline]
             fn encode_slice(items: &[Self], encoder: &mut Encoder) -> Result<(), EncodeError> {
                 if cfg!(target_endian = "little") {
@@ -120,6 +133,13 @@ impl Checkpointable for bool {
     #[inline]
     fn apply(&mut self, staged: Self) {
         *self = staged;
+    }
+
+    const FIXED_SIZE: Option<usize> = Some(1);
+
+    #[inline]
+    fn encode_fixed<'a>(&self, place: &'a mut [u8]) -> &'a mut [u8] {
+        u8::from(*self).encode_fixed(place)
     }
 
     #[inline]

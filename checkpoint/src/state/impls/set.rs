@@ -3,12 +3,18 @@
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasher, Hash};
 
+use crate::state::element_size::{hash_table_room, tree_room};
 use crate::state::rebuild::decode_element;
 use crate::state::{ElementSize, Rebuild, Schema};
 
-// A hash table has room for up to twice its elements; a B-tree is built from a sorted array.
+// The memory is that of the table or the tree.
 const fn element<T: Rebuild>() -> ElementSize {
-    ElementSize::of::<T>().doubled()
+    ElementSize::of::<T>().without_memory()
+}
+
+/// An element in a hash table has a byte of its hash beside it.
+pub(super) const fn in_table<T>() -> usize {
+    size_of::<T>() + 1
 }
 
 replaced! {
@@ -17,10 +23,12 @@ replaced! {
     schema: &Schema::Set(T::schema);
     encode: |this, encoder| {
         encoder.write_count(this.len(), element::<T>())?;
+        encoder.charge_memory(hash_table_room(this.len()), in_table::<T>())?;
         this.iter().try_for_each(|item| item.encode(encoder).map_err(|err| err.in_field("[..]")))
     };
     decode: |decoder| {
         let count = decoder.read_count(element::<T>())?;
+        decoder.charge_memory(hash_table_room(count), in_table::<T>())?;
         let mut items = Self::default();
         if items.try_reserve(count).is_err() {
             return Err(decoder.out_of_memory(count));
@@ -40,10 +48,12 @@ replaced! {
     schema: &Schema::Set(T::schema);
     encode: |this, encoder| {
         encoder.write_count(this.len(), element::<T>())?;
+        encoder.charge_memory(tree_room(this.len()), size_of::<T>())?;
         this.iter().try_for_each(|item| item.encode(encoder).map_err(|err| err.in_field("[..]")))
     };
     decode: |decoder| {
         let count = decoder.read_count(element::<T>())?;
+        decoder.charge_memory(tree_room(count), size_of::<T>())?;
         // Built in one go, which is faster than by insertions and leaves full nodes.
         let items = Self::from_iter(T::decode_vec(count, decoder)?);
         if items.len() == count { Ok(items) } else { Err(decoder.duplicate_key()) }

@@ -4,9 +4,7 @@ use std::ffi::CString;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::state::{DecodeError, Decoder, ElementSize, EncodeError, Encoder, Schema};
-
-const BYTE: ElementSize = ElementSize::of::<u8>();
+use crate::state::{DecodeError, Decoder, EncodeError, Encoder, Schema};
 
 /// The schema of everything that is stored as a text.
 pub(super) const TEXT: &Schema = &Schema::Primitive("string");
@@ -14,29 +12,15 @@ pub(super) const TEXT: &Schema = &Schema::Primitive("string");
 /// Writes a text: its length in bytes, and its bytes.
 #[inline]
 pub(super) fn encode_str(text: &str, encoder: &mut Encoder) -> Result<(), EncodeError> {
-    encode_bytes(text.as_bytes(), encoder)
+    encoder.write_byte_string(text.as_bytes())
 }
 
 /// Takes a text without copying it.
 #[inline]
 pub(super) fn decode_str<'a>(decoder: &mut Decoder<'a>) -> Result<&'a str, DecodeError> {
-    let bytes = decode_bytes(decoder)?;
+    let bytes = decoder.read_byte_string()?;
     std::str::from_utf8(bytes)
         .map_err(|err| decoder.invalid_value(bytes.len(), "a text in UTF-8", err))
-}
-
-/// Writes a byte string: its length, and its bytes.
-#[inline]
-pub(super) fn encode_bytes(bytes: &[u8], encoder: &mut Encoder) -> Result<(), EncodeError> {
-    encoder.write_count(bytes.len(), BYTE)?;
-    encoder.write_bytes(bytes)
-}
-
-/// Takes a byte string without copying it.
-#[inline]
-pub(super) fn decode_bytes<'a>(decoder: &mut Decoder<'a>) -> Result<&'a [u8], DecodeError> {
-    let count = decoder.read_count(BYTE)?;
-    decoder.read_bytes(count)
 }
 
 macro_rules! text {
@@ -57,9 +41,9 @@ replaced! {
     impl [] CString;
     min_size: 8;
     schema: <Vec<u8>>::SCHEMA;
-    encode: |this, encoder| encode_bytes(this.as_bytes(), encoder);
+    encode: |this, encoder| encoder.write_byte_string(this.as_bytes());
     decode: |decoder| {
-        let bytes = decode_bytes(decoder)?;
+        let bytes = decoder.read_byte_string()?;
         Self::new(bytes).map_err(|_| {
             decoder.invalid_value(bytes.len(), "a text without the byte 0", "the byte 0")
         })

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use crate::state::generated::fixed_size;
 use crate::state::{
     Checkpointable, DecodeError, Decoder, EncodeError, Encoder, Rebuild, Schema, SchemaField,
 };
@@ -46,6 +47,14 @@ macro_rules! tuple {
             #[inline]
             fn apply(&mut self, staged: Self::Staged) {
                 $(self.$index.apply(staged.$index);)+
+            }
+
+            const FIXED_SIZE: Option<usize> = fixed_size(&[$($type::FIXED_SIZE),+]);
+
+            #[inline]
+            fn encode_fixed<'a>(&self, place: &'a mut [u8]) -> &'a mut [u8] {
+                $(let place = self.$index.encode_fixed(place);)+
+                place
             }
         }
 
@@ -99,6 +108,16 @@ impl<T: Checkpointable, const N: usize> Checkpointable for [T; N] {
         for (item, staged) in self.iter_mut().zip(staged) {
             item.apply(staged);
         }
+    }
+
+    const FIXED_SIZE: Option<usize> = match T::FIXED_SIZE {
+        Some(size) => Some(size * N),
+        None => None,
+    };
+
+    #[inline]
+    fn encode_fixed<'a>(&self, place: &'a mut [u8]) -> &'a mut [u8] {
+        self.iter().fold(place, |place, item| item.encode_fixed(place))
     }
 }
 

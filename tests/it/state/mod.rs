@@ -1,0 +1,10 @@
+//! What is encoded can be restored, completely or not at all, whatever the bytes.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may panic")]
+
+mod hostile;
+mod limits;
+mod round_trip;
+mod schema;
+mod serde_field;
+mod wire;

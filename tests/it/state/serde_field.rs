@@ -1,0 +1,211 @@
+//! Fields that are stored through serde.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Debug;
+
+use checkpoint::{
+    Checkpointable, DecodeErrorKind, EncodeErrorKind, StateLimits, encode_state, restore_state,
+};
+use proptest::prelude::*;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+const LIMITS: StateLimits = StateLimits::DEFAULT;
+
+#[derive(Checkpointable, Debug, PartialEq, Default)]
+#[checkpoint(bound = "T: Serialize + DeserializeOwned")]
+struct Holder<T> {
+    before: u8,
+    #[checkpoint(serde, version = 1)]
+    value: T,
+    after: u8,
+}
+
+/// Stores `value` between two bytes; returns its bytes.
+#[track_caller]
+fn encode<T: Serialize + DeserializeOwned>(value: T) -> Vec<u8> {
+    let bytes = encode_state(&Holder { before: 1, value, after: 2 }, &LIMITS).unwrap();
+    let (length, value) = bytes.split_first_chunk::<9>().unwrap();
+    let (after, value) = value.split_last().unwrap();
+    assert_eq!((length.first(), *after), (Some(&1), 2));
+    assert_eq!(length.last_chunk(), Some(&(value.len() as u64).to_le_bytes()));
+    value.to_vec()
+}
+
+fn around(value: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![1];
+    bytes.extend((value.len() as u64).to_le_bytes());
+    bytes.extend(value);
+    bytes.push(2);
+    bytes
+}
+
+#[track_caller]
+fn check<T: Serialize + DeserializeOwned + PartialEq + Debug + Default + Clone>(value: &T) {
+    let bytes = encode(value.clone());
+    let theirs = bincode::serde::encode_to_vec(value, bincode::config::legacy()).unwrap();
+    assert_eq!(bytes, theirs);
+    let mut restored = Holder::default();
+    restore_state(&mut restored, &around(&bytes), &LIMITS).unwrap();
+    assert_eq!(restored, Holder { before: 1, value: value.clone(), after: 2 });
+}
+
+#[derive(Serialize, Deserialize, PartialEq, Debug, Clone, Default)]
+struct Everything {
+    integers: (u8, u16, u32, u64, u128, i8, i16, i32, i64, i128),
+    others: (f32, f64, bool, char, ()),
+    text: String,
+    list: Vec<Shape>,
+    map: BTreeMap<String, Option<u64>>,
+    newtype: Newtype,
+    unit: Unit,
+    array: [u8; 3],
+    boxed: Option<Box<Everything>>,
+}
+
+#[derive(Serialize, Deserialize, PartialEq, Debug, Clone, Default)]
+struct Newtype(u64);
+
+#[derive(Serialize, Deserialize, PartialEq, Debug, Clone, Default)]
+struct Unit;
+
+#[derive(Serialize, Deserialize, PartialEq, Debug, Clone)]
+enum Shape {
+    Unit,
+    Newtype(String),
+    Tuple(u8, u16),
+    Struct { a: i8, b: Vec<Unit> },
+}
+
+#[test]
+fn every_shape_is_stored_in_the_layout_of_bincode_1() {
+    check(&1_u64);
+    check(&"text".to_owned());
+    check(&HashMap::from([("a".to_owned(), 1)]));
+    check(&vec![(); 65_536]);
+    check(&Everything::default());
+    let inner = Everything { newtype: Newtype(3), ..Everything::default() };
+    check(&Everything {
+        integers: (1, 2, 3, 4, 5, -1, -2, -3, -4, -5),
+        others: (1.5, -2.5, true, '€', ()),
+        text: "é".to_owned(),
+        list: vec![
+            Shape::Unit,
+            Shape::Newtype("n".to_owned()),
+            Shape::Tuple(1, 2),
+            Shape::Struct { a: 1, b: vec![Unit, Unit] },
+        ],
+        map: BTreeMap::from([("a".to_owned(), Some(1)), ("b".to_owned(), None)]),
+        array: [1, 2, 3],
+        boxed: Some(Box::new(inner)),
+        ..Everything::default()
+    });
+}
+
+#[derive(Serialize, Deserialize, Debug, PartialEq, Clone)]
+enum List {
+    Nil,
+    Cons(Box<List>),
+}
+
+#[test]
+fn nesting_is_limited_on_both_ways() {
+    let nested = |depth| (0..depth).fold(List::Nil, |list, _| List::Cons(Box::new(list)));
+    let holder = |depth| Holder { before: 1, value: nested(depth), after: 2 };
+    // One level is that of the struct itself.
+    let bytes = encode_state(&holder(127), &LIMITS).unwrap();
+    let mut restored = holder(0);
+    restore_state(&mut restored, &bytes, &LIMITS).unwrap();
+    assert_eq!(restored, holder(127));
+    let err = encode_state(&holder(128), &LIMITS).unwrap_err();
+    assert_eq!((err.kind(), err.field().as_str()), (EncodeErrorKind::TooDeep, "value"));
+
+    let bytes = around(&1_u32.to_le_bytes().repeat(1_000_000));
+    let err = restore_state(&mut restored, &bytes, &LIMITS).unwrap_err();
+    assert_eq!((err.kind(), err.field().as_str()), (DecodeErrorKind::TooDeep, "value"));
+}
+
+#[test]
+fn elements_without_bytes_are_limited_on_both_ways() {
+    let err = encode_state(&Holder { before: 1, value: vec![(); 65_537], after: 2 }, &LIMITS);
+    assert!(matches!(err.unwrap_err().kind(), EncodeErrorKind::TooManyElements { .. }));
+    let bytes = around(&u64::MAX.to_le_bytes());
+    let err = restore_state(&mut Holder::<Vec<()>>::default(), &bytes, &LIMITS).unwrap_err();
+    assert_eq!(err.kind(), DecodeErrorKind::InvalidLength);
+}
+
+#[test]
+fn lengths_beyond_the_field_are_refused() {
+    for value in [vec![255; 8], 1_u64.to_le_bytes().to_vec(), vec![1]] {
+        let err = restore_state(&mut Holder::<String>::default(), &around(&value), &LIMITS);
+        // The bytes behind the field are not taken for its own.
+        let err = err.unwrap_err();
+        assert_eq!(err.kind(), DecodeErrorKind::UnexpectedEnd, "{err}");
+    }
+    let mut longer = encode(1_u64);
+    longer.push(0);
+    let err = restore_state(&mut Holder::<u64>::default(), &around(&longer), &LIMITS).unwrap_err();
+    assert_eq!((err.kind(), err.offset()), (DecodeErrorKind::TrailingBytes, 17));
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+struct Sparse {
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    option: Option<u8>,
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+#[serde(untagged)]
+enum Untagged {
+    Number(u64),
+}
+
+#[test]
+fn what_serde_could_not_decode_is_refused_when_encoded() {
+    let err =
+        encode_state(&Holder { before: 1, value: Sparse { option: None }, after: 2 }, &LIMITS);
+    assert!(err.unwrap_err().to_string().contains("skip_serializing_if"));
+    if cfg!(debug_assertions) {
+        let untagged = Holder { before: 1, value: Untagged::Number(1), after: 2 };
+        let err = encode_state(&untagged, &LIMITS).unwrap_err();
+        assert_eq!(err.kind(), EncodeErrorKind::Serde);
+        assert!(err.to_string().contains("#[serde(untagged)]"), "{err}");
+    }
+}
+
+#[test]
+fn a_full_buffer_is_reported_as_such() {
+    let limits = LIMITS.with_state_bytes_max(100);
+    let value = vec![1_u64; 100];
+    let err = encode_state(&Holder { before: 1, value, after: 2 }, &limits).unwrap_err();
+    assert_eq!(err.kind(), EncodeErrorKind::TooLarge { limit: 100 });
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_are_an_error_or_a_value(bytes in prop::collection::vec(0_u8..4, 0..400)) {
+        let bytes = around(&bytes);
+        let mut state = Holder { before: 7, value: Everything::default(), after: 8 };
+        match restore_state(&mut state, &bytes, &LIMITS) {
+            Err(_) => prop_assert_eq!((state.before, state.after), (7, 8)),
+            Ok(()) => prop_assert!(encode_state(&state, &LIMITS).unwrap().len() <= bytes.len()),
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_is_an_error_or_a_value(
+        place in any::<prop::sample::Index>(),
+        change in 1_u8..,
+    ) {
+        let value = Everything {
+            text: "text".to_owned(),
+            list: vec![Shape::Newtype("n".to_owned()), Shape::Struct { a: 1, b: vec![Unit] }],
+            boxed: Some(Box::default()),
+            ..Everything::default()
+        };
+        let mut bytes = encode_state(&Holder { before: 1, value, after: 2 }, &LIMITS).unwrap();
+        let place = place.index(bytes.len());
+        bytes[place] ^= change;
+        drop(restore_state(&mut Holder::<Everything>::default(), &bytes, &LIMITS));
+    }
+}

@@ -1,0 +1,9 @@
+use checkpoint::Checkpointable;
+
+#[derive(Checkpointable)]
+#[checkpoint(crate = checkpoint)]
+struct Pe {
+    field: u64,
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+use checkpoint::Checkpointable;
+
+#[derive(Checkpointable)]
+#[checkpoint]
+struct Pe {
+    #[checkpoint()]
+    field: u64,
+}
+
+fn main() {}

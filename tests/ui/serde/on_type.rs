@@ -1,0 +1,9 @@
+use checkpoint::Checkpointable;
+
+#[derive(Checkpointable)]
+#[checkpoint(serde, version = 1)]
+struct Pe {
+    field: u64,
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+use checkpoint::Checkpointable;
+
+#[derive(Checkpointable)]
+struct Pe {
+    #[transient(default = "text")]
+    number: u64,
+}
+
+fn main() {}

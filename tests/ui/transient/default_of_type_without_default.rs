@@ -1,0 +1,12 @@
+use checkpoint::Checkpointable;
+
+struct Socket;
+
+#[derive(Checkpointable)]
+struct Pe {
+    number: u64,
+    #[transient(default)]
+    socket: Socket,
+}
+
+fn main() {}

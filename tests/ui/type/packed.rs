@@ -1,0 +1,10 @@
+use checkpoint::Checkpointable;
+
+#[derive(Checkpointable)]
+#[repr(C, packed)]
+struct Pe {
+    small: u8,
+    large: u64,
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+use checkpoint::Checkpointable;
+
+#[derive(Checkpointable)]
+union Number {
+    integer: u64,
+    float: f64,
+}
+
+fn main() {}
