@@ -276,7 +276,11 @@ fn each_key(
         return;
     }
     if !matches!(&attribute.meta, Meta::List(list) if !list.tokens.is_empty()) {
-        errors.push(&attribute.meta, "`checkpoint` says nothing without keys, such as `#[checkpoint(serde, version = 1)]`; remove it");
+        errors.push(
+            &attribute.meta,
+            "`checkpoint` says nothing without keys, such as \
+             `#[checkpoint(serde, version = 1)]`; remove it",
+        );
         return;
     }
     if let Err(err) = attribute.parse_nested_meta(|meta| read(meta, errors)) {

@@ -8,8 +8,8 @@ pub(crate) const DEPTH_MAX: u32 = 128;
 /// How large the derived types may be together that are nested in each other, the outermost apart.
 ///
 /// Each level keeps a value or several on the stack. The size of the outermost is the program's own
-/// choice; how often others are nested in it is up to the bytes. In debug builds a level needs about
-/// eight times the size of its type; so this is about half of what a thread has by default.
+/// choice; how often others are nested in it is up to the bytes. In debug builds a level needs
+/// about eight times the size of its type; so this is about half of what a thread has by default.
 pub(crate) const NESTED_BYTES_MAX: usize = 128 << 10;
 
 /// How many elements without a single encoded byte one sequence may have.
@@ -20,8 +20,8 @@ pub(crate) const EMPTY_ELEMENTS_MAX: usize = 1 << 16;
 /// Bounds the size of a state, encoded and in memory.
 ///
 /// The same numbers hold while encoding and while decoding, so that whatever is accepted for
-/// storing can be restored. Beside the two that can be set, derived types may be nested 128 deep, as
-/// long as those nested in another are not larger than 128 KiB together, and a sequence may have
+/// storing can be restored. Beside the two that can be set, derived types may be nested 128 deep,
+/// as long as those nested in another are not larger than 128 KiB together, and a sequence may have
 /// 65,536 elements that encode to no bytes at all.
 ///
 /// # Examples
@@ -59,8 +59,8 @@ impl StateLimits {
 
     /// Sets how many bytes of memory one state may need while it is decoded; by default 256 MiB.
     ///
-    /// Counted is what containers and boxes allocate for their elements; a text needs as much as its
-    /// encoding, which [`with_state_bytes_max`](Self::with_state_bytes_max) bounds. Encoding counts
+    /// Counted is what containers and boxes allocate for their elements; a text needs as much as
+    /// its encoding, which [`with_state_bytes_max`](Self::with_state_bytes_max) bounds. Encoding counts
     /// the same.
     #[must_use]
     pub const fn with_memory_bytes_max(self, memory_bytes: usize) -> Self {

@@ -11,9 +11,11 @@ use crate::state::{Checkpointable, DecodeError, Decoder};
 /// Values are rebuilt while the bytes are decoded; the default expressions of transient fields are
 /// evaluated also when the bytes turn out to be bad later on.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be made from a checkpoint alone, as a collection, an `Option` or an enum needs it",
+    message = "`{Self}` cannot be made from a checkpoint alone, as a collection, \
+               an `Option` or an enum needs it",
     label = "not storable here",
-    note = "if `{Self}` is your type: write `#[derive(Checkpointable)]` on it, and `#[transient(default)]` or `#[transient(default = …)]` instead of `#[transient]` in it",
+    note = "if `{Self}` is your type: write `#[derive(Checkpointable)]` on it, and \
+            `#[transient(default)]` or `#[transient(default = …)]` instead of `#[transient]` in it",
     note = "if it has serde's traits: write `#[checkpoint(serde, version = 1)]` on the field",
     note = "if it need not survive a restart: write `#[transient]` on the field"
 )]

@@ -1,7 +1,7 @@
 //! The bytes of a schema's description, which are also what its fingerprint is computed of.
 //!
-//! One byte of version, the number of nodes, and the nodes, each by a tag, its texts and its places.
-//! Numbers are little-endian; counts, places and lengths have 32 bits.
+//! One byte of version, the number of nodes, and the nodes, each by a tag, its texts and its
+//! places. Numbers are little-endian; counts, places and lengths have 32 bits.
 
 use crate::state::schema_description::{Node, Place};
 use crate::state::{DecodeError, DecodeErrorKind, Decoder, StateLimits};

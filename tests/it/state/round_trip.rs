@@ -128,14 +128,18 @@ round_trips! {
     floats: (prop::num::f32::NORMAL, prop::num::f64::NORMAL);
     others: any::<(bool, char, ())>();
     texts: text();
-    shared_texts: text().prop_map(|text| (Box::from(&*text), Arc::<str>::from(&*text), Rc::<str>::from(&*text))).prop_map(|(a, b, c): (Box<str>, _, _)| (a, b, c));
+    shared_texts: text().prop_map(|text| {
+        (Box::<str>::from(&*text), Arc::<str>::from(&*text), Rc::<str>::from(&*text))
+    });
     c_strings: vec(1_u8.., 0..9).prop_map(|bytes| CString::new(bytes).unwrap());
     os_strings: os_string();
     paths: text().prop_map(PathBuf::from);
     options: any::<Option<Option<String>>>();
     results: any::<Result<u8, String>>();
     tuples: any::<((u8,), (u8, String), (u8, u8, u8), [String; 3])>();
-    long_tuples: any::<(u8, u16, u8, u16, u8, u16, u8, u16, u8, u16)>().prop_map(|t| (t.0, t.1, t.2, t.3, t.4, t.5, t.6, t.7, t.8, t.9, Cell::new(1_u8), 2_u8));
+    long_tuples: any::<[u16; 10]>().prop_map(|[a, b, c, d, e, f, g, h, i, j]| {
+        (a, b, c, d, e, f, g, h, i, j, Cell::new(1_u8), 2_u8)
+    });
     arrays: any::<([u64; 5], [bool; 3], [char; 2], [(u8, u16); 2], [[u16; 2]; 2], [u8; 0])>();
     byte_vectors: any::<Vec<u8>>();
     number_vectors: any::<(Vec<u64>, Vec<i16>, Vec<u128>, Vec<usize>)>();
@@ -152,8 +156,12 @@ round_trips! {
         deque
     });
     linked_lists: any::<LinkedList<String>>();
-    boxed_slices: any::<Vec<String>>().prop_map(|list| (list.clone().into_boxed_slice(), Arc::<[String]>::from(&*list), Rc::<[String]>::from(&*list)));
-    pointers: any::<u64>().prop_map(|n| (Box::new(n), Arc::new(n), Rc::new(n), Box::new(Box::new(n))));
+    boxed_slices: any::<Vec<String>>().prop_map(|list| {
+        (Box::<[String]>::from(&*list), Arc::<[String]>::from(&*list), Rc::<[String]>::from(&*list))
+    });
+    pointers: any::<u64>().prop_map(|n| {
+        (Box::new(n), Arc::new(n), Rc::new(n), Box::new(Box::new(n)))
+    });
     hash_maps: hash_map(text(), any::<u64>(), 0..9);
     hash_sets: hash_set(any::<(u8, char)>(), 0..9);
     btree_maps: btree_map(any::<Option<u8>>(), text(), 0..9);
@@ -163,9 +171,13 @@ round_trips! {
     index_sets: vec(any::<u8>(), 0..9).prop_map(IndexSet::<_>::from_iter);
     non_zero: any::<(NonZeroU32, NonZeroI128, NonZeroUsize)>();
     wrappers: any::<u8>().prop_map(|n| (Wrapping(n), Saturating(n), Reverse(n), RefCell::new(n)));
-    cows: text().prop_map(|text| (Cow::<str>::Owned(text.clone()), Cow::<[u8]>::Owned(text.into())));
+    cows: text().prop_map(|text| {
+        (Cow::<str>::Owned(text.clone()), Cow::<[u8]>::Owned(text.into()))
+    });
     ranges: any::<(Range<u8>, RangeInclusive<char>)>();
-    bounds: any::<u8>().prop_map(|n| (Bound::Included(n), Bound::Excluded(n), Bound::<u8>::Unbounded));
+    bounds: any::<u8>().prop_map(|n| {
+        (Bound::Included(n), Bound::Excluded(n), Bound::<u8>::Unbounded)
+    });
     durations: duration();
     system_times: system_time();
     addresses: any::<(Ipv4Addr, Ipv6Addr, IpAddr)>();

@@ -203,7 +203,10 @@ fn differences_are_listed_by_field() {
 
 proptest! {
     #[test]
-    fn two_descriptions_differ_exactly_if_their_fingerprints_do(left in 0_usize..8, right in 0_usize..8) {
+    fn two_descriptions_differ_exactly_if_their_fingerprints_do(
+        left in 0_usize..8,
+        right in 0_usize..8,
+    ) {
         let all = [
             describe::<Account>(),
             describe::<changed::Account>(),
@@ -215,6 +218,7 @@ proptest! {
             describe::<(u8,)>(),
         ];
         let (left, right) = (&all[left], &all[right]);
-        prop_assert_eq!(left.fingerprint() == right.fingerprint(), left.differences(right).is_empty());
+        let same = left.differences(right).is_empty();
+        prop_assert_eq!(left.fingerprint() == right.fingerprint(), same);
     }
 }

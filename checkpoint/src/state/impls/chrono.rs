@@ -115,7 +115,8 @@ replaced! {
     schema: &Schema::Primitive("weekday");
     encode: |this, encoder| encoder.write_bytes(&[*this as u8]);
     decode: |decoder| {
-        Self::try_from(u8::decode(decoder)?).map_err(|_| invalid(decoder, 1, "0 to 6 for a weekday"))
+        let number = u8::decode(decoder)?;
+        Self::try_from(number).map_err(|_| invalid(decoder, 1, "0 to 6 for a weekday"))
     };
 }
 
