@@ -64,6 +64,7 @@ impl CheckpointTicket {
     ///
     /// # Errors
     /// As [`wait`](Self::wait).
+    #[must_use = "without looking at it nobody knows whether the state was stored"]
     pub fn wait_timeout(&self, time: Duration) -> Option<CheckpointOutcome> {
         self.wait_until(Some(time))
     }

@@ -88,11 +88,6 @@ impl<T: Clone> Signal<T> {
     pub(crate) fn into_future(self: Arc<Self>) -> Wait<T> {
         Wait { signal: self, waiter: None }
     }
-
-    #[cfg(feature = "test-util")]
-    pub(crate) fn waiters(&self) -> usize {
-        self.state.lock().wakers.len()
-    }
 }
 
 fn wake_all(wakers: Vec<(u64, Waker)>) {

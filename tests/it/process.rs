@@ -41,10 +41,7 @@ fn a_restart_finds_what_was_there() {
     prototype.process(&"bob".to_owned(), |pe| pe.count += 10).unwrap();
     let report = keeper.close(SECONDS).unwrap();
     assert!(report.saved >= 2, "{report}");
-    assert!(matches!(
-        prototype.process("alice", |pe| pe.count),
-        Err(ProcessError::Closed { .. })
-    ));
+    assert!(matches!(prototype.process("alice", |pe| pe.count), Err(ProcessError::Closed { .. })));
 
     let keeper = SafeKeeper::builder(storage).build().unwrap();
     let prototype = words(&keeper, every(2));

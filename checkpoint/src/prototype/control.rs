@@ -5,7 +5,6 @@ use std::hash::Hash;
 
 use crate::checkpoint_ticket::CheckpointTicket;
 use crate::framework::Caller;
-use crate::framework::CheckpointSource;
 use crate::process_error::ProcessError;
 use crate::prototype::entry::{Flags, Slot};
 use crate::prototype::hooks::contain;
@@ -226,9 +225,10 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         drop(locked);
         if let Some(mut state) = state {
             let owned = key.to_owned();
-            let hook = || match &self.hooks.on_remove {
-                Some(on_remove) => on_remove(&owned, &mut state),
-                None => {}
+            let hook = || {
+                if let Some(on_remove) = &self.hooks.on_remove {
+                    on_remove(&owned, &mut state);
+                }
             };
             if contain(hook).is_err() {
                 tracing::error!(target: "checkpoint", prototype = &*self.name, "on_remove panicked");

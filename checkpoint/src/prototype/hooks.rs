@@ -7,13 +7,14 @@ use crate::clock::Timestamp;
 use crate::sync::Mutex;
 
 type Hook<K, P> = Box<dyn Fn(&K, &mut P) + Send + Sync>;
+type KeyHook<K> = Box<dyn Fn(&K) + Send + Sync>;
 
 /// The hooks of a prototype. None runs under a lock but those of `on_time`.
 pub(super) struct Hooks<K, P> {
     pub(super) on_create: Option<Hook<K, P>>,
     pub(super) on_restore: Option<Hook<K, P>>,
     pub(super) on_remove: Option<Hook<K, P>>,
-    pub(super) on_expire: Option<Box<dyn Fn(&K) + Send + Sync>>,
+    pub(super) on_expire: Option<KeyHook<K>>,
     pub(super) on_time: Vec<OnTime<K, P>>,
 }
 

@@ -255,7 +255,6 @@ macro_rules! tuple_keys {
             }
         }
 
-        #[expect(private_bounds, reason = "which types can be parts is said in the docs of `Key`")]
         #[expect(non_snake_case, reason = "the parts are named like their types")]
         impl<$($part: KeyPart),+> Key for ($($part,)+) {
             fn from_key_bytes(bytes: &[u8]) -> Result<Self, NotAKey> {

@@ -7,7 +7,6 @@ use crate::capture::{PeHandle, RequestSignal};
 use crate::clock::Timestamp;
 use crate::prototype::entry::{Flags, Slot};
 use crate::prototype::table::{CheckedOut, Obstacle, Table};
-use crate::record::StateVersion;
 use crate::wait::Signal;
 
 /// What became of an eviction.
@@ -124,10 +123,5 @@ impl<K, P> Table<K, P> {
         }
         self.make_due(pe);
         state
-    }
-
-    /// Answers for a PE that has nothing to be stored.
-    pub(super) fn durable_version(&mut self, pe: PeHandle) -> Option<StateVersion> {
-        self.get_mut(pe)?.last_durable()
     }
 }

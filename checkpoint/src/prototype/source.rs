@@ -17,7 +17,7 @@ use crate::prototype::hooks::contain;
 use crate::prototype::inner::{Inner, coarse};
 use crate::prototype::key::Key;
 use crate::prototype::results::{Handling, Mail, PutBack};
-use crate::prototype::shard::Locked;
+use crate::prototype::shard::{Locked, Shard};
 use crate::record::{InputPositions, RecordKind, RecordMeta, RecordWriter, StateVersion};
 use crate::save_error::{SaveError, SaveFailure};
 use crate::state::{Checkpointable, EncodeError, EncodeErrorKind, Encoder};
@@ -164,7 +164,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
             status.checked_out += table.out.len() as u64;
             status.poisoned += table.poisoned as u64;
         }
-        status.oldest_change = self.shards.iter().filter_map(|shard| shard.oldest_change()).min();
+        status.oldest_change = self.shards.iter().filter_map(Shard::oldest_change).min();
         status
     }
 }

@@ -14,7 +14,7 @@ use crate::capture::{PeHandle, RequestSignal};
 use crate::clock::Timestamp;
 use crate::process_error::ProcessError;
 use crate::prototype::entry::{Arrival, Entry, Flags, Slot};
-use crate::prototype::exposure::{Exposure, is_before};
+use crate::prototype::exposure::Exposure;
 use crate::prototype::recency::{Look, Recency};
 use crate::record::StateVersion;
 use crate::save_error::SaveFailure;
@@ -233,7 +233,7 @@ impl<K, P> Table<K, P> {
                     // marks are bounded by the captures that one generation has time for.
                     Some(aging) => aging.marks.push(pe),
                     None => {
-                        self.aging.push_back(Aging { generation, started: now, marks: vec![pe] })
+                        self.aging.push_back(Aging { generation, started: now, marks: vec![pe] });
                     }
                 }
             }
@@ -404,11 +404,6 @@ impl<K, P> Table<K, P> {
             self.make_due(pe);
         }
         cut
-    }
-
-    /// Returns whether every change before `mark` is stored, or cannot be.
-    pub(super) fn is_settled(&self, mark: u32) -> bool {
-        self.exposure.oldest().is_none() || !is_before(self.exposure.first(), mark)
     }
 
     pub(super) fn stuck_reason(&self, ticket: u64) -> Option<&SaveFailure> {

@@ -372,10 +372,8 @@ impl Core {
 
     pub(super) fn gauges(&self) -> Gauges {
         Gauges {
-            ready_shards: self.ready.len(),
             captures: self.captures,
             captured_bytes: self.bytes,
-            waiting_batches: self.saves.len(),
             delayed_batches: self.delayed.len(),
             fetches_queued: self.fetches.queued(),
             fetches_hanging: self.fetches.hanging(),
@@ -394,10 +392,8 @@ pub(super) struct Stopped {
 /// How much of everything there is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gauges {
-    pub(super) ready_shards: usize,
     pub(super) captures: usize,
     pub(super) captured_bytes: usize,
-    pub(super) waiting_batches: usize,
     pub(super) delayed_batches: usize,
     pub(super) fetches_queued: usize,
     pub(super) fetches_hanging: usize,

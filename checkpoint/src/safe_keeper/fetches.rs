@@ -203,10 +203,6 @@ impl Fetches {
         self.open.drain().map(|(_, open)| open.fetch).collect()
     }
 
-    pub(super) fn wait_max(&self) -> Duration {
-        self.wait_max
-    }
-
     pub(super) fn hanging(&self) -> usize {
         self.calls.values().filter(|call| call.hangs).count()
     }

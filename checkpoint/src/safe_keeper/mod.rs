@@ -313,7 +313,7 @@ impl SafeKeeper {
                     UnsavedState::Failed(error) => report.failed.push(error),
                     UnsavedState::InFlight => report.unknown.push(unsaved.id),
                     UnsavedState::Waiting | UnsavedState::CheckedOut | UnsavedState::Poisoned => {
-                        report.not_attempted.push(unsaved.id)
+                        report.not_attempted.push(unsaved.id);
                     }
                 }
             }

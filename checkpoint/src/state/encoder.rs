@@ -44,10 +44,6 @@ impl Encoder {
     /// appended.
     ///
     /// Must be called before anything is encoded.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "called by the keeper, which is not there yet")
-    )]
     #[must_use]
     pub(crate) fn pause_at(mut self, state_bytes: usize) -> Self {
         let end = self.bytes.len().saturating_add(state_bytes);

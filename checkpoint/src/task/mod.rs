@@ -14,4 +14,3 @@ pub(crate) use fetch_task::{FetchAnswers, FetchNumber};
 pub use save_state_task::SaveStateTask;
 pub(crate) use save_state_task::{Saving, SavingResults, SavingRun};
 pub use serialize_task::SerializeTask;
-pub(crate) use serialize_task::Serialized;

@@ -101,8 +101,10 @@ impl fmt::Debug for SaveStateTask {
 /// A save that is with the storage.
 pub(crate) struct SavingRun {
     // Taken when all outcomes are there, or when nobody waits for them any more.
-    running: Mutex<Option<(Running, Box<dyn FnOnce(SavingResults) + Send>)>>,
+    running: Mutex<Option<(Running, Done)>>,
 }
+
+type Done = Box<dyn FnOnce(SavingResults) + Send>;
 
 struct Running {
     bytes: Arc<Vec<u8>>,
