@@ -2,6 +2,8 @@
 
 mod checkpoint_id;
 mod clock;
+#[cfg(unix)]
+mod file_ops;
 mod random;
 mod record;
 pub mod storage;
@@ -14,6 +16,8 @@ pub use checkpoint_id::{
 #[cfg(feature = "test-util")]
 pub use clock::TestClock;
 pub use clock::{Alarm, Clock, SystemClock, Timestamp};
+#[cfg(unix)]
+pub use file_ops::{FileHandle, FileOps, SharedSync, SystemFiles};
 pub use random::{RandomSource, SeededRandom, SystemRandom};
 pub use record::{
     Epoch, InputPosition, InputPositions, RecordError, RecordErrorKind, RecordHeader, RecordKind,
