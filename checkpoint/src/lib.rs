@@ -28,4 +28,6 @@ pub use storage::{
     METADATA_BYTES_MAX, METADATA_NAME_BYTES_MAX, Metadata, MetadataVersion, SaveBatch, SaveEntry,
     SaveOutcome, StateStorage, StorageCapabilities, StorageError, StorageErrorKind, StoredVersion,
 };
+#[cfg(unix)]
+pub use storage::{DefaultFileSystemStateStorage, DefaultFileSystemStateStorageBuilder};
 pub use thread_start::{SystemThreads, ThreadStart};

@@ -7,6 +7,8 @@ mod batch_of_records;
 mod capabilities;
 mod error;
 mod fetch_batch;
+#[cfg(unix)]
+mod file_system;
 mod in_memory;
 mod metadata;
 mod save_batch;
@@ -15,6 +17,8 @@ mod state_storage;
 pub use capabilities::{CompareAndSet, Durability, StorageCapabilities};
 pub use error::{StorageError, StorageErrorKind};
 pub use fetch_batch::{FetchEntry, FetchOutcome, FetchVersion};
+#[cfg(unix)]
+pub use file_system::{DefaultFileSystemStateStorage, DefaultFileSystemStateStorageBuilder};
 pub use in_memory::InMemoryStorage;
 pub use metadata::{METADATA_BYTES_MAX, METADATA_NAME_BYTES_MAX, Metadata, MetadataVersion};
 #[expect(unused_imports, reason = "the keeper will use them")]
