@@ -5,6 +5,8 @@
 
 mod batch_of_records;
 mod capabilities;
+#[cfg(feature = "test-util")]
+pub mod conformance;
 mod error;
 mod fetch_batch;
 #[cfg(unix)]
