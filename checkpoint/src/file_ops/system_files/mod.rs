@@ -25,6 +25,19 @@ pub struct SystemFiles {
 #[derive(Debug)]
 struct SystemFile(OwnedFd);
 
+/// A file that is locked until this is dropped.
+#[derive(Debug)]
+struct LockedFile(SystemFile);
+
+impl Drop for LockedFile {
+    fn drop(&mut self) {
+        // Closing is not enough: a program that is just being started has a copy of the handle between
+        // its fork and its exec, and would hold the lock for so long. Nobody can be told of an error,
+        // and the handle is closed next.
+        let _closed_next = rustix::fs::flock(&self.0.0, FlockOperation::Unlock);
+    }
+}
+
 /// Where the last step of a path is taken from.
 enum Parent<'a> {
     Root(BorrowedFd<'a>),
@@ -225,12 +238,30 @@ impl FileOps for SystemFiles {
             let mine = rustix::fs::fstat(&file.0)?;
             match rustix::fs::statat(parent.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(named) if (named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino) => {
-                    return Ok(Some(Box::new(file)));
+                    return Ok(Some(Box::new(LockedFile(file))));
                 }
                 Ok(_) | Err(rustix::io::Errno::NOENT) => {}
                 Err(err) => return Err(err.into()),
             }
         }
+    }
+}
+
+impl FileHandle for LockedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+
+    fn file_bytes(&self) -> io::Result<u64> {
+        self.0.file_bytes()
+    }
+
+    fn sync_data(&mut self) -> io::Result<()> {
+        self.0.sync_data()
     }
 }
 
