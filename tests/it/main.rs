@@ -1,7 +1,8 @@
 //! The tests of the public interface, one module per promise.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails panics")]
 
 mod checkpoint_id;
 mod conformance;
+mod file_system;
 mod in_memory;
 mod record;

@@ -5,7 +5,7 @@ mod naive_storage;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use checkpoint::storage::conformance::{self, Conformance, Harness, Verdict};
+use checkpoint::storage::conformance::{self, CheckReport, Conformance, Harness, Verdict};
 use checkpoint::{DefaultFileSystemStateStorage, Durability, InMemoryStorage, StateStorage};
 use tempfile::TempDir;
 
@@ -83,9 +83,8 @@ impl Harness for Directories {
 fn file_system_storage_conforms() {
     let report = conformance::run(Directories::new(Durability::Power));
     report.assert_passed();
-    let skipped =
-        |check: &&_| matches!(conformance::CheckReport::verdict(check), Verdict::Skipped(_));
-    let skipped: Vec<_> = report.checks().iter().filter(skipped).map(|c| c.name()).collect();
+    let skipped = |check: &&_| matches!(CheckReport::verdict(check), Verdict::Skipped(_));
+    let skipped: Vec<_> = report.checks().iter().filter(skipped).map(CheckReport::name).collect();
     assert_eq!(skipped, ["as_many_older_versions_are_kept_as_declared"]);
 }
 
@@ -112,7 +111,7 @@ fn a_plain_and_correct_storage_conforms() {
 fn check_caught(fault: Fault, expected: &[&str]) {
     let harness = move || Arc::new(NaiveStorage::new(Some(fault))) as Arc<dyn StateStorage>;
     let report = Conformance::new(harness).deadline(Duration::from_millis(300)).run();
-    let failures: Vec<_> = report.failures().map(|check| check.name()).collect();
+    let failures: Vec<_> = report.failures().map(CheckReport::name).collect();
     for name in expected {
         assert!(failures.contains(name), "{fault:?} passes {name}\n{report}");
     }

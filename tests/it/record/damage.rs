@@ -193,7 +193,7 @@ proptest! {
         let mut record = samples().swap_remove(0).write();
         record.truncate(at % record.len());
         record.extend_from_slice(&bytes);
-        let _ = RecordView::parse(&record).is_ok();
+        prop_assert!(RecordView::parse(&record).is_err());
     }
 
     #[test]
