@@ -1,10 +1,12 @@
 //! Saves states into a file system store until it is killed, and prints what was acknowledged.
 //!
-//! Arguments: the directory, a seed, and how many batches (0: for ever). Prints `open EPOCH`, and for
-//! each acknowledged state `stored KEY EPOCH SEQUENCE 0`; the last word tells a line that was cut off.
+//! Arguments: the directory, a seed, how many batches (0: for ever), and maybe a program to start
+//! meanwhile, which is given the standard input. Prints `open EPOCH`, and for each acknowledged state
+//! `stored KEY EPOCH SEQUENCE 0`; the last word tells a line that was cut off.
 
 use std::error::Error;
 use std::io::{self, Write};
+use std::process::{Command, Stdio};
 
 use checkpoint::storage::conformance;
 use checkpoint::{
@@ -22,6 +24,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let batches: u64 = next()?.parse()?;
 
     let storage = DefaultFileSystemStateStorage::open(root)?;
+    if let Ok(program) = next() {
+        // Left behind: it goes on when this process is killed.
+        Command::new(program).stdout(Stdio::null()).spawn()?;
+    }
     let epoch = storage.open_epoch(0)?;
     let mut out = io::stdout().lock();
     writeln!(out, "open {}", epoch.0)?;

@@ -1,7 +1,8 @@
 //! A store has one owner at a time, and loses it when that ends.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
 
 use checkpoint::{DefaultFileSystemStateStorage, StateStorage, StorageErrorKind};
 
@@ -21,9 +22,13 @@ fn a_second_opener_in_this_process_is_refused_and_told_who_has_it() {
 }
 
 /// Starts a process that saves into the store for ever, and waits until it has it open.
-fn start_owner(root: &std::path::Path) -> (Child, BufReader<std::process::ChildStdout>) {
+///
+/// It starts a program in turn, if one is given, that has the other end of the returned input.
+fn start_owner(root: &Path, program: Option<&str>) -> (Child, ChildStdin, impl Sized) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_save_loop"))
         .args([root.to_str().unwrap(), "1", "0"])
+        .args(program)
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -31,36 +36,34 @@ fn start_owner(root: &std::path::Path) -> (Child, BufReader<std::process::ChildS
     let mut line = String::new();
     lines.read_line(&mut line).unwrap();
     assert!(line.starts_with("open "), "{line:?}");
-    (child, lines)
+    let input = child.stdin.take().unwrap();
+    (child, input, lines)
 }
 
 #[test]
 fn another_process_keeps_the_lock_until_it_is_killed() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("state");
-    let (mut child, lines) = start_owner(&root);
+    let (mut child, _input, _output) = start_owner(&root, None);
     let err = DefaultFileSystemStateStorage::open(&root).unwrap_err();
     check_error(&err, StorageErrorKind::Locked, &root);
     assert!(err.to_string().contains(&format!("process {} on ", child.id())), "{err}");
     // SIGKILL: it cannot clean up.
     child.kill().unwrap();
     child.wait().unwrap();
-    drop(lines);
     open(&root);
 }
 
 #[test]
-fn a_program_that_the_owner_starts_does_not_inherit_the_lock() {
+fn a_program_that_the_owner_started_does_not_keep_the_lock() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("state");
-    let storage = open(&root);
-    // Waits for its input to end, which it does not before we say so.
-    let mut child =
-        Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    drop(storage);
-    drop(open(&root));
-    drop(child.stdin.take());
-    assert!(child.wait().unwrap().success());
+    // `cat` reads until we drop the other end of its input.
+    let (mut child, input, _output) = start_owner(&root, Some("cat"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    open(&root);
+    drop(input);
 }
 
 #[test]

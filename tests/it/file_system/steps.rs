@@ -168,3 +168,18 @@ fn opening_does_not_look_at_the_states() {
     // So it cannot deny yet that something is there.
     assert!(storage.may_contain(&super::id("never saved")));
 }
+
+#[test]
+fn new_directories_of_a_batch_are_covered_by_its_second_sync() {
+    let (_directory, storage, script) = opened(Durability::Power, 2);
+    let records = [record("c", 1, b"first"), record("d", 1, b"first")];
+    let outcomes = checkpoint::storage::conformance::save(&storage, &records);
+    assert!(outcomes.iter().all(|o| matches!(o, checkpoint::SaveOutcome::Stored)));
+    let log = script.take_log();
+    let last = log.last().unwrap();
+    assert!(last == "shared_sync" && log.iter().any(|line| line.starts_with("create_directory")));
+    assert!(log.iter().all(|line| !line.starts_with("sync_directory")), "{log:?}");
+    // A later save that is alone does not know of that, and looks after itself.
+    store(&storage, record("c", 2, b"second"));
+    assert!(script.take_log().iter().any(|line| line == "sync_directory 070"));
+}

@@ -9,7 +9,7 @@ use std::io;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::checkpoint_id::CheckpointId;
+use crate::checkpoint_id::{CheckpointId, CheckpointIdRef};
 use crate::storage::file_system::error::{read_error, write_error};
 use crate::storage::file_system::names::{SHARDS, is_file_name, shard_name, shard_path};
 use crate::storage::file_system::store::Store;
@@ -43,9 +43,9 @@ pub(super) struct Shard {
     exists: bool,
     // Whether the prototype's directory was synced since this one is there.
     durable: bool,
-    /// Ids whose last save was renamed but maybe not made durable: they are not shown to anybody
-    /// until a save of them has succeeded.
-    pub(super) unsettled: Vec<CheckpointId>,
+    // Ids whose last save was renamed but maybe not made durable: they are not shown to anybody until
+    // a save of them has succeeded.
+    unsettled: Vec<CheckpointId>,
 }
 
 impl PrototypeDirectory {
@@ -79,22 +79,27 @@ impl PrototypeDirectory {
         Ok(shard)
     }
 
-    /// The same, and the directory is there for good, so that a file can be put into it.
+    /// The same, and the directory is there, so that a file can be put into it.
+    ///
+    /// With `DirectorySync::Now` it is there for good.
     pub(super) fn shard_to_write(
         &self,
         store: &Store,
         number: u8,
+        sync: DirectorySync,
     ) -> Result<MutexGuard<'_, Shard>, StorageError> {
         self.list(store)?;
         {
             let mut own = self.own.lock();
             let Own { exists, durable, .. } = &mut *own;
-            make_durable(store, &self.name, "", exists, durable)?;
+            create(store, &self.name, exists)?;
+            make_durable(store, "", sync, durable)?;
         }
         let mut shard = self.shard(store, number)?;
         let path = shard_path(&self.name, &shard_name(number));
         let Shard { exists, durable, .. } = &mut *shard;
-        make_durable(store, &path, &self.name, exists, durable)?;
+        create(store, &path, exists)?;
+        make_durable(store, &self.name, sync, durable)?;
         Ok(shard)
     }
 
@@ -155,15 +160,17 @@ impl PrototypeDirectory {
     }
 }
 
-/// Creates a directory if it is missing and syncs the one that it is in, once for each opening of the
-/// store: who created it may have died before he could.
-fn make_durable(
-    store: &Store,
-    path: &str,
-    parent: &str,
-    exists: &mut bool,
-    durable: &mut bool,
-) -> Result<(), StorageError> {
+/// Who makes a new directory durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DirectorySync {
+    /// It is synced in its parent at once.
+    Now,
+    /// A sync of the whole file system follows before anything is acknowledged, or none is wanted.
+    Elsewhere,
+}
+
+/// Creates a directory if it is missing.
+fn create(store: &Store, path: &str, exists: &mut bool) -> Result<(), StorageError> {
     if !*exists {
         match store.files.create_directory(path) {
             Err(err) if err.kind() != io::ErrorKind::AlreadyExists => {
@@ -172,7 +179,18 @@ fn make_durable(
             Ok(()) | Err(_) => *exists = true,
         }
     }
-    if !*durable && store.synced {
+    Ok(())
+}
+
+/// Syncs the directory that another one is in, once in each opening of the store: who created it may
+/// have died before he could.
+fn make_durable(
+    store: &Store,
+    parent: &str,
+    sync: DirectorySync,
+    durable: &mut bool,
+) -> Result<(), StorageError> {
+    if !*durable && sync == DirectorySync::Now {
         store.files.sync_directory(parent).map_err(|err| {
             write_error(format!("sync the directory {}", store.shown(parent)), err)
         })?;
@@ -189,5 +207,15 @@ impl Shard {
             return Err(StorageError::new(StorageErrorKind::Unavailable, attempted));
         }
         Ok(())
+    }
+    /// Notes that it is not certain what is stored of an id.
+    pub(super) fn unsettle(&mut self, id: CheckpointIdRef<'_>) {
+        self.settle(id);
+        self.unsettled.push(id.to_owned());
+    }
+
+    /// Notes that what is stored of an id is certain again.
+    pub(super) fn settle(&mut self, id: CheckpointIdRef<'_>) {
+        self.unsettled.retain(|unsettled| unsettled.as_ref() != id);
     }
 }

@@ -11,7 +11,7 @@ use crate::storage::file_system::error::{
     is_unsupported, read_error, record_error, same_error, write_error,
 };
 use crate::storage::file_system::names::Place;
-use crate::storage::file_system::prototype_directory::{PrototypeDirectory, Shard};
+use crate::storage::file_system::prototype_directory::{DirectorySync, PrototypeDirectory, Shard};
 use crate::storage::{SaveBatch, SaveEntry, SaveOutcome, StorageError, StorageErrorKind};
 
 /// An entry whose record is in a temporary file.
@@ -34,9 +34,13 @@ impl DefaultFileSystemStateStorage {
         let mut shared = self.begin_shared_sync(entries.len());
         let written = self.write(&bytes, entries, shared.is_none());
         let Some(written) = self.sync_written(written, &mut shared) else { return };
+        let directory_sync = match shared {
+            None if self.store.synced => DirectorySync::Now,
+            _ => DirectorySync::Elsewhere,
+        };
         let mut renamed = Vec::with_capacity(written.len());
         for written in written {
-            match self.rename(&bytes, &written) {
+            match self.rename(&bytes, &written, directory_sync) {
                 Ok(prototype) => {
                     let Written { entry, place, .. } = written;
                     renamed.push(Renamed { entry, place, prototype });
@@ -107,11 +111,13 @@ impl DefaultFileSystemStateStorage {
         &self,
         bytes: &[u8],
         written: &Written,
+        directory_sync: DirectorySync,
     ) -> Result<Arc<PrototypeDirectory>, SaveOutcome> {
         let Written { entry, place, temporary } = written;
         let prototype = self.prototype(&place.prototype);
-        let mut shard =
-            prototype.shard_to_write(&self.store, place.shard).map_err(SaveOutcome::NotStored)?;
+        let mut shard = prototype
+            .shard_to_write(&self.store, place.shard, directory_sync)
+            .map_err(SaveOutcome::NotStored)?;
         if prototype.may_contain(&shard, &place.file) {
             self.check_replaceable(bytes, entry, place).map_err(SaveOutcome::NotStored)?;
         }
@@ -150,7 +156,7 @@ impl DefaultFileSystemStateStorage {
             }
             Ok(true) | Err(_) => {
                 prototype.contains_from_now(shard, &place.file);
-                shard.unsettled.push(entry.id_in(bytes).to_owned());
+                shard.unsettle(entry.id_in(bytes));
                 SaveOutcome::Unknown(err)
             }
         }
@@ -233,11 +239,13 @@ impl DefaultFileSystemStateStorage {
                 .or_else(|| failed.iter().find(|(of, _)| *of == directory).map(|(_, err)| err));
             let outcome = {
                 let mut shard = prototype.shard_of(place.shard).lock();
-                shard.unsettled.retain(|unsettled| unsettled.as_ref() != id);
                 match err {
-                    None => SaveOutcome::Stored,
+                    None => {
+                        shard.settle(id);
+                        SaveOutcome::Stored
+                    }
                     Some(err) => {
-                        shard.unsettled.push(id.to_owned());
+                        shard.unsettle(id);
                         let attempted = self.attempt("sync the directory of", &place);
                         SaveOutcome::Unknown(write_error(attempted, same_error(err)))
                     }
