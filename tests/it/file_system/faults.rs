@@ -1,5 +1,6 @@
 //! Each file operation fails in turn: nothing acknowledged is lost, and the store goes on.
 
+use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -146,6 +147,61 @@ fn a_disk_turned_read_only_at_any_operation_loses_nothing() {
 #[test]
 fn too_many_open_files_at_any_operation_lose_nothing() {
     check_all_operations(Errno::MFILE);
+}
+
+/// Kills a process at each operation in turn while it creates a store, or opens one, and saves; the
+/// next one is killed at each operation too while it recovers.
+fn check_deaths(prepared: bool, shared_sync_entries_min: usize) {
+    for first_death in 0.. {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("state");
+        if prepared {
+            let storage = open_over(&root, &FilesThatFail::new(&root), usize::MAX).unwrap();
+            for record in &records(1)[..3] {
+                store(&storage, record.clone());
+            }
+        }
+        let mut acked = [false; KEYS.len()];
+        let mut died = false;
+        for death in [first_death, first_death / 2, first_death / 3] {
+            let files = FilesThatFail::new(&root);
+            files.script().die_at(death);
+            if let Ok(storage) = open_over(&root, &files, shared_sync_entries_min) {
+                let outcomes = storage::conformance::save(&storage, &records(2));
+                for (acked, outcome) in acked.iter_mut().zip(outcomes) {
+                    *acked |= matches!(outcome, SaveOutcome::Stored);
+                }
+            }
+            died |= files.script().take_log().len() > death;
+        }
+        let context = format!("death at {first_death}, shared from {shared_sync_entries_min}");
+        let storage = DefaultFileSystemStateStorage::open(&root)
+            .unwrap_or_else(|err| panic!("{context}: {err}: {:?}", err.source()));
+        assert_eq!(std::fs::read_dir(root.join("temp")).unwrap().count(), 0, "{context}");
+        for (index, key) in KEYS.iter().enumerate() {
+            let found = fetch(&storage, key).unwrap();
+            let old = (prepared && index < 3).then(|| records(1)[index].clone());
+            let new = Some(records(2)[index].clone());
+            assert!(found == new || (found == old && !acked[index]), "{context}: {key}");
+        }
+        if !died {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_process_that_dies_at_any_operation_loses_nothing_acknowledged() {
+    for shared_sync_entries_min in [1, usize::MAX] {
+        check_deaths(true, shared_sync_entries_min);
+    }
+}
+
+#[test]
+fn a_process_that_dies_while_it_creates_the_store_leaves_one_that_opens() {
+    for shared_sync_entries_min in [1, usize::MAX] {
+        check_deaths(false, shared_sync_entries_min);
+    }
 }
 
 fn failing() -> (tempfile::TempDir, DefaultFileSystemStateStorage, Arc<Script>) {

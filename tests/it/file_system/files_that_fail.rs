@@ -24,6 +24,8 @@ struct State {
     log: Vec<String>,
     // The number of the operation that fails, and how.
     fail_at: Option<(usize, Errno)>,
+    // From this operation on all fail, as if the process had been killed.
+    dead_from: Option<usize>,
     // Operations whose line begins like this fail.
     fail_all: Option<(String, Errno)>,
     short_writes: bool,
@@ -41,6 +43,15 @@ impl Script {
         let mut state = self.state.lock().unwrap();
         state.log.clear();
         state.fail_at = Some((at, with));
+    }
+
+    /// Forgets what was done, and lets all operations fail from the `at`-th from now on.
+    ///
+    /// Nothing can be cleaned up any more: the directory stays as a killed process leaves it.
+    pub(crate) fn die_at(&self, at: usize) {
+        let mut state = self.state.lock().unwrap();
+        state.log.clear();
+        state.dead_from = Some(at);
     }
 
     /// Lets each operation fail whose line begins like this, until [`Self::heal`].
@@ -61,8 +72,10 @@ impl Script {
 
     fn step(&self, line: String) -> io::Result<()> {
         let mut state = self.state.lock().unwrap();
+        let number = state.log.len();
         let failed = match (&state.fail_at, &state.fail_all) {
-            (Some((at, with)), _) if *at == state.log.len() => Some(*with),
+            _ if state.dead_from.is_some_and(|from| number >= from) => Some(Errno::IO),
+            (Some((at, with)), _) if *at == number => Some(*with),
             (_, Some((operation, with))) if line.starts_with(operation) => Some(*with),
             _ => None,
         };

@@ -145,14 +145,17 @@ impl DefaultFileSystemStateStorageBuilder {
         }
         let lock = take_lock(&store, root)?;
         let identity = match own.read(&store, IDENTITY_RECORD)? {
-            Some(identity) => parse_identity(&identity.bytes, root)?,
+            Some(identity) => {
+                let identity = parse_identity(&identity.bytes, root)?;
+                sweep(&store)?;
+                identity
+            }
             None => create(&store, &own, &*self.random, root)?,
         };
         let Some(epoch) = own.read(&store, EPOCH)? else {
             let attempted = format!("{}: its file `epoch` is missing", attempt());
             return Err(StorageError::new(StorageErrorKind::InvalidStore, attempted));
         };
-        sweep(&store)?;
         let epochs = Epochs::draw_first(&own, &store, epoch.number)?;
         Ok(DefaultFileSystemStateStorage {
             store,
@@ -236,6 +239,8 @@ fn create(
             Ok(()) | Err(_) => {}
         }
     }
+    // Somebody may have died before he had finished this.
+    sweep(store)?;
     if own.read(store, EPOCH)?.is_none() {
         own.write_or_fail(store, EPOCH, 0, &[])?;
     }
