@@ -13,13 +13,12 @@ use naive_storage::{Fault, NaiveStorage};
 
 #[test]
 fn in_memory_storage_conforms() {
-    conformance::run(Reopening(Mutex::default())).assert_passed();
+    Conformance::new(Reopening(Mutex::default())).run().assert_passed();
 }
 
 #[test]
 fn in_memory_storage_that_keeps_versions_conforms() {
-    let report =
-        conformance::run(|| Arc::new(InMemoryStorage::new().keeping_versions(3)) as Arc<_>);
+    let report = conformance::run(|| Arc::new(InMemoryStorage::new().keeping_versions(3)));
     report.assert_passed();
 }
 
@@ -81,7 +80,7 @@ impl Harness for Directories {
 
 #[test]
 fn file_system_storage_conforms() {
-    let report = conformance::run(Directories::new(Durability::Power));
+    let report = Conformance::new(Directories::new(Durability::Power)).run();
     report.assert_passed();
     let skipped = |check: &&_| matches!(CheckReport::verdict(check), Verdict::Skipped(_));
     let skipped: Vec<_> = report.checks().iter().filter(skipped).map(CheckReport::name).collect();
@@ -92,25 +91,37 @@ fn file_system_storage_conforms() {
 fn file_system_storage_that_syncs_each_file_conforms() {
     let each =
         Directories { shared_sync_entries_min: usize::MAX, ..Directories::new(Durability::Power) };
-    conformance::run(each).assert_passed();
+    Conformance::new(each).run().assert_passed();
 }
 
 #[test]
 fn file_system_storage_without_syncs_conforms() {
-    conformance::run(Directories::new(Durability::Process)).assert_passed();
+    Conformance::new(Directories::new(Durability::Process)).run().assert_passed();
 }
 
 #[test]
 fn a_plain_and_correct_storage_conforms() {
     // Else the failures below would say nothing.
-    conformance::run(|| Arc::new(NaiveStorage::new(None)) as Arc<_>).assert_passed();
+    conformance::run(|| Arc::new(NaiveStorage::new(None))).assert_passed();
+}
+
+/// Makes storages with this fault.
+struct Faulty(Fault);
+
+impl Harness for Faulty {
+    fn fresh(&self) -> Arc<dyn StateStorage> {
+        Arc::new(NaiveStorage::new(Some(self.0)))
+    }
+
+    fn reopen(&self, _storage: Arc<dyn StateStorage>) -> Option<Arc<dyn StateStorage>> {
+        None
+    }
 }
 
 /// Checks that a storage with this fault fails at least these checks.
 #[track_caller]
 fn check_caught(fault: Fault, expected: &[&str]) {
-    let harness = move || Arc::new(NaiveStorage::new(Some(fault))) as Arc<dyn StateStorage>;
-    let report = Conformance::new(harness).deadline(Duration::from_millis(300)).run();
+    let report = Conformance::new(Faulty(fault)).deadline(Duration::from_millis(300)).run();
     let failures: Vec<_> = report.failures().map(CheckReport::name).collect();
     for name in expected {
         assert!(failures.contains(name), "{fault:?} passes {name}\n{report}");

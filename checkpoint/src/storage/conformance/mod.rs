@@ -40,8 +40,6 @@ use crate::thread_start::{SystemThreads, ThreadStart};
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Makes the storages that are checked.
-///
-/// A closure that returns an empty storage is a harness that cannot reopen.
 pub trait Harness: Send + Sync {
     /// Returns an empty storage.
     fn fresh(&self) -> Arc<dyn StateStorage>;
@@ -53,9 +51,12 @@ pub trait Harness: Send + Sync {
     fn reopen(&self, storage: Arc<dyn StateStorage>) -> Option<Arc<dyn StateStorage>>;
 }
 
-impl<F: Fn() -> Arc<dyn StateStorage> + Send + Sync> Harness for F {
+/// A harness that cannot reopen.
+struct Fresh<F>(F);
+
+impl<F: Fn() -> Arc<dyn StateStorage> + Send + Sync> Harness for Fresh<F> {
     fn fresh(&self) -> Arc<dyn StateStorage> {
-        self()
+        (self.0)()
     }
 
     fn reopen(&self, _storage: Arc<dyn StateStorage>) -> Option<Arc<dyn StateStorage>> {
@@ -63,14 +64,23 @@ impl<F: Fn() -> Arc<dyn StateStorage> + Send + Sync> Harness for F {
     }
 }
 
-/// Runs all checks on the storages that a harness makes.
+/// Runs all checks on the storages that `fresh` returns, each of them empty.
 ///
-/// The same as `Conformance::new(harness).run()`.
-pub fn run(harness: impl Harness + 'static) -> Report {
-    Conformance::new(harness).run()
+/// What must survive that a storage is opened again is not checked; see [`Conformance`] for that.
+pub fn run(fresh: impl Fn() -> Arc<dyn StateStorage> + Send + Sync + 'static) -> Report {
+    Conformance::new(Fresh(fresh)).run()
 }
 
 /// The checks, and how they are run.
+///
+/// # Examples
+/// ```no_run
+/// use checkpoint::storage::conformance::{Conformance, Harness};
+///
+/// fn check(storages_of_mine: impl Harness + 'static) {
+///     Conformance::new(storages_of_mine).run().assert_passed();
+/// }
+/// ```
 #[must_use = "nothing is checked before `run`"]
 pub struct Conformance {
     harness: Arc<dyn Harness>,
