@@ -4,6 +4,7 @@ mod faults;
 mod files_that_fail;
 mod kill;
 mod lock;
+mod options;
 mod removed;
 mod security;
 mod steps;

@@ -31,6 +31,23 @@ fn every_changed_byte_is_noticed() {
 }
 
 #[test]
+fn every_changed_byte_of_a_header_is_noticed_without_the_payload() {
+    for sample in samples() {
+        let mut header = sample.write();
+        header.truncate(RecordHeader::parse(&header).unwrap().header_bytes());
+        assert!(RecordHeader::parse(&header).is_ok());
+        for at in 0..header.len() {
+            for change in 1..=255 {
+                let mut bytes = header.clone();
+                bytes[at] ^= change;
+                let found = RecordHeader::parse(&bytes);
+                assert!(found.is_err(), "{}: byte {at} xor {change:#04x}", sample.name);
+            }
+        }
+    }
+}
+
+#[test]
 fn every_truncation_is_noticed_and_named() {
     for sample in samples() {
         let sound = sample.write();

@@ -107,6 +107,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+    use crate::random::{RandomSource, SeededRandom};
 
     #[test]
     fn names_are_short_hex_whatever_the_bytes() {
@@ -152,5 +153,23 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), 303 * 5 + 1);
+    }
+    #[test]
+    fn random_keys_have_plain_names_of_their_own() {
+        let random = SeededRandom::new(1);
+        let mut seen = HashMap::new();
+        for _ in 0..20_000 {
+            // Short ones often enough to meet again.
+            let length =
+                random.next_u64() % if random.next_u64().is_multiple_of(2) { 3 } else { 300 };
+            let key: Vec<u8> = (0..length).map(|_| random.next_u64().to_le_bytes()[0]).collect();
+            let name = file_name(&key);
+            assert!(name.bytes().all(is_hex_digit) && name.len() <= 201, "{name}");
+            assert!(is_file_name(&name));
+            if let Some(other) = seen.insert(name, key.clone()) {
+                assert_eq!(other, key);
+            }
+        }
+        assert!(seen.len() > 9_000);
     }
 }
