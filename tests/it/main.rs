@@ -6,6 +6,7 @@ mod compile_fail;
 mod conformance;
 mod derive;
 mod file_system;
+mod examples;
 mod in_memory;
 mod process;
 mod quotas;
