@@ -94,10 +94,7 @@ fn main() -> anyhow::Result<()> {
             Err(error) => println!("error: {error:#}"),
         }
     }
-    let report = keeper.close(Duration::from_secs(10))?;
-    if !report.is_complete() {
-        bail!("not everything could be stored: {report}");
-    }
+    keeper.close(Duration::from_secs(10))?;
     Ok(())
 }
 
@@ -122,8 +119,10 @@ fn obey(prototype: &PePrototype<String, StatefulPe>, command: &str) -> anyhow::R
             })??;
         }
         ["show"] => prototype.read(KEY, StatefulPe::publish)??,
-        // The result is printed by the callback.
-        ["checkpoint"] => prototype.checkpoint(KEY)?,
+        ["checkpoint"] => match prototype.checkpoint(KEY)?.wait()? {
+            Some(version) => println!("stored is version {version}"),
+            None => println!("nothing to store"),
+        },
         ["quit"] => return Ok(Next::Quit),
         _ => bail!("no such command: {command}"),
     }

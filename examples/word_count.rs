@@ -56,7 +56,7 @@ fn main() -> anyhow::Result<()> {
         return Ok(());
     };
     let input = Input::open(&options.files)?;
-    let keeper = SafeKeeper::builder(open_storage(&options)?).build()?;
+    let keeper = SafeKeeper::builder_over(open_storage(&options)?).build()?;
     let words = keeper
         .prototype::<String, WordCount>("word-count")
         .config(CheckpointingConfig::builder(options.mode).build()?)
@@ -73,13 +73,11 @@ fn main() -> anyhow::Result<()> {
     if let Some(path) = &options.output {
         write_counts(&counts, path).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let report = keeper.close(CLOSE_MAX)?;
+    // What cannot be stored in time is an error that names the words.
+    keeper.close(CLOSE_MAX)?;
     let stats = keeper.stats();
     println!("\n{events} words in {seconds:.3} s, {:.0} words/s", events as f64 / seconds);
     println!("{} checkpoints, {} bytes", stats.stored, stats.stored_bytes);
-    if !report.is_complete() {
-        bail!("not everything could be stored: {report}");
-    }
     Ok(())
 }
 
@@ -114,7 +112,7 @@ fn count_words(
 /// Returns the counts of all words, sorted by word, also of those that this run did not meet.
 fn all_counts(words: &WordCounts) -> anyhow::Result<Vec<(String, u64)>> {
     let mut counts = Vec::new();
-    for word in words.ids()? {
+    for word in words.keys()? {
         let count = words.read(&word, |pe| pe.count)?;
         counts.push((word, count));
     }
