@@ -5,6 +5,7 @@ mod capture;
 mod checkpoint_id;
 mod checkpoint_ticket;
 mod clock;
+mod close_report;
 mod config;
 mod framework;
 mod partition;
@@ -42,6 +43,7 @@ pub use checkpoint_ticket::{CheckpointOutcome, CheckpointTicket};
 #[cfg(feature = "test-util")]
 pub use clock::TestClock;
 pub use clock::{Alarm, Clock, SystemClock, Timestamp};
+pub use close_report::{CloseReport, NotAllStored};
 pub use config::{
     CheckpointingConfig, CheckpointingConfigBuilder, CheckpointingMode, InvalidConfig, OnFull,
     OnPanic, OnRestoreError,
@@ -65,8 +67,8 @@ pub use record::{
 };
 pub use restore_error::{RestoreError, RestoreFailure};
 pub use safe_keeper::{
-    BuildError, CloseReport, FetchingState, KeeperStats, NotAllStored, Overflow, Pool, SafeKeeper,
-    SafeKeeperBuilder, SafeKeeperSettings,
+    BuildError, FetchingState, KeeperStats, Overflow, Pool, SafeKeeper, SafeKeeperBuilder,
+    SafeKeeperSettings,
 };
 pub use save_error::{SaveError, SaveFailure};
 pub use state::{

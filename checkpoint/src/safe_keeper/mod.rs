@@ -8,7 +8,6 @@
 mod breaker;
 mod builder;
 mod callbacks;
-mod close;
 mod core;
 mod fetches;
 mod handle;
@@ -25,12 +24,12 @@ use std::time::Duration;
 
 pub use breaker::FetchingState;
 pub use builder::{BuildError, SafeKeeperBuilder};
-pub use close::{CloseReport, NotAllStored};
 pub use core::Pool;
 pub use settings::{Overflow, SafeKeeperSettings};
 pub use stats::KeeperStats;
 
 use crate::clock::Timestamp;
+use crate::close_report::{CloseReport, NotAllStored};
 use crate::framework::{CheckpointingFramework, UnsavedState};
 use crate::prototype::{Key, PePrototype, PrototypeBuilder};
 use crate::quarantine::{Quarantined, quarantine_name};
@@ -319,7 +318,7 @@ impl SafeKeeper {
             }
         }
         report.saved = self.shared.counters.stored.get();
-        if report.is_complete() { Ok(report) } else { Err(NotAllStored(report)) }
+        report.into_result()
     }
 
     /// Returns the checkpoints of a prototype that were put aside because they could not be restored.
