@@ -7,6 +7,8 @@ mod checkpoint_ticket;
 mod clock;
 mod close_report;
 mod config;
+#[cfg(unix)]
+mod file_ops;
 mod framework;
 mod partition;
 mod process_error;
@@ -48,6 +50,8 @@ pub use config::{
     CheckpointingConfig, CheckpointingConfigBuilder, CheckpointingMode, InvalidConfig, OnFull,
     OnPanic, OnRestoreError,
 };
+#[cfg(unix)]
+pub use file_ops::{FileHandle, FileOps, SharedSync, SystemFiles};
 pub use framework::{
     Caller, CheckpointSource, CheckpointingFramework, FetchVerdict, FlushMark, NewPrototype,
     NoOpCheckpointingFramework, Overloaded, PeStatus, PrototypeIndex, RegisterError, Registration,
@@ -81,6 +85,8 @@ pub use storage::{
     METADATA_BYTES_MAX, METADATA_NAME_BYTES_MAX, Metadata, MetadataVersion, SaveBatch, SaveEntry,
     SaveOutcome, StateStorage, StorageCapabilities, StorageError, StorageErrorKind, StoredVersion,
 };
+#[cfg(unix)]
+pub use storage::{DefaultFileSystemStateStorage, DefaultFileSystemStateStorageBuilder};
 pub use thread_start::{SystemThreads, ThreadStart};
 
 #[doc(hidden)]
