@@ -60,7 +60,7 @@ pub use framework::{
 pub use partition::{Partitioner, SequenceExhausted, Sequences, XxHashPartitioner};
 pub use process_error::ProcessError;
 pub use prototype::{
-    AsKey, Eviction, Key, KeyBytes, NotAKey, PeGuard, PePrototype, PrototypeBuilder,
+    AsKey, Eviction, Key, KeyBytes, NotAKey, PartitionKey, PeGuard, PePrototype, PrototypeBuilder,
     PrototypeBuilderWithFactory, Recover, Recovered, RunError, Session,
 };
 pub use quarantine::Quarantined;
@@ -74,6 +74,8 @@ pub use safe_keeper::{
     BuildError, FetchingState, KeeperStats, Overflow, Pool, SafeKeeper, SafeKeeperBuilder,
     SafeKeeperSettings,
 };
+#[cfg(unix)]
+pub use safe_keeper::{FileSystemBackendCheckpointingModule, ModuleError};
 pub use save_error::{SaveError, SaveFailure};
 pub use state::{
     Checkpointable, DecodeError, DecodeErrorKind, Decoder, ElementSize, EncodeError,

@@ -5,6 +5,7 @@ mod compile_fail;
 mod conformance;
 mod derive;
 mod file_system;
+mod file_system_module;
 mod in_memory;
 mod process;
 mod quotas;
