@@ -5,6 +5,7 @@ mod capture;
 mod checkpoint_id;
 mod checkpoint_ticket;
 mod clock;
+mod close_report;
 mod config;
 #[cfg(unix)]
 mod file_ops;
@@ -44,6 +45,7 @@ pub use checkpoint_ticket::{CheckpointOutcome, CheckpointTicket};
 #[cfg(feature = "test-util")]
 pub use clock::TestClock;
 pub use clock::{Alarm, Clock, SystemClock, Timestamp};
+pub use close_report::{CloseReport, NotAllStored};
 pub use config::{
     CheckpointingConfig, CheckpointingConfigBuilder, CheckpointingMode, InvalidConfig, OnFull,
     OnPanic, OnRestoreError,
@@ -58,7 +60,7 @@ pub use framework::{
 pub use partition::{Partitioner, SequenceExhausted, Sequences, XxHashPartitioner};
 pub use process_error::ProcessError;
 pub use prototype::{
-    AsKey, Eviction, Key, KeyBytes, NotAKey, PeGuard, PePrototype, PrototypeBuilder,
+    AsKey, Eviction, Key, KeyBytes, NotAKey, PartitionKey, PeGuard, PePrototype, PrototypeBuilder,
     PrototypeBuilderWithFactory, Recover, Recovered, RunError, Session,
 };
 pub use quarantine::Quarantined;
@@ -69,9 +71,11 @@ pub use record::{
 };
 pub use restore_error::{RestoreError, RestoreFailure};
 pub use safe_keeper::{
-    BuildError, CloseReport, FetchingState, KeeperStats, NotAllStored, Overflow, Pool, SafeKeeper,
-    SafeKeeperBuilder, SafeKeeperSettings,
+    BuildError, FetchingState, KeeperStats, Overflow, Pool, SafeKeeper, SafeKeeperBuilder,
+    SafeKeeperSettings,
 };
+#[cfg(unix)]
+pub use safe_keeper::{FileSystemBackendCheckpointingModule, ModuleError};
 pub use save_error::{SaveError, SaveFailure};
 pub use state::{
     Checkpointable, DecodeError, DecodeErrorKind, Decoder, ElementSize, EncodeError,

@@ -1,5 +1,4 @@
 //! The tests of the public interface, one module per promise.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails panics")]
 
 mod checkpoint_id;
 mod compile_fail;
@@ -7,6 +6,7 @@ mod conformance;
 mod derive;
 mod examples;
 mod file_system;
+mod file_system_module;
 mod in_memory;
 mod process;
 mod quotas;

@@ -95,6 +95,15 @@ pub(super) struct Triggers {
     pub(super) tracks_recency: bool,
 }
 
+/// What came of a manual request.
+pub(super) enum Requested {
+    /// There is nothing to be stored: this version is.
+    Answered(Option<StateVersion>),
+    /// It is answered when the capture is settled.
+    Waits,
+    Poisoned(Option<StateVersion>),
+}
+
 /// What came of an attempt to run an event.
 pub(super) enum Attempt<R, F> {
     Done(R),
@@ -273,6 +282,38 @@ impl<K, P> Table<K, P> {
         let pe = self.ready.pop_front()?;
         self.due_change -= 1;
         Some(pe)
+    }
+
+    /// Finds out whether a closure panicked in the PE, and remembers it.
+    pub(super) fn notice_panic(&mut self, pe: PeHandle) -> bool {
+        let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
+            return false;
+        };
+        if entry.flags.has(Flags::RUNNING) {
+            entry.flags.clear(Flags::RUNNING);
+            entry.flags.set(Flags::POISONED);
+            self.poisoned += 1;
+        }
+        entry.flags.has(Flags::POISONED)
+    }
+
+    /// Lets a PE in which a closure panicked go on as it is.
+    pub(super) fn forgive_panic(
+        &mut self,
+        pe: PeHandle,
+        triggers: &Triggers,
+        now: impl FnOnce() -> Timestamp,
+        due: impl FnOnce(u64, u64) -> bool,
+    ) {
+        let Some(entry) = self.get_mut(pe).filter(|entry| entry.flags.has(Flags::POISONED)) else {
+            return;
+        };
+        entry.flags.clear(Flags::POISONED);
+        entry.since_capture = entry.since_capture.saturating_add(1);
+        self.poisoned -= 1;
+        if triggers.stores {
+            self.mark_changed(pe, triggers, now, due);
+        }
     }
 
     /// Says why an event cannot run, and prepares that it can later.
@@ -481,6 +522,40 @@ impl<K, P> Table<K, P> {
             return self.requests.remove(&pe.ticket).unwrap_or_default();
         }
         Vec::new()
+    }
+
+    /// Has a PE captured for a manual request.
+    pub(super) fn request(
+        &mut self,
+        pe: PeHandle,
+        request: &Arc<RequestSignal>,
+        triggers: &Triggers,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Requested {
+        let Some(entry) = self.get_mut(pe) else { return Requested::Answered(None) };
+        let (flags, last_durable) = (entry.flags, entry.last_durable());
+        let is_out = match entry.slot {
+            // Nothing that happened before this call can be missing from what is stored.
+            Slot::Fetching(_) => return Requested::Answered(None),
+            Slot::Out => true,
+            Slot::Resident(_) | Slot::Gone => false,
+        };
+        if flags.has_any(Flags::POISONED.and(Flags::RUNNING)) {
+            return Requested::Poisoned(last_durable);
+        }
+        let is_dirty = flags.has(Flags::DIRTY);
+        let in_flight = flags.has(Flags::IN_FLIGHT);
+        if !is_dirty && !in_flight && !is_out && last_durable.is_some() {
+            return Requested::Answered(last_durable);
+        }
+        self.add_request(pe, request.clone());
+        // What is in flight has everything, unless the PE was changed meanwhile.
+        if is_dirty || !in_flight || is_out {
+            // A PE that was never stored, and one whose state was refused, count as changed.
+            self.mark_changed(pe, triggers, now, |_, _| false);
+            self.make_due(pe);
+        }
+        Requested::Waits
     }
 
     pub(super) fn add_request(&mut self, pe: PeHandle, request: Arc<RequestSignal>) {
