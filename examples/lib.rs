@@ -1,4 +1,7 @@
-//! What the example programs share: a text that ships with them, its words, and command lines.
+//! What the example programs share: a text that ships with them, its words, command lines, and a storage
+//! that fails.
+
+mod failing_storage;
 
 use std::fmt;
 use std::io::{self, BufRead};
@@ -7,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use checkpoint::CheckpointingMode;
+pub use failing_storage::FailingStorage;
 
 /// *Pride and Prejudice* by Jane Austen (1813), in the program itself so that it runs from anywhere.
 pub const PRIDE_AND_PREJUDICE: &[u8] = include_bytes!("data/pride_and_prejudice.txt");
