@@ -3,6 +3,7 @@
 mod checkpoint_id;
 mod compile_fail;
 mod conformance;
+mod custom_module;
 mod derive;
 mod examples;
 mod file_system;
@@ -11,5 +12,6 @@ mod in_memory;
 mod process;
 mod quotas;
 mod record;
+mod s4_names;
 mod state;
 mod tidy;
