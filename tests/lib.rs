@@ -7,3 +7,8 @@ mod quota;
 pub use conversation::Conversation;
 pub use program::example;
 pub use quota::Quota;
+
+/// The code in the README, compiled as everybody would who types it in.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
