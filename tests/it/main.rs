@@ -3,12 +3,15 @@
 mod checkpoint_id;
 mod compile_fail;
 mod conformance;
+mod custom_module;
 mod derive;
+mod examples;
 mod file_system;
 mod file_system_module;
 mod in_memory;
 mod process;
 mod quotas;
 mod record;
+mod s4_names;
 mod state;
 mod tidy;
