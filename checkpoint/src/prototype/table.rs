@@ -47,6 +47,8 @@ pub(super) struct Table<K, P> {
     /// How much longer the queue of due PEs is since the lock was last given back.
     pub(super) due_change: isize,
     pub(super) aftermath: Option<Box<Aftermath<K, P>>>,
+    /// Whether whoever gives the lock back has anything to do beside that.
+    pub(super) stirred: bool,
 }
 
 struct Aging {
@@ -149,6 +151,7 @@ impl<K, P> Table<K, P> {
             became_due: 0,
             due_change: 0,
             aftermath: None,
+            stirred: false,
         }
     }
 
@@ -235,6 +238,7 @@ impl<K, P> Table<K, P> {
             let now = now();
             entry.flags.set(Flags::DIRTY);
             entry.generation = self.exposure.begin(now);
+            self.stirred = true;
             if triggers.interval.is_some() {
                 let generation = entry.generation;
                 match self.aging.back_mut().filter(|aging| aging.generation == generation) {
@@ -271,6 +275,7 @@ impl<K, P> Table<K, P> {
             self.ready.push_back(pe);
             self.became_due += 1;
             self.due_change += 1;
+            self.stirred = true;
             if was_empty {
                 self.aftermath().notify = true;
             }
@@ -281,6 +286,7 @@ impl<K, P> Table<K, P> {
     pub(super) fn take_due(&mut self) -> Option<PeHandle> {
         let pe = self.ready.pop_front()?;
         self.due_change -= 1;
+        self.stirred = true;
         Some(pe)
     }
 
@@ -383,8 +389,10 @@ impl<K, P> Table<K, P> {
         let found = self.entries.find_entry(pe.hash, |entry| entry.ticket == pe.ticket);
         let (entry, _) = found.ok()?.remove();
         self.released += 1;
+        self.stirred = true;
         if entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK) {
             self.exposure.end(entry.generation);
+            self.stirred = true;
         }
         if entry.flags.has_any(Flags::POISONED) {
             self.poisoned -= 1;
@@ -398,7 +406,16 @@ impl<K, P> Table<K, P> {
         Some(entry)
     }
 
+    /// Whether giving the lock back is all there is to do.
+    pub(super) fn is_calm(&self) -> bool {
+        self.aftermath.is_none()
+            && self.released == 0
+            && self.due_change == 0
+            && !self.exposure.has_moved()
+    }
+
     pub(super) fn aftermath(&mut self) -> &mut Aftermath<K, P> {
+        self.stirred = true;
         self.aftermath.get_or_insert_default()
     }
 
@@ -463,6 +480,7 @@ impl<K, P> Table<K, P> {
         entry.flags.clear(Flags::DUE.and(Flags::EVICTING));
         if entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK) {
             self.exposure.end(entry.generation);
+            self.stirred = true;
         }
         entry.flags.set(Flags::DIRTY.and(Flags::STUCK));
         self.stuck.insert(pe.ticket, reason);
@@ -492,6 +510,7 @@ impl<K, P> Table<K, P> {
         }
         if entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK) {
             self.exposure.end(entry.generation);
+            self.stirred = true;
         }
         if entry.flags.has_any(Flags::POISONED) {
             self.poisoned -= 1;
