@@ -425,8 +425,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 next = Some(next.map_or(due, |next| next.min(due)));
             }
         }
-        // Nothing is waiting: what changes from now on is not due before `wait` is over. Somebody has to
-        // look then, because a change asks nobody to.
+        // Nothing is waiting: what changes from now on is not due before `wait` is over. Somebody
+        // has to look then, because a change asks nobody to.
         let next = next.unwrap_or_else(|| now.after(wait));
         Some(next.max(now.after(tick_step(interval))))
     }
