@@ -4,12 +4,12 @@
 //! medians. `CHECKPOINT_BENCH_EVENTS` sets the events per round (2,000,000), and `CHECKPOINT_BENCH_WAYS` picks
 //! ways by a part of their name.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints, and may panic")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench that fails may panic")]
+#![expect(clippy::print_stdout, reason = "a bench prints")]
 #![expect(clippy::disallowed_methods, reason = "a bench measures real time")]
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::hint::black_box;
 use std::io::Write as _;
 use std::sync::Mutex;
 use std::thread;
@@ -229,7 +229,7 @@ fn main() {
         ("process, each 16 events", Box::new(|n| count.process(n, 1))),
         ("session, each second", Box::new(|n| timed.session(n, 1))),
         ("process, each second", Box::new(|n| timed.process(n, 1))),
-        ("2 threads: 64 locked maps", Box::new(|n| on_two_threads(n, &run_sharded))),
+        ("2 threads: 64 locked maps", Box::new(|n| on_two_threads(n, run_sharded))),
         ("2 threads: session, off", Box::new(|n| on_two_threads(n, |n, s| off.session(n, s)))),
         ("2 threads: process, off", Box::new(|n| on_two_threads(n, |n, s| off.process(n, s)))),
     ];
@@ -244,7 +244,7 @@ fn main() {
     let mut times = vec![Vec::new(); ways.len()];
     for _ in 0..ROUNDS {
         for ((_, way), times) in ways.iter().zip(&mut times) {
-            times.push(time(events, || black_box(way(events))));
+            times.push(time(events, || way(events)));
         }
     }
     println!("{KEYS} keys, {events} events a round, {ROUNDS} rounds; ns per event, medians\n");
