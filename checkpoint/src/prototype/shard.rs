@@ -30,7 +30,8 @@ pub(super) struct Shard<K, P> {
     /// Whether the inbox may hold something. A hint, read without the inbox's lock.
     has_mail: AtomicBool,
     pub(super) partition: u32,
-    // Copies of what the table's exposure says, for those who must not wait for the lock.
+    // Copies of what the table knows, for those who must not wait for the lock.
+    has_marks: AtomicBool,
     settled_to: AtomicU32,
     oldest_change_nanos: AtomicU64,
 }
@@ -42,6 +43,7 @@ impl<K, P> Shard<K, P> {
             inbox: Mutex::new(Vec::new()),
             has_mail: AtomicBool::new(false),
             partition,
+            has_marks: AtomicBool::new(false),
             settled_to: AtomicU32::new(0),
             oldest_change_nanos: AtomicU64::new(NO_CHANGE),
         }
@@ -52,6 +54,11 @@ impl<K, P> Shard<K, P> {
             NO_CHANGE => None,
             nanos => Some(Timestamp::new(Duration::from_nanos(nanos))),
         }
+    }
+
+    /// Whether there are PEs that may become due by the passing of time.
+    pub(super) fn has_marks(&self) -> bool {
+        self.has_marks.load(Ordering::Relaxed)
     }
 
     /// The first generation that may have changes which are not stored; `None` if nothing has.
@@ -272,16 +279,15 @@ impl<K, P> Locked<'_, K, P> {
         let aftermath = table.aftermath.take();
         let released = std::mem::take(&mut table.released);
         let due_change = std::mem::take(&mut table.due_change);
-        let mut tick_from = None;
+        let tick_from = table.take_first_mark();
+        shard.has_marks.store(table.oldest_mark().is_some(), Ordering::Relaxed);
         if table.exposure.take_moved() {
             let oldest = table.exposure.oldest();
             let nanos = oldest.map_or(NO_CHANGE, |oldest| {
                 u64::try_from(oldest.since_start().as_nanos()).unwrap_or(NO_CHANGE - 1)
             });
             shard.settled_to.store(table.exposure.first(), Ordering::Relaxed);
-            if shard.oldest_change_nanos.swap(nanos, Ordering::Relaxed) == NO_CHANGE {
-                tick_from = oldest;
-            }
+            shard.oldest_change_nanos.store(nanos, Ordering::Relaxed);
         }
         match due_change {
             0 => {}

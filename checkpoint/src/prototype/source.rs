@@ -408,7 +408,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         let wait = time_to_due(interval);
         let mut next: Option<Timestamp> = None;
         for shard in 0..self.shards.len() {
-            if self.shard(shard).oldest_change().is_none() {
+            if !self.shard(shard).has_marks() {
                 continue;
             }
             let oldest = loop {
@@ -425,10 +425,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 next = Some(next.map_or(due, |next| next.min(due)));
             }
         }
-        // Nothing is waiting: what changes from now on is not due before `wait` is over. Somebody
-        // has to look then, because a change asks nobody to.
-        let next = next.unwrap_or_else(|| now.after(wait));
-        Some(next.max(now.after(tick_step(interval))))
+        // If nothing is waiting, the first change that is asks for the next look.
+        next.map(|next| next.max(now.after(tick_step(interval))))
     }
 
     /// Has those leave who had no event for too long.

@@ -26,6 +26,8 @@ pub(super) struct Table<K, P> {
     pub(super) ready: VecDeque<PeHandle>,
     /// In time mode: who became dirty in which generation.
     aging: VecDeque<Aging>,
+    /// When the first mark was made in a shard that had none: nobody looks after its marks yet.
+    first_mark: Option<Timestamp>,
     pub(super) exposure: Exposure,
     /// PEs that somebody has, by ticket.
     pub(super) out: HashMap<u64, CheckedOut>,
@@ -137,6 +139,7 @@ impl<K, P> Table<K, P> {
             entries: HashTable::new(),
             ready: VecDeque::new(),
             aging: VecDeque::new(),
+            first_mark: None,
             exposure: Exposure::default(),
             out: HashMap::new(),
             requests: HashMap::new(),
@@ -246,6 +249,9 @@ impl<K, P> Table<K, P> {
                     // the marks are bounded by the captures that one generation has time for.
                     Some(aging) => aging.marks.push(pe),
                     None => {
+                        if self.aging.is_empty() {
+                            self.first_mark = Some(now);
+                        }
                         self.aging.push_back(Aging { generation, started: now, marks: vec![pe] });
                     }
                 }
@@ -423,6 +429,7 @@ impl<K, P> Table<K, P> {
     ///
     /// Returns whether there may be more.
     pub(super) fn promote(&mut self, limit: Timestamp, max: usize) -> bool {
+        self.stirred = true;
         for _ in 0..max {
             let Some(aging) = self.aging.front_mut().filter(|aging| aging.started <= limit) else {
                 return false;
@@ -442,6 +449,10 @@ impl<K, P> Table<K, P> {
             }
         }
         true
+    }
+
+    pub(super) fn take_first_mark(&mut self) -> Option<Timestamp> {
+        self.first_mark.take()
     }
 
     /// Returns when the oldest mark was made.
