@@ -217,7 +217,8 @@ impl Capture {
         self.place.version
     }
 
-    /// Returns how this capture ended, for the prototype; answers the manual requests that wait for it.
+    /// Returns how this capture ended, for the prototype; answers the manual requests that wait for
+    /// it.
     #[must_use]
     pub fn settle(&self, id: &CheckpointId, outcome: SettlementOutcome) -> Settlement {
         for request in &self.requests {

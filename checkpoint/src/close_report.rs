@@ -18,16 +18,16 @@ pub struct CloseReport {
     pub saved: u64,
     /// PEs whose changes could not be stored, and why.
     pub failed: Vec<SaveError>,
-    /// PEs whose changes were not tried to be stored in time: they were still waiting, or lent out, or
-    /// a closure had panicked in them.
+    /// PEs whose changes were not tried to be stored in time: they were still waiting, or lent out,
+    /// or a closure had panicked in them.
     pub not_attempted: Vec<CheckpointId>,
     /// PEs whose changes the storage had been given, and had not answered for in time.
     pub unknown: Vec<CheckpointId>,
-    /// The call came from inside an event or from one of the keeper's own threads, where it would have
-    /// waited for itself: nothing was done.
+    /// The call came from inside an event or from one of the keeper's own threads, where it would
+    /// have waited for itself: nothing was done.
     pub reentrant: bool,
-    /// Threads that are stuck in the storage; they are left behind, and the store stays locked until they
-    /// come back.
+    /// Threads that are stuck in the storage; they are left behind, and the store stays locked
+    /// until they come back.
     pub threads_stuck: usize,
 }
 

@@ -1,5 +1,4 @@
 //! The tests of the public interface, one module per promise.
-
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -78,8 +78,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
 
     /// Returns the PEs that somebody has had for at least `age`, and for how long.
     ///
-    /// A PE that is lent out cannot be checkpointed: a guard that is held for long, or was forgotten, is
-    /// worth knowing.
+    /// A PE that is lent out cannot be checkpointed: a guard that is held for long, or was
+    /// forgotten, is worth knowing.
     #[must_use]
     pub fn checked_out(&self, age: Duration) -> Vec<(CheckpointId, Duration)> {
         let now = self.inner.clock.now();

@@ -18,9 +18,9 @@ const EVENTS_BEFORE_RELIEF: u32 = 64;
 
 /// Processes runs of events on one thread; made by [`PePrototype::session`].
 ///
-/// Within [`run`](Self::run), the locks of the shards that the events fall into are kept. They are given
-/// up as soon as another thread waits for one, before anything is waited for, and at the end of the run:
-/// between calls a session holds nothing.
+/// Within [`run`](Self::run), the locks of the shards that the events fall into are kept. They are
+/// given up as soon as another thread waits for one, before anything is waited for, and at the end
+/// of the run: between calls a session holds nothing.
 pub struct Session<'a, K, P> {
     prototype: &'a PePrototype<K, P>,
     // A session belongs to its thread, whose locks it holds.
@@ -61,10 +61,11 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
 }
 
 impl<K: Key, P: Checkpointable + Send + 'static> Session<'_, K, P> {
-    /// Runs `f` for each of the events, in order, on the PE of its key. Returns how many there were.
+    /// Runs `f` for each of the events, in order, on the PE of its key. Returns how many there
+    /// were.
     ///
-    /// The iterator is advanced while locks are held: it should not block. Pass `&mut iterator` to go on
-    /// after an error.
+    /// The iterator is advanced while locks are held: it should not block. Pass `&mut iterator` to
+    /// go on after an error.
     ///
     /// # Errors
     /// An event could not be processed: see [`PePrototype::process`]. The run stops there.
@@ -227,7 +228,8 @@ impl<'a, K: Key, P: Checkpointable + Send + 'static> Held<'a, K, P> {
 impl<K, P> Held<'_, K, P> {
     fn release(&mut self) {
         let inner = &self.prototype.inner;
-        // First all locks, then what else is to be done: that may be the user's code, which may want one.
+        // First all locks, then what else is to be done: that may be the user's code, which may
+        // want one.
         let unlocked = self.shards.iter_mut().filter_map(|held| held.take().map(Locked::unlock));
         let rests: Vec<_> = unlocked.collect();
         for rest in rests {

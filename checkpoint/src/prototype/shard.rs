@@ -1,10 +1,10 @@
 //! The lock of a shard, and its inbox.
 //!
-//! What comes back to a shard (a PE that a guard had, a fetched PE, results of captures) must neither be
-//! lost nor wait for the lock: its thread may hold that very lock, or another one. So it is put into the
-//! inbox, and whoever holds the lock empties the inbox when he takes the lock and before he gives it back.
-//! If somebody holds the lock at that moment, the framework is asked to look after the shard, in case that
-//! the holder has emptied the inbox already.
+//! What comes back to a shard (a PE that a guard had, a fetched PE, results of captures) must
+//! neither be lost nor wait for the lock: its thread may hold that very lock, or another one. So it
+//! is put into the inbox, and whoever holds the lock empties the inbox when he takes the lock and
+//! before he gives it back. If somebody holds the lock at that moment, the framework is asked to
+//! look after the shard, in case that the holder has emptied the inbox already.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,8 +145,8 @@ impl<K, P> Inner<K, P> {
         locked
     }
 
-    /// Puts something into a shard's inbox. It arrives at once if the lock is free, and as soon as the
-    /// lock is given back if not.
+    /// Puts something into a shard's inbox. It arrives at once if the lock is free, and as soon as
+    /// the lock is given back if not.
     pub(super) fn post(&self, index: usize, mail: Mail<P>) {
         let shard = self.shard(index);
         shard.inbox.lock().push(mail);
@@ -210,7 +210,10 @@ impl<K, P> Inner<K, P> {
     pub(super) fn relieve(&self, caller: Caller) {
         let caller = if reentrancy::may_wait() { caller } else { Caller::MustNotWait };
         if self.framework.relieve(caller).is_err() {
-            tracing::trace!(target: "checkpoint", "more PEs are due than may wait; they stay marked");
+            tracing::trace!(
+                target: "checkpoint",
+                "more PEs are due than may wait; they stay marked"
+            );
         }
     }
 }
@@ -249,8 +252,8 @@ impl<'a, K, P> Locked<'a, K, P> {
         }
     }
 
-    /// Marks the lock as one of a session, which gives up all its locks before it does anything else:
-    /// whichever goes last says that this thread is outside.
+    /// Marks the lock as one of a session, which gives up all its locks before it does anything
+    /// else: whichever goes last says that this thread is outside.
     pub(super) fn of_session(mut self) -> Self {
         self.was_inside = false;
         self
@@ -343,8 +346,8 @@ pub(super) struct Rest<K, P> {
     tick_from: Option<Timestamp>,
 }
 
-/// How long after its first change a PE is made due in time mode: earlier than the interval by the exactness
-/// of a change's time, and by that of the ticks.
+/// How long after its first change a PE is made due in time mode: earlier than the interval by the
+/// exactness of a change's time, and by that of the ticks.
 pub(super) fn time_to_due(interval: Duration) -> Duration {
     interval.saturating_sub(GENERATION).saturating_sub(tick_step(interval))
 }

@@ -30,7 +30,8 @@ const ENCODED_UNDER_LOCK_MAX: usize = 64 * 1024;
 const CAPTURES_PER_LOOK: usize = 8;
 /// How many marks of time mode are looked at under one lock.
 const PROMOTIONS_PER_LOCK: usize = 256;
-/// How long a tick waits for a shard; one whose lock is held for longer is visited with the next tick.
+/// How long a tick waits for a shard; one whose lock is held for longer is visited with the next
+/// tick.
 const TICK_LOCK_WAIT: Duration = Duration::from_millis(10);
 /// How many PEs a periodic function runs on under one lock.
 const VISITS_PER_LOCK: usize = 64;

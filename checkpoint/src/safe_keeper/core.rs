@@ -1,8 +1,8 @@
 //! What a keeper does next: its state, stepped by whoever runs it.
 //!
 //! [`Core::next`] gives a pool's thread something to do or tells it to wait; what has come of it is
-//! told by the `…ed` methods. Nothing here blocks, reads a clock, starts a thread or calls a storage, a
-//! prototype or the user's code: so a test can run a keeper step by step.
+//! told by the `…ed` methods. Nothing here blocks, reads a clock, starts a thread or calls a
+//! storage, a prototype or the user's code: so a test can run a keeper step by step.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;

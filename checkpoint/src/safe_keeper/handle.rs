@@ -136,7 +136,8 @@ impl CheckpointingFramework for KeeperHandle {
                 Ok(())
             }
             Overflow::CallerRuns => {
-                // As one of the pool's threads: user code that runs inside must not wait for itself.
+                // As one of the pool's threads: user code that runs inside must not wait for
+                // itself.
                 reentrancy::as_keeper_thread(|| {
                     if let Step::Run(action) = shared.next(Pool::Serialization) {
                         shared.perform(action);

@@ -33,7 +33,8 @@ const BYTE: ElementSize = ElementSize { encoded_min: 1, memory: 8 };
     message = "`{Self}` cannot be stored through serde",
     label = "lacks serde's traits",
     note = "`#[checkpoint(serde, …)]` needs `serde::Serialize` and `serde::Deserialize` \
-            for every lifetime: write `#[derive(serde::Serialize, serde::Deserialize)]` on `{Self}`",
+            for every lifetime: write `#[derive(serde::Serialize, serde::Deserialize)]` on \
+            `{Self}`",
     note = "if it need not survive a restart: write `#[transient]` on the field"
 )]
 pub trait SerdeField: Sized {
