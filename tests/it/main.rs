@@ -5,5 +5,6 @@ mod derive;
 mod in_memory;
 mod process;
 mod quotas;
+mod simulation;
 mod state;
 mod tidy;
