@@ -48,6 +48,10 @@ impl CheckpointTicket {
         self.signal.result()
     }
 
+    pub(crate) fn signal(&self) -> &Arc<RequestSignal> {
+        &self.signal
+    }
+
     /// Waits for the answer, on this thread.
     ///
     /// # Errors

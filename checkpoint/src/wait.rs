@@ -56,37 +56,45 @@ impl<T: Clone> Signal<T> {
         clock: &dyn Clock,
         deadline: Option<Timestamp>,
     ) -> Option<T> {
-        let waker = Arc::new(ThreadWaker(thread::current()));
-        let alarm: Arc<dyn Alarm> = waker.clone();
-        let mut watching = false;
-        let task_waker = Waker::from(waker);
-        let mut wait = self.clone().into_future();
-        loop {
-            let mut context = Context::from_waker(&task_waker);
-            if let Poll::Ready(result) = Pin::new(&mut wait).poll(&mut context) {
-                return Some(result);
-            }
-            let Some(deadline) = deadline else {
-                thread::park();
-                continue;
-            };
-            if clock.now() >= deadline {
-                return None; // The future's drop takes its waker out.
-            }
-            match clock.sleep_until(deadline) {
-                Some(time) => thread::park_timeout(time),
-                None if watching => thread::park(),
-                // Watch, then look at the time again: it may have been moved in between.
-                None => {
-                    clock.watch(Arc::downgrade(&alarm));
-                    watching = true;
-                }
-            }
-        }
+        // The future's drop takes its waker out again.
+        block_on(self.clone().into_future(), clock, deadline).ok()
     }
 
     pub(crate) fn into_future(self: Arc<Self>) -> Wait<T> {
         Wait { signal: self, waiter: None }
+    }
+}
+
+/// Polls a future on this thread until it is ready, or gives it back after a last poll at `deadline`.
+pub(crate) fn block_on<F: Future + Unpin>(
+    mut future: F,
+    clock: &dyn Clock,
+    deadline: Option<Timestamp>,
+) -> Result<F::Output, F> {
+    let waker = Arc::new(ThreadWaker(thread::current()));
+    let alarm: Arc<dyn Alarm> = waker.clone();
+    let mut watching = false;
+    let task_waker = Waker::from(waker);
+    loop {
+        // Before the poll: what comes between the two is seen by the poll.
+        let is_last = deadline.is_some_and(|deadline| clock.now() >= deadline);
+        if let Poll::Ready(result) =
+            Pin::new(&mut future).poll(&mut Context::from_waker(&task_waker))
+        {
+            return Ok(result);
+        }
+        if is_last {
+            return Err(future);
+        }
+        match deadline.map(|deadline| clock.sleep_until(deadline)) {
+            Some(Some(time)) => thread::park_timeout(time),
+            // Watch, then look again: the time may have been moved in between.
+            Some(None) if !watching => {
+                clock.watch(Arc::downgrade(&alarm));
+                watching = true;
+            }
+            Some(None) | None => thread::park(),
+        }
     }
 }
 

@@ -1,47 +1,17 @@
 //! `InMemoryStorage`: what it promises beyond the conformance kit.
 
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, UNIX_EPOCH};
-
+use checkpoint::storage::conformance::{self, record};
 use checkpoint::{
-    CheckpointId, FetchEntry, FetchVersion, InMemoryStorage, InputPositions, RecordKind,
-    RecordMeta, RecordWriter, SaveBatch, SaveOutcome, StateStorage, StateVersion, StorageErrorKind,
+    CheckpointId, FetchVersion, InMemoryStorage, SaveOutcome, StateStorage, StateVersion,
+    StorageErrorKind,
 };
 
-fn record(id: &CheckpointId, version: StateVersion, payload: &[u8]) -> Vec<u8> {
-    let meta = RecordMeta {
-        kind: RecordKind::State,
-        partition: 0,
-        version,
-        event_count: 1,
-        captured_at: UNIX_EPOCH,
-        idle: Duration::ZERO,
-        fingerprint: 0,
-        positions: &InputPositions::default(),
-    };
-    let mut bytes = Vec::new();
-    let writer = RecordWriter::begin(&mut bytes, id.as_ref(), &meta);
-    bytes.extend_from_slice(payload);
-    writer.finish(&mut bytes);
-    bytes
-}
-
 fn save(storage: &InMemoryStorage, record: Vec<u8>) -> SaveOutcome {
-    let outcome = Arc::new(Mutex::new(None));
-    let told = Arc::clone(&outcome);
-    let batch = SaveBatch::of_records(record, move |_, outcome| {
-        assert!(told.lock().unwrap().replace(outcome).is_none());
-    });
-    storage.save(batch.unwrap());
-    outcome.lock().unwrap().take().expect("completed before save returned")
+    conformance::save(storage, &[record]).pop().unwrap()
 }
 
 fn fetch(storage: &InMemoryStorage, id: &CheckpointId, version: FetchVersion) -> Option<Vec<u8>> {
-    let (tx, rx) = std::sync::mpsc::channel();
-    storage.fetch(vec![FetchEntry::new(id.clone(), version, move |answer| {
-        tx.send(answer).unwrap();
-    })]);
-    rx.recv().unwrap().unwrap()
+    conformance::fetch(storage, id, version).unwrap()
 }
 
 fn version(epoch: u64, sequence: u64) -> StateVersion {
@@ -73,7 +43,7 @@ fn it_says_inline_and_exactly_what_it_contains() {
 fn as_many_older_versions_are_kept_as_it_was_told() {
     let storage = InMemoryStorage::new().keeping_versions(2);
     let id = CheckpointId::new("p", "k").unwrap();
-    let records: Vec<_> = (1..=4).map(|n| record(&id, version(1, n), &[n as u8])).collect();
+    let records: Vec<_> = (1..=4).map(|n| record(&id, version(1, n), &[7; 3])).collect();
     for record in &records {
         assert!(matches!(save(&storage, record.clone()), SaveOutcome::Stored));
     }

@@ -1,10 +1,25 @@
 //! The tests of the public interface, one module per promise.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that fails may panic, also in its helpers"
+)]
+
+mod checkpoint_id;
 mod compile_fail;
+mod conformance;
+mod custom_module;
 mod derive;
+mod examples;
+mod file_system;
+mod file_system_module;
 mod in_memory;
 mod process;
 mod quotas;
 mod simulation;
+mod record;
+mod s4_names;
 mod state;
 mod tidy;

@@ -1,9 +1,16 @@
 //! What can be asked of PEs beside events: checkpoints, removal, eviction, ways out of trouble.
 
 use std::borrow::Borrow;
+use std::future::Future;
 use std::hash::Hash;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use crate::checkpoint_ticket::CheckpointTicket;
+use crate::clock::Timestamp;
+use crate::close_report::{CloseReport, NotAllStored};
 use crate::framework::Caller;
 use crate::process_error::ProcessError;
 use crate::prototype::entry::{Flags, Slot};
@@ -13,10 +20,12 @@ use crate::prototype::key::{AsKey, Key, KeyBytes};
 use crate::prototype::leave::Eviction;
 use crate::prototype::pe_prototype::{Hindrance, PePrototype};
 use crate::prototype::shard::Locked;
-use crate::prototype::table::Obstacle;
+use crate::prototype::table::{Obstacle, Requested};
+use crate::reentrancy;
 use crate::save_error::{SaveError, SaveFailure};
 use crate::state::Checkpointable;
 use crate::sync::Ordering;
+use crate::wait::block_on;
 
 impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// Returns the prototype's name.
@@ -38,7 +47,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     ///
     /// The ticket is answered by the first capture at or after this call; a PE that has not changed since
     /// it was stored is answered at once, with the version that is stored, and one that is not in memory
-    /// with `None`. Never waits for the storage.
+    /// with `None`. Does not wait for the storage, but for room if too many PEs are due and the overflow
+    /// policy is to block.
     ///
     /// # Errors
     /// The PE is poisoned, the keeper is closed, or the call came from inside an event.
@@ -48,59 +58,55 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         A: AsKey<K>,
         K: Borrow<A::Borrowed>,
     {
-        let key = key.as_key();
-        let inner = &self.inner;
-        let (ticket, request) = CheckpointTicket::new(inner.id(key)?, inner.clock.clone());
-        let place = inner.place(key);
-        let mut locked = inner.lock_open(place.shard)?;
-        if !inner.triggers.stores {
-            drop(locked);
-            request.finish(Ok(None));
-            return Ok(ticket);
+        self.inner.request(key.as_key(), Caller::MayWait)
+    }
+
+    /// Asks for a checkpoint of the PE of `key`, as [`checkpoint`](Self::checkpoint) does, and never blocks
+    /// the thread. The ticket is a future.
+    ///
+    /// # Errors
+    /// As [`checkpoint`](Self::checkpoint).
+    pub fn checkpoint_async<A>(&self, key: A) -> Result<CheckpointTicket, ProcessError>
+    where
+        A: AsKey<K>,
+        K: Borrow<A::Borrowed>,
+    {
+        self.inner.request(key.as_key(), Caller::MustNotWait)
+    }
+
+    /// Stores every change that was made to the PEs of this prototype before this call.
+    ///
+    /// # Errors
+    /// Not everything could be stored in time; the report says what was not. The keeper goes on trying.
+    pub fn flush(&self, timeout: Duration) -> Result<CloseReport, NotAllStored> {
+        let deadline = self.inner.clock.now().after(timeout);
+        let mut report = CloseReport::default();
+        for ticket in self.inner.request_dirty(&mut report) {
+            let left = deadline.since(self.inner.clock.now());
+            let outcome = ticket.wait_timeout(left);
+            report.add(ticket.id(), outcome);
         }
-        let table = locked.table();
-        let found = table.entries.find_mut(place.hash, |entry| entry.key.borrow() == key);
-        let Some(entry) = found else {
-            drop(locked);
-            request.finish(Ok(None));
-            return Ok(ticket);
-        };
-        let pe = entry.handle(place.hash);
-        let flags = entry.flags;
-        let last_durable = entry.last_durable();
-        match entry.slot {
-            Slot::Fetching(_) => {
-                drop(locked);
-                request.finish(Ok(None));
-                return Ok(ticket);
+        report.into_result()
+    }
+
+    /// Stores every change, as [`flush`](Self::flush) does, without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub fn flush_async(
+        &self,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<CloseReport, NotAllStored>> + use<K, P> {
+        let inner = self.inner.clone();
+        async move {
+            let deadline = inner.clock.now().after(timeout);
+            let mut report = CloseReport::default();
+            for ticket in inner.request_dirty(&mut report) {
+                let outcome = inner.until_answered(&ticket, deadline).await;
+                report.add(ticket.id(), outcome);
             }
-            Slot::Resident(_) | Slot::Out | Slot::Gone => {}
+            report.into_result()
         }
-        if flags.has_any(Flags::POISONED.and(Flags::RUNNING)) {
-            let id = ticket.id().clone();
-            return Err(ProcessError::Poisoned { id, last_durable });
-        }
-        let is_out = matches!(entry.slot, Slot::Out);
-        let in_flight_or_dirty = flags.has_any(Flags::DIRTY.and(Flags::IN_FLIGHT));
-        if !in_flight_or_dirty && !is_out && last_durable.is_some() {
-            drop(locked);
-            request.finish(Ok(last_durable));
-            return Ok(ticket);
-        }
-        table.add_request(pe, request.clone());
-        let unchanged_in_flight = flags.has(Flags::IN_FLIGHT) && !flags.has(Flags::DIRTY);
-        if !unchanged_in_flight {
-            // A PE that was never stored, and one whose state was refused, count as changed.
-            table.mark_changed(pe, &inner.triggers, || inner.now(), |_, _| false);
-            table.make_due(pe);
-        }
-        drop(locked);
-        let caller =
-            if crate::reentrancy::may_wait() { Caller::MayWait } else { Caller::MustNotWait };
-        if inner.framework.relieve(caller).is_err() {
-            request.finish(Err(SaveError::new(ticket.id().clone(), SaveFailure::Overloaded)));
-        }
-        Ok(ticket)
     }
 
     /// Removes the PE of `key`, from memory at once and from the storage soon; the ticket tells when.
@@ -114,7 +120,22 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         A: AsKey<K>,
         K: Borrow<A::Borrowed>,
     {
-        self.remove_key(key.as_key())
+        self.inner.drive(self.inner.clone().remove_async(key.as_key().to_owned()))
+    }
+
+    /// Removes the PE of `key`, as [`remove`](Self::remove) does, without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`remove`](Self::remove).
+    pub fn remove_async<A>(
+        &self,
+        key: A,
+    ) -> impl Future<Output = Result<CheckpointTicket, ProcessError>> + use<A, K, P>
+    where
+        A: AsKey<K>,
+        K: Borrow<A::Borrowed>,
+    {
+        self.inner.clone().remove_async(key.as_key().to_owned())
     }
 
     /// Drops the PE of `key` from memory, once its changes are stored.
@@ -138,22 +159,6 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
             }
         }
     }
-
-    pub(super) fn remove_key<Q>(&self, key: &Q) -> Result<CheckpointTicket, ProcessError>
-    where
-        K: Borrow<Q>,
-        Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
-    {
-        let inner = &self.inner;
-        let place = inner.place(key);
-        let deadline = inner.deadline();
-        loop {
-            match inner.try_remove(place, key)? {
-                Ok(ticket) => return Ok(ticket),
-                Err(hindrance) => inner.wait_for_place(key, hindrance, deadline)?,
-            }
-        }
-    }
 }
 
 impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
@@ -166,35 +171,128 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
     }
 
     /// Waits for a PE that is to be replaced; that it could not be restored is no hindrance.
-    pub(super) fn wait_for_place<Q>(
+    pub(super) async fn until_place(
         &self,
-        key: &Q,
+        key: &K,
         hindrance: Hindrance,
-        deadline: crate::clock::Timestamp,
-    ) -> Result<(), ProcessError>
-    where
-        Q: KeyBytes + ?Sized,
-    {
-        match self.wait(key, hindrance, deadline) {
+        deadline: Timestamp,
+    ) -> Result<(), ProcessError> {
+        match self.wait_async(key, hindrance, deadline).await {
             Err(ProcessError::Restore(_)) => Ok(()),
             other => other,
         }
     }
 
-    fn try_remove<Q>(
+    /// Runs a future on this thread, if this thread may wait.
+    pub(super) fn drive<T>(
         &self,
-        place: Place,
+        future: impl Future<Output = Result<T, ProcessError>>,
+    ) -> Result<T, ProcessError> {
+        let mut future = pin!(future);
+        if reentrancy::may_wait() {
+            // The future has a deadline of its own, and sees that it has come when it is polled.
+            loop {
+                match block_on(future, &*self.clock, Some(self.deadline())) {
+                    Ok(result) => return result,
+                    Err(again) => future = again,
+                }
+            }
+        }
+        // What needs no waiting is no reason to refuse.
+        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Err(self.reentrant()),
+        }
+    }
+
+    pub(super) fn request<Q>(
+        &self,
         key: &Q,
-    ) -> Result<Result<CheckpointTicket, Hindrance>, ProcessError>
+        caller: Caller,
+    ) -> Result<CheckpointTicket, ProcessError>
     where
         K: Borrow<Q>,
-        Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
+        Q: KeyBytes + Eq + Hash + ?Sized,
     {
+        let (ticket, request) = CheckpointTicket::new(self.id(key)?, self.clock.clone());
+        let place = self.place(key);
+        let mut locked = self.lock_open(place.shard)?;
+        let table = locked.table();
+        let found = table.entries.find(place.hash, |entry| entry.key.borrow() == key);
+        let pe = match found {
+            Some(entry) if self.triggers.stores => entry.handle(place.hash),
+            _ => {
+                request.finish(Ok(None));
+                return Ok(ticket);
+            }
+        };
+        match table.request(pe, &request, &self.triggers, || self.now()) {
+            Requested::Answered(version) => {
+                drop(locked);
+                request.finish(Ok(version));
+                return Ok(ticket);
+            }
+            Requested::Poisoned(last_durable) => {
+                return Err(ProcessError::Poisoned { id: ticket.id().clone(), last_durable });
+            }
+            Requested::Waits => {}
+        }
+        drop(locked);
+        let caller = if reentrancy::may_wait() { caller } else { Caller::MustNotWait };
+        if self.framework.relieve(caller).is_err() {
+            request.finish(Err(SaveError::new(ticket.id().clone(), SaveFailure::Overloaded)));
+        }
+        Ok(ticket)
+    }
+
+    /// Asks for a checkpoint of every PE with changes; those that cannot be stored go into the report.
+    fn request_dirty(&self, report: &mut CloseReport) -> Vec<CheckpointTicket> {
+        let mut tickets = Vec::new();
+        for shard in 0..self.shards.len() {
+            let mut locked = self.lock_again(shard);
+            let table = locked.table();
+            let mut dirty = Vec::new();
+            for entry in table.entries.iter() {
+                let id = self.id_of_entry(&entry.key);
+                if let Some(reason) = table.stuck_reason(entry.ticket) {
+                    report.failed.push(SaveError::new(id, reason.clone()));
+                } else if entry.flags.has_any(Flags::DIRTY.and(Flags::IN_FLIGHT)) {
+                    dirty.push((entry.handle(self.hash(&entry.key)), id));
+                }
+            }
+            for (pe, id) in dirty {
+                let (ticket, request) = CheckpointTicket::new(id.clone(), self.clock.clone());
+                match table.request(pe, &request, &self.triggers, || self.now()) {
+                    Requested::Waits => tickets.push(ticket),
+                    Requested::Answered(_) => {}
+                    Requested::Poisoned(_) => report.not_attempted.push(id),
+                }
+            }
+        }
+        tickets
+    }
+
+    async fn remove_async(self: Arc<Self>, key: K) -> Result<CheckpointTicket, ProcessError> {
+        let place = self.place(&key);
+        let deadline = self.deadline();
+        loop {
+            match self.try_remove(place, &key)? {
+                Ok(ticket) => return Ok(ticket),
+                Err(hindrance) => self.until_place(&key, hindrance, deadline).await?,
+            }
+        }
+    }
+
+    pub(super) fn try_remove(
+        &self,
+        place: Place,
+        key: &K,
+    ) -> Result<Result<CheckpointTicket, Hindrance>, ProcessError> {
         let id = self.id(key)?;
         let mut locked = self.lock_open(place.shard)?;
         let now = self.now();
         let table = locked.table();
-        let found = table.entries.find(place.hash, |entry| entry.key.borrow() == key);
+        let found = table.entries.find(place.hash, |entry| entry.key == *key);
         let pe = match found.map(|entry| (entry.handle(place.hash), entry.slot.is_here())) {
             Some((pe, true)) => pe,
             Some((_, false)) | None => match table.obstacle(place.hash, key) {
@@ -204,7 +302,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 Obstacle::Fetch(pe, arrival) => {
                     let hasher = |key: &K| self.hash(key);
                     self.reserve_anyway();
-                    table.insert_placeholder(key.to_owned(), pe, arrival, hasher);
+                    table.insert_placeholder(key.clone(), pe, arrival, hasher);
                     if let Some(entry) = table.get_mut(pe) {
                         entry.slot = Slot::Gone;
                     }
@@ -224,10 +322,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         }
         drop(locked);
         if let Some(mut state) = state {
-            let owned = key.to_owned();
             let hook = || {
                 if let Some(on_remove) = &self.hooks.on_remove {
-                    on_remove(&owned, &mut state);
+                    on_remove(key, &mut state);
                 }
             };
             if contain(hook).is_err() {

@@ -10,6 +10,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 
+use crate::capture::RequestSignal;
+use crate::checkpoint_ticket::{CheckpointOutcome, CheckpointTicket};
 use crate::clock::Timestamp;
 use crate::framework::Caller;
 use crate::process_error::ProcessError;
@@ -68,6 +70,7 @@ pub(super) struct AsyncWaits(VecDeque<(Timestamp, Awaited)>);
 
 enum Awaited {
     Arrival(Weak<Arrival>),
+    Answer(Weak<RequestSignal>),
     Room(Weak<Room>),
 }
 
@@ -91,6 +94,9 @@ impl<K, P> Inner<K, P> {
             match awaited {
                 Awaited::Arrival(arrival) => {
                     arrival.upgrade().inspect(|arrival| arrival.nudge());
+                }
+                Awaited::Answer(answer) => {
+                    answer.upgrade().inspect(|answer| answer.nudge());
                 }
                 Awaited::Room(room) => {
                     room.upgrade().inspect(|room| room.nudge());
@@ -136,7 +142,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         }
     }
 
-    async fn wait_async(
+    pub(super) async fn wait_async(
         &self,
         key: &K,
         hindrance: Hindrance,
@@ -158,6 +164,17 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 }
             }
         }
+    }
+
+    /// Waits for the answer to a manual request until the deadline.
+    pub(super) async fn until_answered(
+        &self,
+        ticket: &CheckpointTicket,
+        deadline: Timestamp,
+    ) -> Option<CheckpointOutcome> {
+        let answer = ticket.signal().clone();
+        let awaited = Awaited::Answer(Arc::downgrade(&answer));
+        self.until(answer, awaited, deadline).await
     }
 
     /// Waits for a signal until the deadline.

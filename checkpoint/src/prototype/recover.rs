@@ -2,20 +2,19 @@
 //! cannot be restored.
 
 use std::borrow::Borrow;
-use std::hash::Hash;
+use std::future::Future;
 use std::sync::Arc;
 
 use crate::callback::key_hash;
 use crate::capture::PeHandle;
 use crate::checkpoint_id::CheckpointId;
 use crate::checkpoint_ticket::CheckpointTicket;
-use crate::clock::Timestamp;
 use crate::config::OnPanic;
 use crate::framework::Caller;
 use crate::process_error::ProcessError;
-use crate::prototype::entry::{Arrival, Flags};
+use crate::prototype::entry::Arrival;
 use crate::prototype::inner::{Inner, Place};
-use crate::prototype::key::{AsKey, Key, KeyBytes};
+use crate::prototype::key::{AsKey, Key};
 use crate::prototype::pe_prototype::{Hindrance, PePrototype};
 use crate::prototype::restore::{Coming, Wanted};
 use crate::prototype::shard::Locked;
@@ -52,6 +51,9 @@ pub enum Recovered {
     Removed(CheckpointTicket),
 }
 
+/// A place that was cleared, and what waits for the new state; or what has to be waited for first.
+type Cleared = Result<(PeHandle, Arc<Arrival>), Hindrance>;
+
 impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// Decides what becomes of a PE in which a closure panicked.
     ///
@@ -62,53 +64,23 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         A: AsKey<K>,
         K: Borrow<A::Borrowed>,
     {
-        let inner = &self.inner;
-        let key = key.as_key();
-        let place = inner.place(key);
-        let deadline = inner.deadline();
-        let pe = {
-            let mut locked = inner.lock_open(place.shard)?;
-            let table = locked.table();
-            let Some(entry) = table.entries.find_mut(place.hash, |entry| entry.key.borrow() == key)
-            else {
-                return Ok(Recovered::WasNotPoisoned);
-            };
-            let pe = entry.handle(place.hash);
-            if entry.flags.has(Flags::RUNNING) {
-                entry.flags.clear(Flags::RUNNING);
-                entry.flags.set(Flags::POISONED);
-                table.poisoned += 1;
-            }
-            let Some(entry) = table.get_mut(pe) else { return Ok(Recovered::WasNotPoisoned) };
-            if !entry.flags.has(Flags::POISONED) {
-                return Ok(Recovered::WasNotPoisoned);
-            }
-            if how == Recover::Keep {
-                entry.flags.clear(Flags::POISONED);
-                entry.since_capture = entry.since_capture.saturating_add(1);
-                table.poisoned -= 1;
-                if inner.triggers.stores {
-                    let due = |since, count| inner.is_due(since, count);
-                    table.mark_changed(pe, &inner.triggers, || inner.now(), due);
-                }
-                return Ok(Recovered::Kept);
-            }
-            pe
-        };
-        if how == Recover::Remove {
-            return self.remove_key(key).map(Recovered::Removed);
-        }
-        loop {
-            let locked = inner.lock_open(place.shard)?;
-            match inner.reload(place.shard, pe, locked) {
-                Ok((arrival, events_lost)) => {
-                    inner.wait(key, Hindrance::Arrival(arrival, None), deadline)?;
-                    return Ok(Recovered::Reloaded { events_lost });
-                }
-                Err(Some(hindrance)) => inner.wait(key, hindrance, deadline)?,
-                Err(None) => return Ok(Recovered::WasNotPoisoned),
-            }
-        }
+        self.inner.drive(self.inner.clone().recover_async(key.as_key().to_owned(), how))
+    }
+
+    /// Decides what becomes of a PE, as [`recover`](Self::recover) does, without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`recover`](Self::recover).
+    pub fn recover_async<A>(
+        &self,
+        key: A,
+        how: Recover,
+    ) -> impl Future<Output = Result<Recovered, ProcessError>> + use<A, K, P>
+    where
+        A: AsKey<K>,
+        K: Borrow<A::Borrowed>,
+    {
+        self.inner.clone().recover_async(key.as_key().to_owned(), how)
     }
 
     /// Returns the versions of the PE of `key` that the storage keeps, the newest first.
@@ -147,9 +119,43 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         A: AsKey<K>,
         K: Borrow<A::Borrowed>,
     {
-        let key = key.as_key();
-        self.replace(key, Wanted::Version(version))?;
-        self.checkpoint(key)
+        self.replace(key, Wanted::Version(version))
+    }
+
+    /// Makes an older version the state again, as [`restore_version`](Self::restore_version) does, without
+    /// blocking the thread.
+    ///
+    /// # Errors
+    /// As [`restore_version`](Self::restore_version).
+    pub fn restore_version_async<A>(
+        &self,
+        key: A,
+        version: StateVersion,
+    ) -> impl Future<Output = Result<CheckpointTicket, ProcessError>> + use<A, K, P>
+    where
+        A: AsKey<K>,
+        K: Borrow<A::Borrowed>,
+    {
+        self.inner.clone().replace_async(key.as_key().to_owned(), Wanted::Version(version))
+    }
+
+    /// Makes a checkpoint that was put aside the state of the PE of `key` again, as a new version.
+    ///
+    /// `replaced_by` is what [`SafeKeeper::quarantined`](crate::SafeKeeper::quarantined) says of it. It stays
+    /// in the quarantine until it is discarded.
+    ///
+    /// # Errors
+    /// It is not there, or it still cannot be restored, or the PE is in use for too long.
+    pub fn restore_quarantined<A>(
+        &self,
+        key: A,
+        replaced_by: StateVersion,
+    ) -> Result<CheckpointTicket, ProcessError>
+    where
+        A: AsKey<K>,
+        K: Borrow<A::Borrowed>,
+    {
+        self.replace(key, Wanted::Quarantined(replaced_by))
     }
 
     /// Makes the PE of `key` start anew, with the factory's value.
@@ -164,59 +170,130 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         A: AsKey<K>,
         K: Borrow<A::Borrowed>,
     {
-        let key = key.as_key();
-        self.replace(key, Wanted::FactoryValue)?;
-        self.checkpoint(key)
+        self.replace(key, Wanted::FactoryValue)
     }
 
-    /// Puts another state in the place of a PE's: an older version, or the factory's value.
-    fn replace<Q>(&self, key: &Q, wanted: Wanted) -> Result<(), ProcessError>
+    /// Makes the PE of `key` start anew, as [`reset`](Self::reset) does, without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`reset`](Self::reset).
+    pub fn reset_async<A>(
+        &self,
+        key: A,
+    ) -> impl Future<Output = Result<CheckpointTicket, ProcessError>> + use<A, K, P>
     where
-        K: Borrow<Q>,
-        Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
+        A: AsKey<K>,
+        K: Borrow<A::Borrowed>,
     {
-        let inner = &self.inner;
-        let id = inner.id(key)?;
-        let place = inner.place(key);
-        let deadline = inner.deadline();
-        inner.unreadable.forget(&id);
-        loop {
-            let mut locked = inner.lock_open(place.shard)?;
-            let table = locked.table();
-            let found = table.entries.find(place.hash, |entry| entry.key.borrow() == key);
-            let pe = found.map(|entry| (entry.handle(place.hash), entry.slot.is_here()));
-            let hindrance = match pe {
-                Some((pe, true)) => match table.until_quiet(pe) {
-                    Some(arrival) => Hindrance::Arrival(arrival, None),
-                    None => match table.clear_place(pe) {
-                        Some((arrival, _lost)) => {
-                            drop(locked);
-                            return inner.bring((place, pe), key, id, wanted, arrival, deadline);
-                        }
-                        None => unreachable!("the PE is in its slot"),
-                    },
-                },
-                Some((_, false)) | None => match table.obstacle(place.hash, key) {
-                    Obstacle::Fetch(pe, arrival) => {
-                        let hasher = |key: &K| inner.hash(key);
-                        inner.reserve_anyway();
-                        table.insert_placeholder(key.to_owned(), pe, arrival.clone(), hasher);
-                        drop(locked);
-                        return inner.bring((place, pe), key, id, wanted, arrival, deadline);
-                    }
-                    Obstacle::Wait(arrival, since) => Hindrance::Arrival(arrival, since),
-                    Obstacle::Make(..) | Obstacle::Poisoned(..) => {
-                        unreachable!("a PE that is in its slot was dealt with")
-                    }
-                },
-            };
-            drop(locked);
-            inner.wait_for_place(key, hindrance, deadline)?;
-        }
+        self.inner.clone().replace_async(key.as_key().to_owned(), Wanted::FactoryValue)
+    }
+
+    fn replace<A>(&self, key: A, wanted: Wanted) -> Result<CheckpointTicket, ProcessError>
+    where
+        A: AsKey<K>,
+        K: Borrow<A::Borrowed>,
+    {
+        self.inner.drive(self.inner.clone().replace_async(key.as_key().to_owned(), wanted))
     }
 }
 
 impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
+    async fn recover_async(
+        self: Arc<Self>,
+        key: K,
+        how: Recover,
+    ) -> Result<Recovered, ProcessError> {
+        let place = self.place(&key);
+        let deadline = self.deadline();
+        loop {
+            let mut locked = self.lock_open(place.shard)?;
+            let table = locked.table();
+            let found = table.entries.find(place.hash, |entry| entry.key == key);
+            let pe = match found.map(|entry| entry.handle(place.hash)) {
+                Some(pe) if table.notice_panic(pe) => pe,
+                _ => return Ok(Recovered::WasNotPoisoned),
+            };
+            let hindrance = match how {
+                Recover::Keep => {
+                    let due = |since, count| self.is_due(since, count);
+                    table.forgive_panic(pe, &self.triggers, || self.now(), due);
+                    return Ok(Recovered::Kept);
+                }
+                Recover::Remove => {
+                    drop(locked);
+                    match self.try_remove(place, &key)? {
+                        Ok(ticket) => return Ok(Recovered::Removed(ticket)),
+                        Err(hindrance) => hindrance,
+                    }
+                }
+                Recover::Reload => match self.reload(place.shard, pe, locked) {
+                    Ok((arrival, events_lost)) => {
+                        let arrives = Hindrance::Arrival(arrival, None);
+                        self.wait_async(&key, arrives, deadline).await?;
+                        return Ok(Recovered::Reloaded { events_lost });
+                    }
+                    Err(Some(hindrance)) => hindrance,
+                    Err(None) => return Ok(Recovered::WasNotPoisoned),
+                },
+            };
+            self.until_place(&key, hindrance, deadline).await?;
+        }
+    }
+
+    /// Puts another state in the place of a PE's, and has it stored as a new version.
+    async fn replace_async(
+        self: Arc<Self>,
+        key: K,
+        wanted: Wanted,
+    ) -> Result<CheckpointTicket, ProcessError> {
+        let id = self.id(&key)?;
+        let place = self.place(&key);
+        let deadline = self.deadline();
+        self.unreadable.forget(&id);
+        let arrival = loop {
+            match self.try_clear(place, &key)? {
+                Ok((pe, arrival)) => {
+                    let coming = Coming { shard: place.shard, pe, key: key.clone(), id };
+                    self.begin(coming, wanted, Caller::MustNotWait);
+                    break arrival;
+                }
+                Err(hindrance) => self.until_place(&key, hindrance, deadline).await?,
+            }
+        };
+        self.wait_async(&key, Hindrance::Arrival(arrival, None), deadline).await?;
+        self.request(&key, Caller::MustNotWait)
+    }
+
+    /// Clears a PE's place for another state, if nobody has the PE and nothing of it is in flight.
+    fn try_clear(&self, place: Place, key: &K) -> Result<Cleared, ProcessError> {
+        let mut locked = self.lock_open(place.shard)?;
+        let table = locked.table();
+        let found = table.entries.find(place.hash, |entry| entry.key == *key);
+        if let Some((pe, true)) =
+            found.map(|entry| (entry.handle(place.hash), entry.slot.is_here()))
+        {
+            if let Some(arrival) = table.until_quiet(pe) {
+                return Ok(Err(Hindrance::Arrival(arrival, None)));
+            }
+            return match table.clear_place(pe) {
+                Some((arrival, _lost)) => Ok(Ok((pe, arrival))),
+                None => unreachable!("the PE is in its slot"),
+            };
+        }
+        match table.obstacle(place.hash, key) {
+            Obstacle::Fetch(pe, arrival) => {
+                let hasher = |key: &K| self.hash(key);
+                self.reserve_anyway();
+                table.insert_placeholder(key.clone(), pe, arrival.clone(), hasher);
+                Ok(Ok((pe, arrival)))
+            }
+            Obstacle::Wait(arrival, since) => Ok(Err(Hindrance::Arrival(arrival, since))),
+            Obstacle::Make(..) | Obstacle::Poisoned(..) => {
+                unreachable!("a PE that is in its slot was dealt with")
+            }
+        }
+    }
+
     /// What an event gets of a PE in which a closure panicked.
     pub(super) fn poisoned(
         self: &Arc<Self>,
@@ -266,24 +343,5 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         let id = self.id_of_entry(&key);
         self.begin_fetch(Coming { shard, pe, key, id }, Caller::MustNotWait);
         Ok((arrival, lost))
-    }
-
-    /// Brings what is wanted into a place that was cleared for it, and waits for it.
-    fn bring<Q>(
-        self: &Arc<Self>,
-        (place, pe): (Place, PeHandle),
-        key: &Q,
-        id: CheckpointId,
-        wanted: Wanted,
-        arrival: Arc<Arrival>,
-        deadline: Timestamp,
-    ) -> Result<(), ProcessError>
-    where
-        K: Borrow<Q>,
-        Q: KeyBytes + ToOwned<Owned = K> + ?Sized,
-    {
-        let coming = Coming { shard: place.shard, pe, key: key.to_owned(), id };
-        self.begin(coming, wanted, Caller::MayWait);
-        self.wait(key, Hindrance::Arrival(arrival, None), deadline)
     }
 }

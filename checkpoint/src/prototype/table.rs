@@ -26,6 +26,8 @@ pub(super) struct Table<K, P> {
     pub(super) ready: VecDeque<PeHandle>,
     /// In time mode: who became dirty in which generation.
     aging: VecDeque<Aging>,
+    /// When the first mark was made in a shard that had none: nobody looks after its marks yet.
+    first_mark: Option<Timestamp>,
     pub(super) exposure: Exposure,
     /// PEs that somebody has, by ticket.
     pub(super) out: HashMap<u64, CheckedOut>,
@@ -47,6 +49,8 @@ pub(super) struct Table<K, P> {
     /// How much longer the queue of due PEs is since the lock was last given back.
     pub(super) due_change: isize,
     pub(super) aftermath: Option<Box<Aftermath<K, P>>>,
+    /// Whether whoever gives the lock back has anything to do beside that.
+    pub(super) stirred: bool,
 }
 
 struct Aging {
@@ -95,6 +99,15 @@ pub(super) struct Triggers {
     pub(super) tracks_recency: bool,
 }
 
+/// What came of a manual request.
+pub(super) enum Requested {
+    /// There is nothing to be stored: this version is.
+    Answered(Option<StateVersion>),
+    /// It is answered when the capture is settled.
+    Waits,
+    Poisoned(Option<StateVersion>),
+}
+
 /// What came of an attempt to run an event.
 pub(super) enum Attempt<R, F> {
     Done(R),
@@ -126,6 +139,7 @@ impl<K, P> Table<K, P> {
             entries: HashTable::new(),
             ready: VecDeque::new(),
             aging: VecDeque::new(),
+            first_mark: None,
             exposure: Exposure::default(),
             out: HashMap::new(),
             requests: HashMap::new(),
@@ -140,6 +154,7 @@ impl<K, P> Table<K, P> {
             became_due: 0,
             due_change: 0,
             aftermath: None,
+            stirred: false,
         }
     }
 
@@ -226,6 +241,7 @@ impl<K, P> Table<K, P> {
             let now = now();
             entry.flags.set(Flags::DIRTY);
             entry.generation = self.exposure.begin(now);
+            self.stirred = true;
             if triggers.interval.is_some() {
                 let generation = entry.generation;
                 match self.aging.back_mut().filter(|aging| aging.generation == generation) {
@@ -233,6 +249,9 @@ impl<K, P> Table<K, P> {
                     // marks are bounded by the captures that one generation has time for.
                     Some(aging) => aging.marks.push(pe),
                     None => {
+                        if self.aging.is_empty() {
+                            self.first_mark = Some(now);
+                        }
                         self.aging.push_back(Aging { generation, started: now, marks: vec![pe] });
                     }
                 }
@@ -262,6 +281,7 @@ impl<K, P> Table<K, P> {
             self.ready.push_back(pe);
             self.became_due += 1;
             self.due_change += 1;
+            self.stirred = true;
             if was_empty {
                 self.aftermath().notify = true;
             }
@@ -272,7 +292,40 @@ impl<K, P> Table<K, P> {
     pub(super) fn take_due(&mut self) -> Option<PeHandle> {
         let pe = self.ready.pop_front()?;
         self.due_change -= 1;
+        self.stirred = true;
         Some(pe)
+    }
+
+    /// Finds out whether a closure panicked in the PE, and remembers it.
+    pub(super) fn notice_panic(&mut self, pe: PeHandle) -> bool {
+        let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
+            return false;
+        };
+        if entry.flags.has(Flags::RUNNING) {
+            entry.flags.clear(Flags::RUNNING);
+            entry.flags.set(Flags::POISONED);
+            self.poisoned += 1;
+        }
+        entry.flags.has(Flags::POISONED)
+    }
+
+    /// Lets a PE in which a closure panicked go on as it is.
+    pub(super) fn forgive_panic(
+        &mut self,
+        pe: PeHandle,
+        triggers: &Triggers,
+        now: impl FnOnce() -> Timestamp,
+        due: impl FnOnce(u64, u64) -> bool,
+    ) {
+        let Some(entry) = self.get_mut(pe).filter(|entry| entry.flags.has(Flags::POISONED)) else {
+            return;
+        };
+        entry.flags.clear(Flags::POISONED);
+        entry.since_capture = entry.since_capture.saturating_add(1);
+        self.poisoned -= 1;
+        if triggers.stores {
+            self.mark_changed(pe, triggers, now, due);
+        }
     }
 
     /// Says why an event cannot run, and prepares that it can later.
@@ -342,8 +395,10 @@ impl<K, P> Table<K, P> {
         let found = self.entries.find_entry(pe.hash, |entry| entry.ticket == pe.ticket);
         let (entry, _) = found.ok()?.remove();
         self.released += 1;
+        self.stirred = true;
         if entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK) {
             self.exposure.end(entry.generation);
+            self.stirred = true;
         }
         if entry.flags.has_any(Flags::POISONED) {
             self.poisoned -= 1;
@@ -357,7 +412,16 @@ impl<K, P> Table<K, P> {
         Some(entry)
     }
 
+    /// Whether giving the lock back is all there is to do.
+    pub(super) fn is_calm(&self) -> bool {
+        self.aftermath.is_none()
+            && self.released == 0
+            && self.due_change == 0
+            && !self.exposure.has_moved()
+    }
+
     pub(super) fn aftermath(&mut self) -> &mut Aftermath<K, P> {
+        self.stirred = true;
         self.aftermath.get_or_insert_default()
     }
 
@@ -365,6 +429,7 @@ impl<K, P> Table<K, P> {
     ///
     /// Returns whether there may be more.
     pub(super) fn promote(&mut self, limit: Timestamp, max: usize) -> bool {
+        self.stirred = true;
         for _ in 0..max {
             let Some(aging) = self.aging.front_mut().filter(|aging| aging.started <= limit) else {
                 return false;
@@ -384,6 +449,10 @@ impl<K, P> Table<K, P> {
             }
         }
         true
+    }
+
+    pub(super) fn take_first_mark(&mut self) -> Option<Timestamp> {
+        self.first_mark.take()
     }
 
     /// Returns when the oldest mark was made.
@@ -422,6 +491,7 @@ impl<K, P> Table<K, P> {
         entry.flags.clear(Flags::DUE.and(Flags::EVICTING));
         if entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK) {
             self.exposure.end(entry.generation);
+            self.stirred = true;
         }
         entry.flags.set(Flags::DIRTY.and(Flags::STUCK));
         self.stuck.insert(pe.ticket, reason);
@@ -451,6 +521,7 @@ impl<K, P> Table<K, P> {
         }
         if entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK) {
             self.exposure.end(entry.generation);
+            self.stirred = true;
         }
         if entry.flags.has_any(Flags::POISONED) {
             self.poisoned -= 1;
@@ -481,6 +552,40 @@ impl<K, P> Table<K, P> {
             return self.requests.remove(&pe.ticket).unwrap_or_default();
         }
         Vec::new()
+    }
+
+    /// Has a PE captured for a manual request.
+    pub(super) fn request(
+        &mut self,
+        pe: PeHandle,
+        request: &Arc<RequestSignal>,
+        triggers: &Triggers,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Requested {
+        let Some(entry) = self.get_mut(pe) else { return Requested::Answered(None) };
+        let (flags, last_durable) = (entry.flags, entry.last_durable());
+        let is_out = match entry.slot {
+            // Nothing that happened before this call can be missing from what is stored.
+            Slot::Fetching(_) => return Requested::Answered(None),
+            Slot::Out => true,
+            Slot::Resident(_) | Slot::Gone => false,
+        };
+        if flags.has_any(Flags::POISONED.and(Flags::RUNNING)) {
+            return Requested::Poisoned(last_durable);
+        }
+        let is_dirty = flags.has(Flags::DIRTY);
+        let in_flight = flags.has(Flags::IN_FLIGHT);
+        if !is_dirty && !in_flight && !is_out && last_durable.is_some() {
+            return Requested::Answered(last_durable);
+        }
+        self.add_request(pe, request.clone());
+        // What is in flight has everything, unless the PE was changed meanwhile.
+        if is_dirty || !in_flight || is_out {
+            // A PE that was never stored, and one whose state was refused, count as changed.
+            self.mark_changed(pe, triggers, now, |_, _| false);
+            self.make_due(pe);
+        }
+        Requested::Waits
     }
 
     pub(super) fn add_request(&mut self, pe: PeHandle, request: Arc<RequestSignal>) {

@@ -133,6 +133,15 @@ impl<'a> RecordHeader<'a> {
         if bytes.len() < record_bytes { Err(truncated(record_bytes, bytes)) } else { Ok(header) }
     }
 
+    /// Checks that the record is one of `id` and returns its header.
+    pub(crate) fn of(self, id: CheckpointIdRef<'_>) -> Result<Self, RecordError> {
+        if self.id == id {
+            Ok(self)
+        } else {
+            Err(RecordError::new(RecordErrorKind::WrongId, FIXED_BYTES))
+        }
+    }
+
     /// Returns where in the record the prototype's name lies.
     pub(crate) fn prototype_place(&self) -> Range<usize> {
         FIXED_BYTES..FIXED_BYTES + self.id.prototype.len()
@@ -197,11 +206,7 @@ impl<'a> RecordView<'a> {
     /// # Errors
     /// The record belongs to another id: it lies in the wrong place.
     pub fn of(self, id: CheckpointIdRef<'_>) -> Result<Self, RecordError> {
-        if self.header.id == id {
-            Ok(self)
-        } else {
-            Err(RecordError::new(RecordErrorKind::WrongId, FIXED_BYTES))
-        }
+        Ok(Self { header: self.header.of(id)?, ..self })
     }
 
     /// Returns the header.

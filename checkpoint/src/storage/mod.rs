@@ -5,8 +5,12 @@
 
 mod batch_of_records;
 mod capabilities;
+#[cfg(feature = "test-util")]
+pub mod conformance;
 mod error;
 mod fetch_batch;
+#[cfg(unix)]
+mod file_system;
 mod in_memory;
 mod metadata;
 mod save_batch;
@@ -16,6 +20,8 @@ pub use capabilities::{CompareAndSet, Durability, StorageCapabilities};
 pub use error::{StorageError, StorageErrorKind};
 pub(crate) use fetch_batch::UNKNOWN_VERSION;
 pub use fetch_batch::{FetchEntry, FetchOutcome, FetchVersion};
+#[cfg(unix)]
+pub use file_system::{DefaultFileSystemStateStorage, DefaultFileSystemStateStorageBuilder};
 pub use in_memory::InMemoryStorage;
 pub use metadata::{METADATA_BYTES_MAX, METADATA_NAME_BYTES_MAX, Metadata, MetadataVersion};
 pub(crate) use save_batch::{Completion, RecordPlace, SaveReceiver};

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use crate::checkpoint_id::CheckpointId;
+use crate::checkpoint_ticket::CheckpointOutcome;
 use crate::save_error::SaveError;
 
 /// How many ids `Display` shows of each kind.
@@ -32,6 +33,21 @@ impl CloseReport {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.failed.is_empty() && self.not_attempted.is_empty() && self.unknown.is_empty()
+    }
+}
+
+impl CloseReport {
+    /// Takes in the answer to a request; `None` if there was none in time.
+    pub(crate) fn add(&mut self, id: &CheckpointId, outcome: Option<CheckpointOutcome>) {
+        match outcome {
+            Some(Ok(_)) => self.saved += 1,
+            Some(Err(error)) => self.failed.push(error),
+            None => self.not_attempted.push(id.clone()),
+        }
+    }
+
+    pub(crate) fn into_result(self) -> Result<Self, NotAllStored> {
+        if self.is_complete() { Ok(self) } else { Err(NotAllStored(self)) }
     }
 }
 

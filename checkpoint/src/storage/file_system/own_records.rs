@@ -1,0 +1,98 @@
+//! What the store notes for itself, framed as records of ids that no user can have: its identity,
+//! its epoch and the metadata.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::checkpoint_id::CheckpointIdRef;
+use crate::clock::Clock;
+use crate::record::{
+    InputPositions, RecordKind, RecordMeta, RecordView, RecordWriter, StateVersion,
+};
+use crate::storage::file_system::error::{read_error, record_error, write_error};
+use crate::storage::file_system::store::{ReplaceError, Store, TooLong};
+use crate::storage::{METADATA_BYTES_MAX, StorageError, StorageErrorKind};
+
+/// Header, name and checksums: more than they can have.
+const FRAME_BYTES_MAX: u64 = 4096;
+
+/// Reads and writes the store's own records.
+#[derive(Debug)]
+pub(super) struct OwnRecords {
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// Where an own record lies, and which.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OwnRecord<'a> {
+    pub(super) path: &'a str,
+    pub(super) id: CheckpointIdRef<'a>,
+}
+
+/// The content of an own record.
+pub(super) struct Content {
+    /// Counts the writes; for the epoch it is the epoch.
+    pub(super) number: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl OwnRecords {
+    pub(super) fn read(
+        &self,
+        store: &Store,
+        record: OwnRecord<'_>,
+    ) -> Result<Option<Content>, StorageError> {
+        let attempted = || format!("read {}", store.shown(record.path));
+        let bytes_max = METADATA_BYTES_MAX as u64 + FRAME_BYTES_MAX;
+        let bytes = match store.read(record.path, bytes_max) {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(TooLong)) => {
+                return Err(StorageError::new(StorageErrorKind::Corrupt, attempted()));
+            }
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(err) => return Err(read_error(attempted(), err)),
+        };
+        let view = RecordView::parse(&bytes)
+            .and_then(|view| view.of(record.id))
+            .map_err(|err| record_error(attempted(), err))?;
+        let number = view.header().version.sequence.0;
+        Ok(Some(Content { number, bytes: view.payload().to_vec() }))
+    }
+
+    pub(super) fn write(
+        &self,
+        store: &Store,
+        record: OwnRecord<'_>,
+        number: u64,
+        payload: &[u8],
+    ) -> Result<(), ReplaceError> {
+        let meta = RecordMeta {
+            kind: RecordKind::State,
+            partition: 0,
+            version: StateVersion::new(0, number),
+            event_count: 0,
+            captured_at: self.clock.wall(),
+            idle: Duration::ZERO,
+            fingerprint: 0,
+            positions: &InputPositions::default(),
+        };
+        let mut bytes = Vec::new();
+        let writer = RecordWriter::begin(&mut bytes, record.id, &meta);
+        bytes.extend_from_slice(payload);
+        writer.finish(&mut bytes);
+        store.replace(record.path, &bytes)
+    }
+
+    /// The same, where it does not matter in which way it failed.
+    pub(super) fn write_or_fail(
+        &self,
+        store: &Store,
+        record: OwnRecord<'_>,
+        number: u64,
+        payload: &[u8],
+    ) -> Result<(), StorageError> {
+        self.write(store, record, number, payload).map_err(|err| {
+            write_error(format!("write {}", store.shown(record.path)), err.into_inner())
+        })
+    }
+}

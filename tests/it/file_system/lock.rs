@@ -1,0 +1,109 @@
+//! A store has one owner at a time, and loses it when that ends.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use checkpoint::{DefaultFileSystemStateStorage, StateStorage, StorageErrorKind};
+
+use super::{check_error, open};
+
+#[test]
+fn a_second_opener_in_this_process_is_refused_and_told_who_has_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("state");
+    let storage = open(&root);
+    let err = DefaultFileSystemStateStorage::open(&root).unwrap_err();
+    check_error(&err, StorageErrorKind::Locked, &root);
+    let owner = format!("process {} on ", std::process::id());
+    assert!(err.to_string().contains(&owner), "{err}");
+    drop(storage);
+    open(&root);
+}
+
+/// Starts a process that saves into the store for ever, and waits until it has it open.
+///
+/// It starts a program in turn, if one is given, that has the other end of the returned input.
+fn start_owner(root: &Path, program: Option<&str>) -> (Child, ChildStdin, impl Sized) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_save_loop"))
+        .args([root.to_str().unwrap(), "1", "0"])
+        .args(program)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    assert!(line.starts_with("open "), "{line:?}");
+    let input = child.stdin.take().unwrap();
+    (child, input, lines)
+}
+
+#[test]
+fn another_process_keeps_the_lock_until_it_is_killed() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("state");
+    let (mut child, _input, _output) = start_owner(&root, None);
+    let err = DefaultFileSystemStateStorage::open(&root).unwrap_err();
+    check_error(&err, StorageErrorKind::Locked, &root);
+    assert!(err.to_string().contains(&format!("process {} on ", child.id())), "{err}");
+    // SIGKILL: it cannot clean up.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    open(&root);
+}
+
+#[test]
+fn a_program_that_the_owner_started_does_not_keep_the_lock() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("state");
+    // `cat` reads until we drop the other end of its input.
+    let (mut child, input, _output) = start_owner(&root, Some("cat"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    open(&root);
+    drop(input);
+}
+
+#[test]
+fn a_lock_file_that_was_removed_or_damaged_does_not_matter() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("state");
+    drop(open(&root));
+    std::fs::remove_file(root.join("lock")).unwrap();
+    drop(open(&root));
+    std::fs::write(root.join("lock"), [0xFF; 10_000]).unwrap();
+    drop(open(&root));
+}
+
+#[test]
+fn epochs_rise_with_each_opening_and_each_opening_of_a_partition() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("state");
+    let mut last = 0;
+    for _ in 0..3 {
+        let storage = open(&root);
+        // Another partition's epochs are its own, but never lower than in an earlier opening.
+        assert!(storage.open_epoch(1).unwrap().0 > last);
+        for _ in 0..2 {
+            let epoch = storage.open_epoch(0).unwrap().0;
+            assert!(epoch > last, "{epoch} after {last}");
+            last = epoch;
+        }
+    }
+}
+
+#[test]
+fn temporary_files_of_a_former_owner_are_swept_by_the_next_one_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("state");
+    let storage = open(&root);
+    let orphan = root.join("temp/ff");
+    std::fs::write(&orphan, "half a record").unwrap();
+    DefaultFileSystemStateStorage::open(&root).unwrap_err();
+    assert!(orphan.exists());
+    drop(storage);
+    open(&root);
+    assert!(!orphan.exists());
+}
