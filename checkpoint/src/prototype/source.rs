@@ -448,19 +448,21 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         let steps = u32::try_from(idle_max.as_millis() / 10).unwrap_or(u32::MAX / 4).max(1);
         let limit = coarse(now).wrapping_sub(steps);
         for shard in 0..self.shards.len() {
-            loop {
+            // Those who cannot leave go to the back of the queue: once round is enough.
+            let mut left = usize::MAX;
+            while left > 0 {
                 let Some(mut locked) = self.lock_within(shard, TICK_LOCK_WAIT) else { break };
                 let table = locked.table();
-                let mut visited = 0;
-                while visited < VISITS_PER_LOCK
-                    && let Some(pe) = table.longest_idle(Some(limit))
-                {
-                    table.evict(pe);
-                    visited += 1;
-                }
-                // Those who cannot leave go to the back of the queue: once round is enough.
-                if visited < VISITS_PER_LOCK {
-                    break;
+                left = left.min(table.resident);
+                for _ in 0..VISITS_PER_LOCK.min(left) {
+                    left -= 1;
+                    match table.longest_idle(Some(limit)) {
+                        Some(pe) => table.evict(pe),
+                        None => {
+                            left = 0;
+                            break;
+                        }
+                    };
                 }
             }
         }
