@@ -23,6 +23,9 @@ pub struct CloseReport {
     pub not_attempted: Vec<CheckpointId>,
     /// PEs whose changes the storage had been given, and had not answered for in time.
     pub unknown: Vec<CheckpointId>,
+    /// The call came from inside an event or from one of the keeper's own threads, where it would
+    /// have waited for itself: nothing was done.
+    pub reentrant: bool,
     /// Threads that are stuck in the storage; they are left behind, and the store stays locked
     /// until they come back.
     pub threads_stuck: usize,
@@ -32,11 +35,19 @@ impl CloseReport {
     /// Returns whether every change is stored.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.failed.is_empty() && self.not_attempted.is_empty() && self.unknown.is_empty()
+        !self.reentrant
+            && self.failed.is_empty()
+            && self.not_attempted.is_empty()
+            && self.unknown.is_empty()
     }
 }
 
 impl CloseReport {
+    /// The report of a call that would have waited for itself.
+    pub(crate) fn reentrant() -> NotAllStored {
+        NotAllStored(Self { reentrant: true, ..Self::default() })
+    }
+
     /// Takes in the answer to a request; `None` if there was none in time.
     pub(crate) fn add(&mut self, id: &CheckpointId, outcome: Option<CheckpointOutcome>) {
         match outcome {
@@ -53,6 +64,10 @@ impl CloseReport {
 
 impl fmt::Display for CloseReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.reentrant {
+            return f
+                .write_str("nothing was done: the call came from inside an event or the keeper");
+        }
         write!(f, "{} checkpoints stored", self.saved)?;
         list(f, "could not be stored", &self.failed)?;
         list(f, "were not tried", &self.not_attempted)?;

@@ -43,10 +43,14 @@ pub trait CheckpointingFramework: Send + Sync {
     #[doc(alias = "isCheckpointable")]
     fn is_checkpointable(&self, config: &CheckpointingConfig, pe: &PeStatus) -> bool;
 
-    /// Says that PEs of this shard are due, or that it has results to take in: have
-    /// [`CheckpointSource::capture`] called for it, soon, from another thread.
+    /// Says that PEs of this shard are due: have [`CheckpointSource::capture`] called for it, soon,
+    /// from another thread.
     #[doc(alias = "saveState")]
     fn save_state(&self, prototype: PrototypeIndex, shard: usize);
+
+    /// Says that this shard has results to take in: have [`CheckpointSource::attend`] called for
+    /// it, soon, from another thread, however full the storage is.
+    fn look_after(&self, prototype: PrototypeIndex, shard: usize);
 
     /// Fetches a stored state and gives it to the request, now or later, from any thread.
     #[doc(alias = "fetchSerializedState")]
@@ -276,6 +280,10 @@ pub trait CheckpointSource: Send + Sync {
     /// is left. Locks the shard, for a bounded time.
     fn capture(&self, shard: usize, batch: &mut CaptureBatch) -> CaptureProgress;
 
+    /// Takes in the results that wait for a shard. Locks it, for a bounded time; returns whether it
+    /// could.
+    fn attend(&self, shard: usize) -> bool;
+
     /// Takes the results of captures of this shard. Never waits.
     fn settle(&self, shard: usize, settlements: Vec<Settlement>);
 
@@ -447,6 +455,8 @@ impl CheckpointingFramework for NoOpCheckpointingFramework {
     }
 
     fn save_state(&self, _: PrototypeIndex, _: usize) {}
+
+    fn look_after(&self, _: PrototypeIndex, _: usize) {}
 
     fn fetch_serialized_state(&self, fetch: StateFetch) {
         fetch.decide(Ok(None));

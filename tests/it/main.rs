@@ -1,4 +1,5 @@
 //! The tests of the public interface, one module per promise.
+
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,5 +20,6 @@ mod process;
 mod quotas;
 mod record;
 mod s4_names;
+mod simulation;
 mod state;
 mod tidy;

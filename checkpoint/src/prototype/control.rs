@@ -80,6 +80,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// Not everything could be stored in time; the report says what was not. The keeper goes on
     /// trying.
     pub fn flush(&self, timeout: Duration) -> Result<CloseReport, NotAllStored> {
+        if !reentrancy::may_wait() {
+            return Err(CloseReport::reentrant());
+        }
         let deadline = self.inner.clock.now().after(timeout);
         let mut report = CloseReport::default();
         for ticket in self.inner.request_dirty(&mut report) {
@@ -100,6 +103,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     ) -> impl Future<Output = Result<CloseReport, NotAllStored>> + use<K, P> {
         let inner = self.inner.clone();
         async move {
+            if reentrancy::is_inside_shard() {
+                return Err(CloseReport::reentrant());
+            }
             let deadline = inner.clock.now().after(timeout);
             let mut report = CloseReport::default();
             for ticket in inner.request_dirty(&mut report) {

@@ -37,6 +37,10 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// # Errors
     /// The storage cannot be read.
     pub fn ids(&self) -> Result<Vec<CheckpointId>, StorageError> {
+        let attempted = || format!("list the ids of `{}`", self.inner.name);
+        let reentrant = |error| {
+            StorageError::new(StorageErrorKind::Unsupported, attempted()).with_source(error)
+        };
         let mut ids = BTreeSet::new();
         if let Some(storage) = self.inner.storage() {
             storage.ids(&self.inner.name, &mut |id| {
@@ -45,7 +49,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
             })?;
         }
         for shard in 0..self.inner.shards.len() {
-            let mut locked = self.inner.lock_again(shard);
+            let mut locked = self.inner.lock(shard).map_err(reentrant)?;
             for entry in locked.table().entries.iter() {
                 let id = self.inner.id_of_entry(&entry.key);
                 match entry.slot {
@@ -81,7 +85,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         let now = self.inner.clock.now();
         let mut found = Vec::new();
         for shard in 0..self.inner.shards.len() {
-            let mut locked = self.inner.lock_again(shard);
+            let Some(mut locked) = self.inner.lock_within(shard, Duration::from_millis(100)) else {
+                continue;
+            };
             let table = locked.table();
             for entry in table.entries.iter() {
                 let out = table.out.get(&entry.ticket).map(|out| now.since(out.since));

@@ -223,10 +223,23 @@ impl<'a, K: Key, P: Checkpointable + Send + 'static> Held<'a, K, P> {
             inner.relieve(Caller::MayWait);
         }
     }
+}
 
+impl<K, P> Held<'_, K, P> {
     fn release(&mut self) {
-        for held in &mut self.shards {
-            drop(held.take());
+        let inner = &self.prototype.inner;
+        // First all locks, then what else is to be done: that may be the user's code, which may
+        // want one.
+        let unlocked = self.shards.iter_mut().filter_map(|held| held.take().map(Locked::unlock));
+        let rests: Vec<_> = unlocked.collect();
+        for rest in rests {
+            inner.finish(rest);
         }
+    }
+}
+
+impl<K, P> Drop for Held<'_, K, P> {
+    fn drop(&mut self) {
+        self.release();
     }
 }

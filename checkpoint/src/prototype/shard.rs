@@ -152,13 +152,13 @@ impl<K, P> Inner<K, P> {
         shard.inbox.lock().push(mail);
         shard.has_mail.store(true, Ordering::Release);
         if !self.attended {
-            // Pairs with the fence in `unlock_stirred`: either the holder sees the mail after he
-            // has unlocked, or the lock is seen free here.
+            // Pairs with the fence in `finish`: either the holder sees the mail after he has
+            // unlocked, or the lock is seen free here.
             fence(Ordering::SeqCst);
         }
         match self.try_lock_again(index) {
             Some(locked) => drop(locked),
-            None => self.framework.save_state(self.index, index),
+            None => self.framework.look_after(self.index, index),
         }
     }
 
@@ -167,8 +167,22 @@ impl<K, P> Inner<K, P> {
         self.framework.is_checkpointable(&self.config, &status)
     }
 
-    fn finish(&self, index: usize, aftermath: Aftermath<K, P>) {
-        let Aftermath { arrivals, answers, dropped, dropped_states, notify } = aftermath;
+    pub(super) fn finish(&self, rest: Rest<K, P>) {
+        let Rest { index, aftermath, released, tick_from } = rest;
+        if !self.attended {
+            fence(Ordering::SeqCst);
+            if self.shard(index).has_mail.load(Ordering::Relaxed) {
+                drop(self.try_lock_again(index));
+            }
+        }
+        if released > 0 {
+            self.released(released);
+        }
+        if let Some(changed) = tick_from {
+            self.tick_for(changed);
+        }
+        let Some(aftermath) = aftermath else { return };
+        let Aftermath { arrivals, answers, dropped, dropped_states, notify } = *aftermath;
         for (arrival, result) in arrivals {
             arrival.finish(result);
         }
@@ -257,6 +271,9 @@ impl<'a, K, P> Locked<'a, K, P> {
 impl<K, P> Drop for Locked<'_, K, P> {
     #[inline]
     fn drop(&mut self) {
+        if self.table.is_none() {
+            return;
+        }
         self.take_in_mail();
         let table = self.table();
         debug_assert!(table.stirred || table.is_calm(), "a change that must not be overlooked");
@@ -273,6 +290,17 @@ impl<K, P> Locked<'_, K, P> {
     #[cold]
     #[inline(never)]
     fn unlock_stirred(&mut self) {
+        let rest = self.give_back();
+        self.inner.finish(rest);
+    }
+
+    /// Gives the lock back; what must be done then is left to the caller, who may have other locks.
+    pub(super) fn unlock(mut self) -> Rest<K, P> {
+        self.take_in_mail();
+        self.give_back()
+    }
+
+    fn give_back(&mut self) -> Rest<K, P> {
         let (inner, shard) = (self.inner, self.shard);
         let table = self.table();
         table.stirred = false;
@@ -306,22 +334,16 @@ impl<K, P> Locked<'_, K, P> {
                 _ => MutexGuard::unlock_fair(table),
             }
         }
-        if !inner.attended {
-            fence(Ordering::SeqCst);
-            if shard.has_mail.load(Ordering::Relaxed) {
-                drop(inner.try_lock_again(self.index));
-            }
-        }
-        if released > 0 {
-            inner.released(released);
-        }
-        if let Some(oldest) = tick_from {
-            inner.tick_for(oldest);
-        }
-        if let Some(aftermath) = aftermath {
-            inner.finish(self.index, *aftermath);
-        }
+        Rest { index: self.index, aftermath, released, tick_from }
     }
+}
+
+/// What is to be done once no lock is held any more.
+pub(super) struct Rest<K, P> {
+    index: usize,
+    aftermath: Option<Box<Aftermath<K, P>>>,
+    released: usize,
+    tick_from: Option<Timestamp>,
 }
 
 /// How long after its first change a PE is made due in time mode: earlier than the interval by the

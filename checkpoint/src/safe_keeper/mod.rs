@@ -170,6 +170,9 @@ impl SafeKeeper {
     /// Not everything could be stored in time; the report says what was not. The keeper goes on
     /// trying.
     pub fn flush(&self, timeout: Duration) -> Result<CloseReport, NotAllStored> {
+        if !reentrancy::may_wait() {
+            return Err(CloseReport::reentrant());
+        }
         let deadline = self.shared.clock.now().after(timeout);
         self.flush_until(deadline, false);
         self.report(&[])
@@ -180,6 +183,9 @@ impl SafeKeeper {
     /// # Errors
     /// As [`flush`](Self::flush).
     pub async fn flush_async(&self, timeout: Duration) -> Result<CloseReport, NotAllStored> {
+        if reentrancy::is_inside_shard() {
+            return Err(CloseReport::reentrant());
+        }
         let deadline = self.shared.clock.now().after(timeout);
         self.begin_flush(deadline, false).into_future().await;
         self.report(&[])
@@ -191,6 +197,9 @@ impl SafeKeeper {
     /// # Errors
     /// As [`close`](Self::close).
     pub async fn close_async(&self, timeout: Duration) -> Result<CloseReport, NotAllStored> {
+        if !reentrancy::may_wait() {
+            return Err(CloseReport::reentrant());
+        }
         let deadline = self.shared.clock.now().after(timeout);
         for source in self.shared.sources() {
             source.close();
@@ -208,6 +217,9 @@ impl SafeKeeper {
     /// # Errors
     /// Not everything could be stored in time; the report says what was not.
     pub fn close(&self, timeout: Duration) -> Result<CloseReport, NotAllStored> {
+        if !reentrancy::may_wait() {
+            return Err(CloseReport::reentrant());
+        }
         let mut closed = self.closed.lock();
         if let Some(report) = &*closed {
             return report.clone();
@@ -251,7 +263,7 @@ impl SafeKeeper {
         let done = self.begin_flush(deadline, waits_for_guards);
         if !self.has_threads {
             self.step_until(|| done.result().is_some() || shared.clock.now() >= deadline);
-        } else if reentrancy::may_wait() {
+        } else {
             // The keeper's own deadline ends the wait.
             done.wait(&*shared.clock, None);
         }
@@ -412,6 +424,14 @@ impl SafeKeeper {
 impl Drop for SafeKeeper {
     fn drop(&mut self) {
         if self.closed.lock().is_some() {
+            return;
+        }
+        if !reentrancy::may_wait() {
+            // Dropped by a callback or inside an event: the threads end by themselves.
+            let stopped = self.shared.core.lock().stop();
+            self.shared.wakers.wake_all();
+            drop(stopped);
+            tracing::error!(target: "checkpoint", "a keeper was dropped where it cannot be closed");
             return;
         }
         let timeout = Duration::from_millis(self.shared.settings.close_on_drop_ms);

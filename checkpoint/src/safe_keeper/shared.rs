@@ -123,11 +123,20 @@ impl Shared {
                     self.pools.lock().retire_one();
                 }
             }
+            Action::Attend((index, shard)) => {
+                let attended = self.source(index).is_none_or(|source| source.attend(shard));
+                if !attended {
+                    // Whoever has the shard empties its inbox; this is for the case that he did
+                    // before.
+                    self.core.lock().shard_has_mail((index, shard));
+                }
+            }
             Action::Tick(index) => {
                 let next = self
                     .source(index)
                     .and_then(|source| CheckpointingTask::new(source).run(self.clock.now()));
                 self.core.lock().ticked(index, next);
+                self.wakers.of(Pool::Serialization).notify_one();
             }
             Action::Expire(fetches) => {
                 let after = self.settings.fetching_max_wait();
