@@ -8,6 +8,7 @@ use checkpoint::{
 };
 use proptest::prelude::*;
 use serde::de::{self, DeserializeOwned};
+use serde::ser::SerializeTuple;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const LIMITS: StateLimits = StateLimits::DEFAULT;
@@ -102,8 +103,9 @@ fn every_shape_is_stored_in_the_layout_of_bincode_1() {
     });
 }
 
-#[derive(Serialize, Deserialize, Debug, PartialEq, Clone)]
+#[derive(Serialize, Deserialize, Debug, PartialEq, Clone, Default)]
 enum List {
+    #[default]
     Nil,
     Cons(Box<List>),
 }
@@ -313,6 +315,34 @@ fn bytes_that_are_no_value_are_reported_as_such() {
     check::<Formula>(&[9, 0, 0, 0], serde(4, found));
     let length = DecodeErrorKind::InvalidLength;
     check::<Vec<u8>>(&[0xff; 8], (length, 0, "a length of at most 65536", "18446744073709551615"));
+}
+
+/// Says that all went well, whatever did not.
+#[derive(PartialEq, Debug, Default)]
+struct Careless(List);
+
+impl Serialize for Careless {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut tuple = serializer.serialize_tuple(1)?;
+        drop(tuple.serialize_element(&self.0));
+        tuple.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Careless {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(List::deserialize(deserializer).map(Careless).unwrap_or_default())
+    }
+}
+
+#[test]
+fn a_limit_that_the_type_passes_over_in_silence_is_an_error() {
+    let value = Careless((0..1000).fold(List::Nil, |list, _| List::Cons(Box::new(list))));
+    let err = encode_state(&Holder { before: 1, value, after: 2 }, &LIMITS).unwrap_err();
+    assert_eq!(err.kind(), EncodeErrorKind::TooDeep);
+    let bytes = around(&1_u32.to_le_bytes().repeat(1000));
+    let err = restore_state(&mut Holder::<Careless>::default(), &bytes, &LIMITS).unwrap_err();
+    assert_eq!(err.kind(), DecodeErrorKind::TooDeep);
 }
 
 #[test]
