@@ -171,8 +171,8 @@ impl Surroundings {
         }
     }
 
-    /// With a storage that works, and after enough time: nothing that is to be stored by itself \
-    is not.
+    /// With a storage that works, and after enough time: nothing that is to be stored by itself is
+    /// not.
     pub(super) fn check_quiet(&self, keeper: &SafeKeeper, profile: &Profile) {
         let stats = keeper.stats();
         let idle = stats.in_flight == 0

@@ -1,8 +1,7 @@
 //! A clock that stands still until the simulation moves it, or until somebody would wait for it.
 //!
-//! A call that blocks asks the clock how long to sleep. Instead of sleeping, the world goes on a \
-little:
-//! so blocking calls can be simulated on one thread.
+//! A call that blocks asks the clock how long to sleep. Instead of sleeping, the world goes on a
+//! little: so blocking calls can be simulated on one thread.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, Weak};

@@ -96,8 +96,8 @@ impl Records {
         ids.map(|(id, _)| id.clone()).collect()
     }
 
-    /// A save of a record begins: nothing else of its id may be unfinished, nothing newer be \
-    stored.
+    /// A save of a record begins: nothing else of its id may be unfinished, nothing newer be
+    /// stored.
     pub(super) fn save_begins(&mut self, partition: u32, id: &CheckpointId, record: &[u8]) {
         if is_quarantine(id) {
             return;

@@ -1,5 +1,5 @@
-//! The simulation's own randomness: what happens next is drawn from it, so that a seed is a \
-history.
+//! The simulation's own randomness: what happens next is drawn from it, so that a seed is a
+//! history.
 
 /// Random numbers that are the same for the same seed (`SplitMix64`).
 #[derive(Debug, Clone)]

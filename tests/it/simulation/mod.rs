@@ -1,16 +1,12 @@
 //! Histories of a keeper, drawn from seeds: every promise is checked after every step.
 //!
-//! One seed is one history: events, guards, requests, panics, failures of the storage, crashes \
-and restarts
-//! in an order that the seed decides, on one thread, with a keeper that is stepped by hand and a \
-clock
-//! that is moved by hand. `book` is the model that the keeper is held against, `content` is what \
-the
-//! simulated storage insists on, `checks` says what must hold.
+//! One seed is one history: events, guards, requests, panics, failures of the storage, crashes and
+//! restarts in an order that the seed decides, on one thread, with a keeper that is stepped by hand
+//! and a clock that is moved by hand. `book` is the model that the keeper is held against,
+//! `content` is what the simulated storage insists on, `checks` says what must hold.
 //!
-//! A failing history prints its seed; `CHECKPOINT_SIMULATION_SEED=<seed>` runs that one alone \
-and shows all
-//! of it.
+//! A failing history prints its seed; `CHECKPOINT_SIMULATION_SEED=<seed>` runs that one alone and
+//! shows all of it.
 
 mod application;
 mod book;

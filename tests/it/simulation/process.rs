@@ -1,5 +1,5 @@
-//! One life of the simulated process: a keeper, its prototypes, and what the application has in \
-hand.
+//! One life of the simulated process: a keeper, its prototypes, and what the application has in
+//! hand.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
