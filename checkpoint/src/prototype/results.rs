@@ -116,7 +116,9 @@ impl<K, P> Table<K, P> {
             return;
         };
         // A removal that is not stored yet must not be forgotten: what it removes would come back.
-        let removed = entry.flags.has_any(Flags::DIRTY.and(Flags::IN_FLIGHT));
+        let unstored = Flags::DIRTY.and(Flags::IN_FLIGHT).and(Flags::REMOVED);
+        let removed = entry.flags.has_any(unstored);
+        let was_due = entry.flags.has(Flags::DUE);
         let changed = arrived.as_ref().is_ok_and(|arrived| arrived.changed);
         let slot = match arrived {
             Ok(arrived) => {
@@ -131,7 +133,11 @@ impl<K, P> Table<K, P> {
                 Ok(std::mem::replace(&mut entry.slot, Slot::Resident(arrived.state)))
             }
             // A failure is not remembered: the next event tries again.
-            Err(error) if removed => Err((std::mem::replace(&mut entry.slot, Slot::Gone), error)),
+            Err(error) if removed => {
+                let old = std::mem::replace(&mut entry.slot, Slot::Gone);
+                self.remove_again(pe, now);
+                Err((old, error))
+            }
             Err(error) => match self.remove_entry(pe) {
                 Some(mut entry) => Err((std::mem::replace(&mut entry.slot, Slot::Gone), error)),
                 None => return,
@@ -142,6 +148,9 @@ impl<K, P> Table<K, P> {
                 self.track_recency(pe, coarse_now);
                 if changed && triggers.stores {
                     self.mark_changed(pe, triggers, now, |_, _| false);
+                }
+                // Whoever wanted to capture a removal while the PE was made anew has left it.
+                if (changed || was_due) && triggers.stores {
                     self.make_due(pe);
                 }
                 (old, Ok(()))
@@ -160,7 +169,8 @@ impl<K, P> Table<K, P> {
             self.exposure.end(settlement.generation);
             return;
         };
-        entry.flags.clear(Flags::IN_FLIGHT);
+        let removal_captured = entry.flags.has(Flags::REMOVAL_CAPTURED);
+        entry.flags.clear(Flags::IN_FLIGHT.and(Flags::REMOVAL_CAPTURED));
         self.is_quiet(pe);
         let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
             return;
@@ -169,6 +179,9 @@ impl<K, P> Table<K, P> {
             SettlementOutcome::Stored => {
                 entry.durable = entry.durable.max(settlement.version);
                 entry.flags.clear(Flags::PRESERVE);
+                if removal_captured {
+                    entry.flags.clear(Flags::REMOVED);
+                }
                 self.exposure.end(settlement.generation);
             }
             SettlementOutcome::GaveUp(_) => {
@@ -199,7 +212,7 @@ impl<K, P> Table<K, P> {
         if !flags.has(Flags::DIRTY) {
             // A request that came while the capture was in flight is met by it: nothing changed since.
             for request in self.take_requests(pe) {
-                self.aftermath().answers.push((request, durable));
+                self.aftermath().answers.push((request, Ok(durable)));
             }
             let Some(entry) = self.get_mut(pe) else { return };
             entry.flags.clear(Flags::DUE);

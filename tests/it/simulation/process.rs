@@ -141,7 +141,8 @@ impl Surroundings {
     pub(super) fn asked_now(&self, owner: u64) -> AskedNow {
         let mut book = lock(&self.book);
         book.read_news();
-        let (live, was_dirty) = (book.subject(owner).certain(), book.is_dirty(owner));
+        let was_dirty = book.is_dirty(owner);
+        let live = if book.may_be_reloaded(owner) { None } else { book.subject(owner).certain() };
         AskedNow { owner, live, was_dirty, last_serial: book.last_serial() }
     }
 
