@@ -62,7 +62,7 @@ impl<K, P> Table<K, P> {
             }
             Mail::Settled(settlements) => {
                 for settlement in settlements {
-                    self.settle(settlement, triggers);
+                    self.settle(settlement, triggers, now);
                 }
             }
         }
@@ -163,7 +163,7 @@ impl<K, P> Table<K, P> {
     }
 
     /// Takes the result of a capture. Whatever happened to the PE meanwhile, no change of it is forgotten.
-    fn settle(&mut self, settlement: Settlement, triggers: &Triggers) {
+    fn settle(&mut self, settlement: Settlement, triggers: &Triggers, now: &dyn Fn() -> Timestamp) {
         let pe = settlement.pe;
         let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
             self.exposure.end(settlement.generation);
@@ -198,7 +198,12 @@ impl<K, P> Table<K, P> {
                 entry.since_capture = entry.since_capture.saturating_add(settlement.events);
                 self.exposure.end(settlement.generation);
                 if !entry.flags.has(Flags::DIRTY) {
+                    let is_requested = entry.flags.has(Flags::REQUESTED);
                     self.mark_stuck(pe, reason);
+                    if is_requested {
+                        // Asked for while it was in flight: tried once more, as if asked for now.
+                        self.mark_changed(pe, triggers, now, |_, _| false);
+                    }
                 }
             }
         }

@@ -381,6 +381,7 @@ impl History {
             return;
         }
         self.count("replacement");
+        lock(&self.around.book).subject(owner).replaced = true;
         let newest = |history: &Self| {
             let world = lock(&history.around.world);
             world.records.newest(&id_of(owner)).map(|newest| newest.version)

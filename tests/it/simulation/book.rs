@@ -48,6 +48,8 @@ pub(super) struct Subject {
     pub(super) out: bool,
     /// It is to be stored again although it has not changed.
     pub(super) restated: bool,
+    /// Another state was to be put in its place: it may be on its way still.
+    pub(super) replaced: bool,
     /// It cannot be encoded as it is.
     pub(super) trapped: bool,
     /// The last change of any PE before this one was removed, as long as that is not stored.
@@ -164,7 +166,7 @@ impl Book {
             return false;
         }
         let subject = self.subject(owner);
-        subject.restated || subject.certain().is_some_and(|live| live != stored)
+        subject.certain().is_some_and(|live| live != stored || subject.restated)
     }
 
     /// A factory makes a PE.
@@ -261,10 +263,11 @@ impl Book {
         self.trace.add(format!("  {owner} is now one of {live:?}"));
         let serial = live.iter().copied().max().unwrap_or_default();
         let subject = self.subject(owner);
-        let (out, removed_at) = (subject.out, subject.removed_at);
+        let (out, removed_at, replaced) = (subject.out, subject.removed_at, subject.replaced);
         let change = restated.then_some(Change { serial, at: now, is_event: false });
         let unstored = change.into_iter().collect();
-        *subject = Subject { live, restated, unstored, out, removed_at, ..Subject::default() };
+        *subject =
+            Subject { live, restated, unstored, out, removed_at, replaced, ..Subject::default() };
     }
 
     /// The PE was removed.
@@ -311,8 +314,10 @@ impl Book {
             }
         }
         let subject = self.subject(owner);
-        if subject.certain() == Some(serial) {
+        if subject.may_be(serial) {
             subject.restated = false;
+        }
+        if subject.certain() == Some(serial) {
             subject.unstored.clear();
         } else if let Some(at) = subject.unstored.iter().rposition(|c| c.serial == serial) {
             subject.unstored.drain(..=at);
@@ -351,7 +356,8 @@ impl Book {
                 let world = lock(&self.world);
                 let serial = world.records.ever_offered.get(&(result.id.clone(), version)).copied();
                 let subject = self.subjects.entry(owner).or_default();
-                if subject.removed_at.is_some_and(|at| serial == Some(0) || serial > Some(at)) {
+                let is_later = serial.is_some_and(|serial| subject.may_be(serial));
+                if subject.removed_at.is_some_and(|at| is_later || serial > Some(at)) {
                     subject.removed_at = None;
                 }
                 if !world.records.ever_stored.contains_key(&(result.id.clone(), version)) {
@@ -370,7 +376,9 @@ impl Book {
                         let world = lock(&self.world);
                         world.records.ever_offered.get(&(result.id.clone(), version)).copied()
                     });
-                    self.subject(owner).refused = offered;
+                    // What was refused may be the copy that was to be put aside before.
+                    let subject = self.subject(owner);
+                    subject.refused = offered.or(subject.certain());
                 }
             }
             _ => self.trace.violate(format!("a result without a sense: {result:?}")),

@@ -138,6 +138,7 @@ impl Surroundings {
                 || subject.poisoned
                 || subject.out
                 || subject.trapped
+                || subject.replaced
                 || subject.certain().is_none_or(|live| live == 0)
                 || subject.refused.is_some()
                 || !is_acknowledged;

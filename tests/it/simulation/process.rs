@@ -143,7 +143,11 @@ impl Surroundings {
         book.read_news();
         let was_dirty = book.is_dirty(owner);
         let live = if book.may_be_reloaded(owner) { None } else { book.subject(owner).certain() };
-        AskedNow { owner, live, was_dirty, last_serial: book.last_serial() }
+        let last_serial = book.last_serial();
+        let subject = book.subject(owner);
+        // A guard may have changed it: so it is stored again, if only the ticket is to be had.
+        subject.restated |= subject.out;
+        AskedNow { owner, live, was_dirty, last_serial }
     }
 
     pub(super) fn watch(&self, was: AskedNow, ticket: CheckpointTicket, asked: Asked) {
