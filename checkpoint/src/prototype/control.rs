@@ -322,9 +322,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 }
             },
         };
-        let (ticket, request) = CheckpointTicket::new(id, self.clock.clone());
+        let (ticket, request) = CheckpointTicket::new(id.clone(), self.clock.clone());
         let stores = self.triggers.stores;
-        let state = table.remove(pe, now, stores.then(|| request.clone()));
+        let state = table.remove(pe, now, &id, stores.then(|| request.clone()));
         if !stores {
             table.remove_entry(pe);
             request.finish(Ok(None));

@@ -12,7 +12,7 @@ use crate::checkpoint_ticket::CheckpointTicket;
 use crate::config::OnPanic;
 use crate::framework::Caller;
 use crate::process_error::ProcessError;
-use crate::prototype::entry::Arrival;
+use crate::prototype::entry::{Arrival, Flags, Slot};
 use crate::prototype::inner::{Inner, Place};
 use crate::prototype::key::{AsKey, Key};
 use crate::prototype::pe_prototype::{Hindrance, PePrototype};
@@ -277,7 +277,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             if let Some(arrival) = table.until_quiet(pe) {
                 return Ok(Err(Hindrance::Arrival(arrival, None)));
             }
-            return match table.clear_place(pe) {
+            return match table.clear_place(pe, &self.id_of_entry(key)) {
                 Some((arrival, _lost)) => Ok(Ok((pe, arrival))),
                 None => unreachable!("the PE is in its slot"),
             };
@@ -338,11 +338,19 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         if let Some(arrival) = table.until_quiet(pe) {
             return Err(Some(Hindrance::Arrival(arrival, None)));
         }
-        let (arrival, lost) = table.clear_place(pe).ok_or(None)?;
         let Some(entry) = table.get_mut(pe) else { return Err(None) };
         let key = entry.key.clone();
-        drop(locked);
         let id = self.id_of_entry(&key);
+        let was_removed = entry.flags.has(Flags::REMOVED);
+        let (arrival, lost) = table.clear_place(pe, &id).ok_or(None)?;
+        if was_removed && let Some(entry) = table.get_mut(pe) {
+            // What is stored was removed, and must not come back.
+            entry.slot = Slot::Gone;
+            table.remove_again(pe, || self.now());
+            arrival.finish(Ok(()));
+            return Ok((arrival, lost));
+        }
+        drop(locked);
         self.begin_fetch(Coming { shard, pe, key, id }, Caller::MustNotWait);
         Ok((arrival, lost))
     }

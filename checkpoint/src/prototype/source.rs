@@ -80,7 +80,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
         let Some(mut locked) = self.lock_within(shard, limits.lock_wait) else {
             return CaptureProgress::Busy;
         };
-        let mut large = Vec::new();
+        let mut large = None;
         let started = self.now();
         let mut progress = CaptureProgress::Drained;
         for captured in 1.. {
@@ -89,11 +89,15 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
                 break;
             }
             let Some(pe) = locked.table().take_due() else { break };
-            if let Some(one) = self.capture_one(&mut locked, pe, started, batch) {
-                large.push(one);
+            large = self.capture_one(&mut locked, pe, started, batch);
+            // One at a time: how large it is will only be known when it is in the batch.
+            if large.is_some() {
+                progress = CaptureProgress::More;
+                break;
             }
-            let look = captured % CAPTURES_PER_LOOK == 0 || !large.is_empty();
-            if look && self.clock.now().since(started) > limits.lock_time {
+            if captured % CAPTURES_PER_LOOK == 0
+                && self.clock.now().since(started) > limits.lock_time
+            {
                 progress = CaptureProgress::More;
                 break;
             }
@@ -102,7 +106,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
             progress = CaptureProgress::Drained;
         }
         drop(locked);
-        for large in large {
+        if let Some(large) = large {
             self.capture_large(shard, large, started, batch);
         }
         progress
@@ -140,6 +144,19 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
 
     fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        for shard in 0..self.shards.len() {
+            let mut locked = self.lock_again(shard);
+            let hasher = |key: &K| self.hash(key);
+            let id = |key: &K| self.id_of_entry(key);
+            locked.table().end(&self.closed_error(), hasher, id);
+        }
+        let room = self.room.lock().take();
+        if let Some(room) = room {
+            room.finish(());
+        }
     }
 
     fn unsaved(&self) -> Vec<Unsaved> {
@@ -252,8 +269,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             generation: entry.generation,
             preserve: entry.flags.has(Flags::PRESERVE),
         };
-        entry.flags.clear(Flags::DIRTY.and(Flags::DUE));
-        entry.flags.set(Flags::IN_FLIGHT);
+        entry.begin_flight();
         let requests = table.take_requests(pe);
         batch.push(self.finished((shard, partition), begun, end, now, requests));
         None
@@ -364,8 +380,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             preserve: entry.flags.has(Flags::PRESERVE),
             requests,
         };
-        entry.flags.clear(Flags::DIRTY.and(Flags::DUE));
-        entry.flags.set(Flags::IN_FLIGHT.and(Flags::LARGE));
+        entry.begin_flight();
+        entry.flags.set(Flags::LARGE);
         Some(large)
     }
 

@@ -11,13 +11,15 @@ use std::time::Duration;
 use hashbrown::HashTable;
 
 use crate::capture::{PeHandle, RequestSignal};
+use crate::checkpoint_id::CheckpointId;
+use crate::checkpoint_ticket::CheckpointOutcome;
 use crate::clock::Timestamp;
 use crate::process_error::ProcessError;
 use crate::prototype::entry::{Arrival, Entry, Flags, Slot};
 use crate::prototype::exposure::Exposure;
 use crate::prototype::recency::{Look, Recency};
 use crate::record::StateVersion;
-use crate::save_error::SaveFailure;
+use crate::save_error::{SaveError, SaveFailure};
 use crate::wait::Signal;
 
 pub(super) struct Table<K, P> {
@@ -68,7 +70,7 @@ pub(super) struct CheckedOut {
 /// What is to be done once the lock is released.
 pub(super) struct Aftermath<K, P> {
     pub(super) arrivals: Vec<(Arc<Arrival>, Result<(), ProcessError>)>,
-    pub(super) answers: Vec<(Arc<RequestSignal>, Option<StateVersion>)>,
+    pub(super) answers: Vec<(Arc<RequestSignal>, CheckpointOutcome)>,
     pub(super) dropped: Vec<Entry<K, P>>,
     pub(super) dropped_states: Vec<P>,
     /// PEs have become due in a shard that had none.
@@ -322,9 +324,14 @@ impl<K, P> Table<K, P> {
         };
         entry.flags.clear(Flags::POISONED);
         entry.since_capture = entry.since_capture.saturating_add(1);
+        let is_due = entry.flags.has(Flags::DUE);
         self.poisoned -= 1;
         if triggers.stores {
             self.mark_changed(pe, triggers, now, due);
+        }
+        if is_due {
+            // Whoever wanted to capture it meanwhile has left it.
+            self.make_due(pe);
         }
     }
 
@@ -497,10 +504,13 @@ impl<K, P> Table<K, P> {
         self.stuck.insert(pe.ticket, reason);
     }
 
-    /// Returns what to wait for if a storage operation of the PE is unfinished.
+    /// Returns what to wait for if a storage operation of the PE is unfinished, or if its removal
+    /// has still to be stored: that must not be forgotten.
     pub(super) fn until_quiet(&mut self, pe: PeHandle) -> Option<Arc<Arrival>> {
-        let in_flight = self.get_mut(pe)?.flags.has(Flags::IN_FLIGHT);
-        in_flight.then(|| self.quiet.entry(pe.ticket).or_insert_with(Signal::new).clone())
+        let entry = self.get_mut(pe)?;
+        let is_leaving = matches!(entry.slot, Slot::Gone) && !entry.flags.has(Flags::STUCK);
+        let is_busy = is_leaving || entry.flags.has(Flags::IN_FLIGHT);
+        is_busy.then(|| self.quiet.entry(pe.ticket).or_insert_with(Signal::new).clone())
     }
 
     pub(super) fn is_quiet(&mut self, pe: PeHandle) {
@@ -514,7 +524,11 @@ impl<K, P> Table<K, P> {
     /// are lost.
     ///
     /// Only for a PE that is resident or gone, and of which nothing is in flight.
-    pub(super) fn clear_place(&mut self, pe: PeHandle) -> Option<(Arc<Arrival>, u32)> {
+    pub(super) fn clear_place(
+        &mut self,
+        pe: PeHandle,
+        id: &CheckpointId,
+    ) -> Option<(Arc<Arrival>, u32)> {
         let entry = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket)?;
         debug_assert!(!entry.flags.has(Flags::IN_FLIGHT), "its saves were waited for");
         if !matches!(entry.slot, Slot::Resident(_) | Slot::Gone) {
@@ -528,9 +542,8 @@ impl<K, P> Table<K, P> {
             self.poisoned -= 1;
         }
         let lost = std::mem::take(&mut entry.since_capture);
-        // Marks in queues stay, and find nothing to do; requests are met by what comes.
-        let kept = Flags::QUEUED.and(Flags::REQUESTED);
-        entry.flags.keep(kept);
+        // Marks in queues stay, and find nothing to do.
+        entry.flags.keep(Flags::QUEUED.and(Flags::REQUESTED).and(Flags::REMOVED));
         let arrival = Signal::new();
         let old = std::mem::replace(&mut entry.slot, Slot::Fetching(arrival.clone()));
         self.stuck.remove(&pe.ticket);
@@ -538,7 +551,54 @@ impl<K, P> Table<K, P> {
             self.resident -= 1;
             self.aftermath().dropped_states.push(state);
         }
+        self.withdraw_requests(pe, id);
         Some((arrival, lost))
+    }
+
+    /// Takes a PE back to its removal, which is not stored yet; nothing of it is in flight.
+    pub(super) fn remove_again(&mut self, pe: PeHandle, now: impl FnOnce() -> Timestamp) {
+        let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
+            return;
+        };
+        if !entry.flags.has_any(Flags::DIRTY.and(Flags::IN_FLIGHT)) {
+            entry.generation = self.exposure.begin(now());
+            self.stirred = true;
+            entry.flags.set(Flags::DIRTY);
+            entry.since_capture = entry.since_capture.saturating_add(1);
+        }
+        self.make_due(pe);
+    }
+
+    /// Answers the requests of a PE whose state will not be stored any more.
+    pub(super) fn withdraw_requests(&mut self, pe: PeHandle, id: &CheckpointId) {
+        for request in self.take_requests(pe) {
+            let error = SaveError::new(id.clone(), SaveFailure::Withdrawn);
+            self.aftermath().answers.push((request, Err(error)));
+        }
+    }
+
+    /// Answers everybody who waits: nothing is captured or fetched any more.
+    pub(super) fn end(
+        &mut self,
+        closed: &ProcessError,
+        hasher: impl Fn(&K) -> u64,
+        id: impl Fn(&K) -> CheckpointId,
+    ) {
+        let is_requested = |entry: &&Entry<K, P>| entry.flags.has(Flags::REQUESTED);
+        let requested = self.entries.iter().filter(is_requested);
+        let requested: Vec<_> =
+            requested.map(|entry| (entry.handle(hasher(&entry.key)), id(&entry.key))).collect();
+        for (pe, id) in requested {
+            for request in self.take_requests(pe) {
+                let error = SaveError::new(id.clone(), SaveFailure::NotAttempted);
+                self.aftermath().answers.push((request, Err(error)));
+            }
+        }
+        let out = self.out.values().map(|out| out.arrival.clone());
+        let waits: Vec<_> = out.chain(self.quiet.drain().map(|(_, arrival)| arrival)).collect();
+        let ended = waits.into_iter().map(|arrival| (arrival, Err(closed.clone())));
+        let ended: Vec<_> = ended.collect();
+        self.aftermath().arrivals.extend(ended);
     }
 
     pub(super) fn forget_stuck(&mut self, ticket: u64) {

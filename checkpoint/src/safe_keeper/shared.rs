@@ -1,18 +1,19 @@
 //! What the threads of a keeper and its prototypes share, and how actions are performed.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 use crate::callback::{StorageCallback, StorageCallbackFactory};
 use crate::capture::{CaptureFailure, Settlement, SettlementOutcome};
+use crate::checkpoint_id::CheckpointId;
 use crate::clock::{Alarm, Clock, Timestamp};
 use crate::framework::{CheckpointSource, PrototypeIndex, StateFetch};
 use crate::partition::{Partitioner, Sequences};
 use crate::random::RandomSource;
 use crate::restore_error::RestoreFailure;
 use crate::safe_keeper::callbacks::{self, Told};
-use crate::safe_keeper::core::{Action, Core, FlushState, Pool, Step};
+use crate::safe_keeper::core::{Action, Core, FlushState, GivenUp, Pool, Step};
 use crate::safe_keeper::retry::RetryPolicy;
 use crate::safe_keeper::settings::SafeKeeperSettings;
 use crate::safe_keeper::stats::Counters;
@@ -115,6 +116,7 @@ impl Shared {
             }
             Action::Save(task) => self.save(task),
             Action::Report(results) => self.report(results),
+            Action::GiveBack(given_up) => self.give_back(given_up),
             Action::Fetch(call) => {
                 self.fetch_room.notify_all();
                 self.fetch(FetchTask::new(call.wanted));
@@ -198,10 +200,9 @@ impl Shared {
         });
         // The next batch can be captured while this one is with the storage.
         self.wakers.of(Pool::Serialization).notify_one();
-        // A panic leaves entries without an outcome: their drop says that it is unknown.
+        // A panic drops what the storage has not kept: the drop says that the outcome is unknown.
         if catch_unwind(AssertUnwindSafe(|| run.run(&*storage))).is_err() {
             tracing::error!(target: "checkpoint", "the storage panicked in `save`");
-            run.fail_rest();
         }
     }
 
@@ -209,7 +210,10 @@ impl Shared {
     fn report(&self, results: SavingResults) {
         let SavingResults { bytes, results } = results;
         let mut again = Vec::new();
-        let mut settlements: HashMap<(PrototypeIndex, usize), Vec<Settlement>> = HashMap::new();
+        // In order, so that the same results lead to the same history.
+        let mut settlements: BTreeMap<(PrototypeIndex, usize), Vec<Settlement>> = BTreeMap::new();
+        let mut given_up = Vec::new();
+        let mut attempts_given_up = 0;
         let mut told = Vec::with_capacity(results.len());
         for (mut saving, outcome) in results {
             let outcome = match self.judge(&mut saving, outcome) {
@@ -223,7 +227,17 @@ impl Shared {
             let id = capture.id(&bytes).to_owned();
             let settlement = capture.settle(&id, outcome.clone());
             let place = (capture.prototype, capture.shard());
-            settlements.entry(place).or_default().push(settlement);
+            match &outcome {
+                // It would be captured and given to the storage again at once.
+                SettlementOutcome::GaveUp(reason) => {
+                    let error = SaveError::new(id.clone(), reason.clone());
+                    given_up.push(GivenUp { place, settlement, error });
+                    attempts_given_up = saving.attempts.max(attempts_given_up);
+                }
+                SettlementOutcome::Stored | SettlementOutcome::Refused(_) => {
+                    settlements.entry(place).or_default().push(settlement);
+                }
+            }
             told.push((saving, id, outcome));
         }
         // Dirty marks are cleared before anybody is told.
@@ -244,15 +258,32 @@ impl Shared {
             let at = self.clock.now().after(wait.unwrap_or(self.retry.backoff_max));
             (at, SaveStateTask::again(bytes.clone(), again))
         });
+        let given_up = (!given_up.is_empty()).then(|| {
+            let wait = self.retry.wait(attempts_given_up, self.random.next_u64());
+            (self.clock.now().after(wait), given_up)
+        });
         let memory = retry.is_none().then_some(bytes);
-        self.core.lock().reported(settled, memory, retry, any_stored);
+        self.core.lock().reported(settled, memory, retry, given_up, any_stored);
         self.wakers.of(Pool::Storage).notify_one();
         self.wakers.of(Pool::Serialization).notify_one();
         self.wakers.of(Pool::Timing).notify_one();
     }
 
+    /// Tells prototypes of captures that were given up: they are to be made again.
+    pub(super) fn give_back(&self, given_up: Vec<GivenUp>) {
+        for GivenUp { place: (index, shard), settlement, .. } in given_up {
+            if let Some(source) = self.source(index) {
+                source.settle(shard, vec![settlement]);
+            }
+        }
+    }
+
     /// Decides what an outcome means for a capture; `None` if it is to be tried again.
-    fn judge(&self, saving: &mut Saving, outcome: SaveOutcome) -> Option<SettlementOutcome> {
+    pub(super) fn judge(
+        &self,
+        saving: &mut Saving,
+        outcome: SaveOutcome,
+    ) -> Option<SettlementOutcome> {
         let (error, unknown) = match outcome {
             SaveOutcome::Stored => return Some(SettlementOutcome::Stored),
             SaveOutcome::NotStored(error) => (error, false),
@@ -350,19 +381,14 @@ impl Shared {
         self.core.lock().flushes_go_on(open);
     }
 
-    /// Ends a capture that the keeper does not see through.
-    pub(super) fn withdrawn(
-        &self,
-        saving: &Saving,
-        error: &SaveError,
-        outcome: &SettlementOutcome,
-    ) {
+    /// Ends a capture of a keeper that is closing.
+    pub(super) fn ended(&self, saving: &Saving, id: &CheckpointId, outcome: &SettlementOutcome) {
         let capture = &saving.capture;
-        let settlement = capture.settle(error.id(), outcome.clone());
+        let settlement = capture.settle(id, outcome.clone());
         if let Some(source) = self.source(capture.prototype) {
             source.settle(capture.shard(), vec![settlement]);
         }
-        self.tell(capture.prototype, &Told::Saved { saving, id: error.id(), outcome });
+        self.tell(capture.prototype, &Told::Saved { saving, id, outcome });
     }
 
     /// Waits a moment for a thread that has been told to end.
@@ -430,12 +456,12 @@ pub(super) fn withdrawn(
     bytes: &[u8],
     saving: &Saving,
     with_storage: bool,
-) -> (SaveError, SettlementOutcome) {
+) -> (CheckpointId, SettlementOutcome) {
     let id = saving.capture.id(bytes).to_owned();
     let reason = match &saving.error {
         _ if with_storage || saving.may_be_stored => SaveFailure::Unknown,
         Some(error) => SaveFailure::GaveUp(error.clone()),
         None => SaveFailure::NotAttempted,
     };
-    (SaveError::new(id, reason.clone()), SettlementOutcome::GaveUp(reason))
+    (id, SettlementOutcome::GaveUp(reason))
 }
