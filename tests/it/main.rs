@@ -9,5 +9,7 @@ mod in_memory;
 mod process;
 mod quotas;
 mod record;
+mod scenarios;
 mod state;
+mod support;
 mod tidy;
