@@ -1,9 +1,16 @@
-//! What the example programs share: a text that ships with them, its words, and command lines.
+//! What the example programs share: a text that ships with them, its words, command lines, and a storage
+//! that fails.
+
+mod failing_storage;
 
 use std::fmt;
 use std::io::{self, BufRead};
+use std::num::NonZeroU64;
+use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
+use checkpoint::CheckpointingMode;
+pub use failing_storage::FailingStorage;
 
 /// *Pride and Prejudice* by Jane Austen (1813), in the program itself so that it runs from anywhere.
 pub const PRIDE_AND_PREJUDICE: &[u8] = include_bytes!("data/pride_and_prejudice.txt");
@@ -55,6 +62,25 @@ impl<R: BufRead> Words<R> {
                 return Ok(Some(&self.word));
             }
         }
+    }
+}
+
+/// Reads a mode as it stands on a command line: `none`, `count:EVENTS` or `time:MILLISECONDS`.
+///
+/// # Errors
+/// It is none of these, or a number is missing or zero.
+pub fn parse_mode(text: &str) -> anyhow::Result<CheckpointingMode> {
+    match text.split_once(':') {
+        None if text == "none" => Ok(CheckpointingMode::None),
+        Some(("count", events)) => match events.parse() {
+            Ok(events) => Ok(CheckpointingMode::EventCount(events)),
+            Err(err) => bail!("`{events}` is no count of events: {err}"),
+        },
+        Some(("time", millis)) => match millis.parse::<NonZeroU64>() {
+            Ok(millis) => Ok(CheckpointingMode::Time(Duration::from_millis(millis.get()))),
+            Err(err) => bail!("`{millis}` is no number of milliseconds: {err}"),
+        },
+        _ => bail!("no such mode: known are none, count:EVENTS and time:MILLISECONDS"),
     }
 }
 
@@ -145,5 +171,32 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, 122_817);
+    }
+
+    #[test]
+    fn a_mode_is_read() {
+        let events = NonZeroU64::new(7).unwrap();
+        assert_eq!(parse_mode("none").unwrap(), CheckpointingMode::None);
+        assert_eq!(parse_mode("count:7").unwrap(), CheckpointingMode::EventCount(events));
+        let millis = Duration::from_millis(7);
+        assert_eq!(parse_mode("time:7").unwrap(), CheckpointingMode::Time(millis));
+    }
+
+    #[test]
+    fn a_mode_that_is_none_is_refused_with_what_is_wrong() {
+        for (text, part) in [
+            ("", "no such mode"),
+            ("sometimes", "count:EVENTS"),
+            ("none:1", "no such mode"),
+            ("count", "no such mode"),
+            ("count:", "`` is no count"),
+            ("count:0", "`0` is no count"),
+            ("count:-1", "`-1` is no count"),
+            ("time:1s", "`1s` is no number of milliseconds"),
+            ("time:0", "`0` is no number"),
+        ] {
+            let error = parse_mode(text).unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
     }
 }

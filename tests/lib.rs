@@ -1,5 +1,14 @@
 //! What the tests of the workspace share.
 
+mod conversation;
+mod program;
 mod quota;
 
+pub use conversation::Conversation;
+pub use program::example;
 pub use quota::Quota;
+
+/// The code in the README, compiled as everybody would who types it in.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

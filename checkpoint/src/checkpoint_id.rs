@@ -32,6 +32,7 @@ const SHOWN_KEY_CHARS_MAX: usize = 64;
 /// assert_eq!("word-count/to%20be".parse::<CheckpointId>()?, id);
 /// # Ok::<(), checkpoint::InvalidCheckpointId>(())
 /// ```
+#[doc(alias = "org.apache.s4.core.ft.CheckpointId")]
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CheckpointId {
     prototype: Arc<str>,

@@ -14,10 +14,13 @@ use thiserror::Error;
 pub enum CheckpointingMode {
     /// Never.
     #[default]
+    #[doc(alias = "NONE")]
     None,
     /// After so many events since the last capture.
+    #[doc(alias = "EVENT_COUNT")]
     EventCount(NonZeroU64),
     /// When a change has been waiting for so long; at least 1 ms.
+    #[doc(alias = "TIME")]
     Time(Duration),
     /// Whichever comes first.
     EventCountOrTime {

@@ -1,4 +1,139 @@
 //! Checkpoints keyed in-memory state asynchronously and restores it lazily after a restart.
+//!
+//! A program keeps one object per key in memory: a *processing element*, or PE. What changes is encoded
+//! and stored in the background; after a crash, an upgrade or a restart a PE is restored by the first
+//! event of its key. It re-creates the fault-tolerance package of Apache S4 (`org.apache.s4.core.ft`).
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use checkpoint::{
+//!     Checkpointable, CheckpointingConfig, CheckpointingMode, InMemoryStorage, SafeKeeper,
+//! };
+//!
+//! #[derive(Checkpointable, Default)]
+//! struct WordCount {
+//!     count: u64,
+//!     #[transient] // Not stored; keeps whatever the factory gave it.
+//!     listeners: Vec<std::sync::mpsc::Sender<u64>>,
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let storage = InMemoryStorage::new();
+//! let build = || {
+//!     let keeper = SafeKeeper::builder(storage.clone()).build()?;
+//!     let mode = CheckpointingMode::EventCount(100.try_into()?);
+//!     let words = keeper
+//!         .prototype::<String, WordCount>("word-count")
+//!         .config(CheckpointingConfig::builder(mode).build()?)
+//!         .create(|_word| WordCount::default())
+//!         .build()?;
+//!     Ok::<_, Box<dyn std::error::Error>>((keeper, words))
+//! };
+//!
+//! let (keeper, words) = build()?;
+//! words.process("alice", |pe| pe.count += 1)?;
+//! keeper.close(Duration::from_secs(10))?; // Everything is stored, or the error names what is not.
+//!
+//! let (_keeper, words) = build()?; // As after a restart.
+//! let count = words.process("alice", |pe| {
+//!     pe.count += 1;
+//!     pe.count
+//! })?;
+//! assert_eq!(count, 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # A tour
+//!
+//! In the order in which one meets them:
+//!
+//! - [`derive@Checkpointable`] makes a type one that can be stored; the
+//!   [trait](trait@Checkpointable) says what that means, [`encode_state`] and [`restore_state`] do it by
+//!   hand.
+//! - [`SafeKeeper`] coordinates everything; [`SafeKeeperBuilder`] and [`SafeKeeperSettings`] say how,
+//!   [`FileSystemBackendCheckpointingModule`] does it in one step, from a file of settings if you like.
+//! - [`PePrototype`] has the PEs of one kind, by [`Key`]. Events come in by
+//!   [`process`](PePrototype::process), [`try_process`](PePrototype::try_process) and
+//!   [`read`](PePrototype::read), by a [`Session`] for runs of events, by a [`PeGuard`] for long work,
+//!   and by the async twins of each.
+//! - [`CheckpointingConfig`] says per prototype when PEs are checkpointed ([`CheckpointingMode`]), and
+//!   what happens when one cannot be restored, panics, expires, or there are too many.
+//! - [`CheckpointTicket`], [`StorageCallback`], [`CloseReport`] and [`KeeperStats`] tell what became of
+//!   checkpoints; [`ProcessError`], [`RestoreError`] and [`SaveError`] what went wrong.
+//! - [`storage`] holds the interface [`StateStorage`], the storages that come with the library, and the
+//!   checks for those of others. What they keep is a record: [`RecordView`] reads one.
+//! - [`CheckpointingFramework`] is what prototypes are built over: [`SafeKeeper::framework`],
+//!   [`NoOpCheckpointingFramework`], or one of your own. [`task`] holds the steps of the work.
+//!
+//! # Guarantees
+//!
+//! - *Never silently empty.* A PE starts with the factory's value only if the storage said that there is
+//!   no checkpoint. If it failed or took too long, the event gets an error and can be tried again, unless
+//!   the prototype has another [`OnRestoreError`]; what would then be overwritten is put aside first.
+//! - *Newest wins.* Each capture has a [`StateVersion`], the writer's epoch and a sequence number. An
+//!   older one never replaces a newer one.
+//! - *Dirty until durable.* A PE counts as stored only when the storage has acknowledged the very version
+//!   that was captured. Failed saves are tried again with growing waits, without another event.
+//! - *One result* for each capture reaches the [`StorageCallback`], whatever panics or ends meanwhile.
+//! - *Complete or not at all.* A crash at any instant leaves a PE at its last acknowledged version or a
+//!   newer one, whole; a restore that fails leaves the instance as it was.
+//! - *A changed byte is noticed* before the program sees it.
+//! - *Closing* stores everything that has changed, or says by id what it could not.
+//!
+//! What survives a loss of power is up to the storage, which declares it: [`Durability`].
+//!
+//! # What is not guaranteed
+//!
+//! - What changed after the last checkpoint of a PE is lost by a crash.
+//! - PEs are checkpointed each on its own: there is no consistent cut over several.
+//! - Events are not delivered, replayed or deduplicated. Records have room for input positions, which
+//!   nothing fills yet.
+//! - A store belongs to one process at a time.
+//! - State whose stored fields have changed since is refused with an error that names the differences;
+//!   it is not migrated.
+//! - A PE that is lent out ([`PeGuard`]) cannot be checkpointed meanwhile.
+//!
+//! # When a queue is full
+//!
+//! | bound | what happens there |
+//! |---|---|
+//! | PEs that are due ([`serialization_max_outstanding_requests`](SafeKeeperSettings::serialization_max_outstanding_requests)) | They stay marked where they are, each once, and cost no queue. By default events go on, and a manual request gets an error; [`Overflow`] says otherwise. |
+//! | captured states ([`storage_max_outstanding_requests`](SafeKeeperSettings::storage_max_outstanding_requests), [`captured_bytes_max`](SafeKeeperSettings::captured_bytes_max)) | No more are captured: later, and then newer, states are. |
+//! | fetches ([`fetching_queue_size`](SafeKeeperSettings::fetching_queue_size)) | The event waits for a place as long as it would wait for a fetch, or gets an error at once. |
+//! | failed fetches in a row ([`fetching_max_consecutive_failures_before_disabling`](SafeKeeperSettings::fetching_max_consecutive_failures_before_disabling)) | Events that need a restore get an error at once for a while; then one fetch tries whether the storage is well again. |
+//! | PEs in memory ([`capacity`](CheckpointingConfigBuilder::capacity)) | The one that was idle for longest is stored and leaves; if none can, [`OnFull`] says what the event gets. |
+//! | waiting for one PE ([`wait_max`](CheckpointingConfigBuilder::wait_max)) | The event gets [`ProcessError::Busy`]. |
+//!
+//! Calls from the keeper's own threads, from inside an event and from async code never wait for room.
+//!
+//! # Features
+//!
+//! | feature | default | gives |
+//! |---|---|---|
+//! | `derive` | yes | `#[derive(Checkpointable)]` |
+//! | `uuid` | | `Uuid` in states and as a key |
+//! | `chrono`, `bytes`, `smol_str`, `indexmap` | | their types in states |
+//! | `test-util` | | `storage::conformance`, a clock that is set by hand, a keeper that is stepped by hand |
+//!
+//! # For those who know Apache S4
+//!
+//! The types have S4's names; the search of this documentation knows S4's full names and those of its
+//! methods and parameters.
+//!
+//! | S4 | here |
+//! |---|---|
+//! | `ProcessingElement` | a type with `#[derive(Checkpointable)]`, and [`PePrototype`] |
+//! | `transient` | `#[transient]` |
+//! | `checkpoint()`, `onTime()`, `onRemove()` | [`PePrototype::checkpoint`], [`on_time`](PrototypeBuilderWithFactory::on_time), [`on_remove`](PrototypeBuilderWithFactory::on_remove) |
+//! | `CheckpointingFramework`: `saveState`, `fetchSerializedState`, `isCheckpointable` | [`CheckpointingFramework`]: [`save_state`](CheckpointingFramework::save_state), [`fetch_serialized_state`](CheckpointingFramework::fetch_serialized_state), [`is_checkpointable`](CheckpointingFramework::is_checkpointable) |
+//! | `StateStorage`: `saveState`, `fetchState`, `fetchStoredKeys` | [`StateStorage`]: [`save`](StateStorage::save), [`fetch`](StateStorage::fetch), [`ids`](StateStorage::ids) |
+//! | `CheckpointingConfig.CheckpointingMode` | [`CheckpointingMode`], with `EventCountOrTime` added |
+//! | `StorageCallback`, `StorageCallbackFactory`, `LoggingStorageCallbackFactory`, `StorageResultCode` | the same |
+//! | `SerializeTask`, `SaveStateTask`, `FetchTask`, `CheckpointingTask` | the same, in [`task`] |
+//! | `DefaultFileSystemStateStorage`, `FileSystemBackendCheckpointingModule` | the same |
+//! | `s4.checkpointing.fetchingMaxWaitMs` and its siblings | the fields of [`SafeKeeperSettings`], in snake case |
 
 mod callback;
 mod capture;
@@ -60,7 +195,7 @@ pub use framework::{
 pub use partition::{Partitioner, SequenceExhausted, Sequences, XxHashPartitioner};
 pub use process_error::ProcessError;
 pub use prototype::{
-    AsKey, Eviction, Key, KeyBytes, NotAKey, PeGuard, PePrototype, PrototypeBuilder,
+    AsKey, Eviction, Key, KeyBytes, NotAKey, PartitionKey, PeGuard, PePrototype, PrototypeBuilder,
     PrototypeBuilderWithFactory, Recover, Recovered, RunError, Session,
 };
 pub use quarantine::Quarantined;
@@ -74,6 +209,8 @@ pub use safe_keeper::{
     BuildError, FetchingState, KeeperStats, Overflow, Pool, SafeKeeper, SafeKeeperBuilder,
     SafeKeeperSettings,
 };
+#[cfg(unix)]
+pub use safe_keeper::{FileSystemBackendCheckpointingModule, ModuleError};
 pub use save_error::{SaveError, SaveFailure};
 pub use state::{
     Checkpointable, DecodeError, DecodeErrorKind, Decoder, ElementSize, EncodeError,

@@ -3,8 +3,10 @@
 //! One is kept as the payload of a record of its own, under an id made of the PE's id and a version. So any
 //! storage can keep them, and they are as durable as everything else.
 
+use std::time::{Duration, SystemTime};
+
 use crate::checkpoint_id::{CheckpointId, InvalidCheckpointId};
-use crate::record::StateVersion;
+use crate::record::{InputPositions, RecordKind, RecordMeta, RecordWriter, StateVersion};
 
 /// Users' prototypes have no control character in their names.
 const PREFIX: &str = "\u{1}quarantine/";
@@ -41,6 +43,29 @@ pub(crate) fn quarantine_id(
 }
 
 impl Quarantined {
+    /// Returns the record that marks its removal.
+    pub(crate) fn removal(
+        &self,
+        partition: u32,
+        version: StateVersion,
+        captured_at: SystemTime,
+    ) -> Result<Vec<u8>, InvalidCheckpointId> {
+        let id = quarantine_id(&self.id, self.replaced_by)?;
+        let mut record = Vec::new();
+        let meta = RecordMeta {
+            kind: RecordKind::Tombstone,
+            partition,
+            version,
+            event_count: 0,
+            captured_at,
+            idle: Duration::ZERO,
+            fingerprint: 0,
+            positions: &InputPositions::none(),
+        };
+        RecordWriter::begin(&mut record, id.as_ref(), &meta).finish(&mut record);
+        Ok(record)
+    }
+
     /// Returns what an id of the quarantine stands for.
     pub(crate) fn from_id(id: &CheckpointId) -> Option<Self> {
         let prototype = id.prototype().strip_prefix(PREFIX)?;

@@ -3,12 +3,17 @@
 mod checkpoint_id;
 mod compile_fail;
 mod conformance;
+mod custom_module;
 mod derive;
+mod examples;
 mod file_system;
+mod file_system_module;
 mod in_memory;
 mod process;
 mod quotas;
 mod record;
+mod rules;
+mod s4_names;
 mod scenarios;
 mod state;
 mod support;

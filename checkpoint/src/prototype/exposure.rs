@@ -76,6 +76,10 @@ impl Exposure {
         self.first
     }
 
+    pub(super) fn has_moved(&self) -> bool {
+        self.moved
+    }
+
     /// Returns whether anything was counted since this was last called.
     #[inline]
     pub(super) fn take_moved(&mut self) -> bool {

@@ -149,6 +149,9 @@ impl<K, P> Inner<K, P> {
         if self.partitions.get() == 1 {
             return 0;
         }
+        if let Some(partition) = key.own_partition() {
+            return partition % self.partitions;
+        }
         let partition = key.with_key_bytes(|key| self.partitioner.partition(key, self.partitions));
         debug_assert!(partition < self.partitions.get(), "a partitioner gave a partition too high");
         partition.min(self.partitions.get() - 1)

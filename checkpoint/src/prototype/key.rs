@@ -31,6 +31,15 @@ pub trait KeyBytes {
     /// Calls `f` with the key's bytes.
     fn with_key_bytes<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R;
 
+    /// Returns the partition that the key names itself; by default none, and the partitioner says.
+    ///
+    /// For keys that carry the partition of the broker that they come from. A number beyond the store's
+    /// partitions is taken modulo their number. It must be the same for ever, like the bytes.
+    #[inline]
+    fn own_partition(&self) -> Option<u32> {
+        None
+    }
+
     /// Appends the bytes in a form that can be followed by others: by default a length (u32, big-endian)
     /// and the bytes.
     fn append_key_part(&self, out: &mut Vec<u8>) {
@@ -185,6 +194,41 @@ keys_as! {
         |bytes| Self::from_u32(u32::from_be_bytes(bytes)).ok_or(NotAKey);
     #[cfg(feature = "uuid")]
     uuid::Uuid as "uuid", 16, |this| *this.as_bytes(), |bytes| Ok(Self::from_bytes(bytes));
+}
+
+/// The key of a singleton: one PE for each partition.
+///
+/// See [`SafeKeeper::singleton`](crate::SafeKeeper::singleton).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionKey(pub u32);
+
+impl KeyBytes for PartitionKey {
+    fn with_key_bytes<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
+        f(&self.0.to_be_bytes())
+    }
+
+    #[inline]
+    fn own_partition(&self) -> Option<u32> {
+        Some(self.0)
+    }
+}
+
+impl Key for PartitionKey {
+    fn from_key_bytes(bytes: &[u8]) -> Result<Self, NotAKey> {
+        u32::from_key_bytes(bytes).map(Self)
+    }
+
+    fn key_type() -> String {
+        "partition".to_owned()
+    }
+}
+
+impl AsKey<Self> for PartitionKey {
+    type Borrowed = Self;
+
+    fn as_key(&self) -> &Self {
+        self
+    }
 }
 
 impl KeyBytes for str {

@@ -101,6 +101,7 @@ impl<K, P> Table<K, P> {
         }
         if !entry.flags.has(Flags::DIRTY) || entry.flags.has(Flags::STUCK) {
             entry.generation = self.exposure.begin(now);
+            self.stirred = true;
         }
         let was_poisoned = entry.flags.has(Flags::POISONED);
         let broken = Flags::POISONED.and(Flags::RUNNING).and(Flags::STUCK).and(Flags::EVICTING);

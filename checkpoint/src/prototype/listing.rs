@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use crate::checkpoint_id::CheckpointId;
 use crate::framework::{CheckpointSource, SourceStatus};
@@ -69,6 +70,27 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
             })
         };
         self.ids()?.into_iter().map(key).collect()
+    }
+
+    /// Returns the PEs that somebody has had for at least `age`, and for how long.
+    ///
+    /// A PE that is lent out cannot be checkpointed: a guard that is held for long, or was forgotten, is
+    /// worth knowing.
+    #[must_use]
+    pub fn checked_out(&self, age: Duration) -> Vec<(CheckpointId, Duration)> {
+        let now = self.inner.clock.now();
+        let mut found = Vec::new();
+        for shard in 0..self.inner.shards.len() {
+            let mut locked = self.inner.lock_again(shard);
+            let table = locked.table();
+            for entry in table.entries.iter() {
+                let out = table.out.get(&entry.ticket).map(|out| now.since(out.since));
+                if let Some(out) = out.filter(|out| *out >= age) {
+                    found.push((self.inner.id_of_entry(&entry.key), out));
+                }
+            }
+        }
+        found
     }
 
     /// Calls `f` with each PE that is in memory and not lent out, in any order.

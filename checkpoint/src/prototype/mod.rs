@@ -27,7 +27,7 @@ mod table;
 
 pub use builder::{PrototypeBuilder, PrototypeBuilderWithFactory};
 pub use guard::PeGuard;
-pub use key::{AsKey, Key, KeyBytes, NotAKey};
+pub use key::{AsKey, Key, KeyBytes, NotAKey, PartitionKey};
 pub use leave::Eviction;
 pub use pe_prototype::PePrototype;
 pub use recover::{Recover, Recovered};

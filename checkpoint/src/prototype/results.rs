@@ -54,6 +54,7 @@ impl<K, P> Table<K, P> {
         now: &dyn Fn() -> Timestamp,
         due: &dyn Fn(u64, u64) -> bool,
     ) {
+        self.stirred = true;
         match mail {
             Mail::PutBack(back) => self.put_back(back, triggers, coarse_now, now, due),
             Mail::Arrived { pe, arrived } => {

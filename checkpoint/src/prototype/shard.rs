@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::framework::{Caller, PeStatus};
 use crate::process_error::ProcessError;
+use crate::prototype::exposure::GENERATION;
 use crate::prototype::inner::Inner;
 use crate::prototype::results::Mail;
 use crate::prototype::table::{Aftermath, Table, Triggers};
@@ -29,7 +30,8 @@ pub(super) struct Shard<K, P> {
     /// Whether the inbox may hold something. A hint, read without the inbox's lock.
     has_mail: AtomicBool,
     pub(super) partition: u32,
-    // Copies of what the table's exposure says, for those who must not wait for the lock.
+    // Copies of what the table knows, for those who must not wait for the lock.
+    has_marks: AtomicBool,
     settled_to: AtomicU32,
     oldest_change_nanos: AtomicU64,
 }
@@ -41,6 +43,7 @@ impl<K, P> Shard<K, P> {
             inbox: Mutex::new(Vec::new()),
             has_mail: AtomicBool::new(false),
             partition,
+            has_marks: AtomicBool::new(false),
             settled_to: AtomicU32::new(0),
             oldest_change_nanos: AtomicU64::new(NO_CHANGE),
         }
@@ -51,6 +54,11 @@ impl<K, P> Shard<K, P> {
             NO_CHANGE => None,
             nanos => Some(Timestamp::new(Duration::from_nanos(nanos))),
         }
+    }
+
+    /// Whether there are PEs that may become due by the passing of time.
+    pub(super) fn has_marks(&self) -> bool {
+        self.has_marks.load(Ordering::Relaxed)
     }
 
     /// The first generation that may have changes which are not stored; `None` if nothing has.
@@ -144,7 +152,7 @@ impl<K, P> Inner<K, P> {
         shard.inbox.lock().push(mail);
         shard.has_mail.store(true, Ordering::Release);
         if !self.attended {
-            // Pairs with the fence in `Locked::drop`: either the holder sees the mail after he has
+            // Pairs with the fence in `unlock_stirred`: either the holder sees the mail after he has
             // unlocked, or the lock is seen free here.
             fence(Ordering::SeqCst);
         }
@@ -173,6 +181,15 @@ impl<K, P> Inner<K, P> {
         // The user's own code, last: a panic in it finds everything else done.
         drop(dropped);
         drop(dropped_states);
+    }
+
+    /// Asks for a tick in time for a change that was made then: nothing else waits in its shard.
+    #[cold]
+    fn tick_for(&self, changed: Timestamp) {
+        if let Some(interval) = self.triggers.interval {
+            let due = changed.after(time_to_due(interval));
+            self.framework.call_at(self.index, due);
+        }
     }
 
     /// Lets the caller help or wait if too many PEs are due.
@@ -238,49 +255,81 @@ impl<K, P> Drop for Locked<'_, K, P> {
     #[inline]
     fn drop(&mut self) {
         self.take_in_mail();
-        let shard = self.shard;
         let table = self.table();
+        debug_assert!(table.stirred || table.is_calm(), "a change that must not be overlooked");
+        if table.stirred || self.inner.waiters.load(Ordering::Relaxed) > 0 || !self.inner.attended {
+            return self.unlock_stirred();
+        }
+        reentrancy::set_inside_shard(self.was_inside);
+        self.table = None;
+    }
+}
+
+impl<K, P> Locked<'_, K, P> {
+    /// Gives the lock back and does what must be done then.
+    #[cold]
+    #[inline(never)]
+    fn unlock_stirred(&mut self) {
+        let (inner, shard) = (self.inner, self.shard);
+        let table = self.table();
+        table.stirred = false;
         let aftermath = table.aftermath.take();
+        let released = std::mem::take(&mut table.released);
+        let due_change = std::mem::take(&mut table.due_change);
+        let tick_from = table.take_first_mark();
+        shard.has_marks.store(table.oldest_mark().is_some(), Ordering::Relaxed);
         if table.exposure.take_moved() {
             let oldest = table.exposure.oldest();
-            let first = table.exposure.first();
             let nanos = oldest.map_or(NO_CHANGE, |oldest| {
                 u64::try_from(oldest.since_start().as_nanos()).unwrap_or(NO_CHANGE - 1)
             });
-            shard.settled_to.store(first, Ordering::Relaxed);
+            shard.settled_to.store(table.exposure.first(), Ordering::Relaxed);
             shard.oldest_change_nanos.store(nanos, Ordering::Relaxed);
         }
-        let released = std::mem::take(&mut table.released);
-        let due_change = std::mem::take(&mut table.due_change);
         match due_change {
             0 => {}
             more @ 1.. => {
-                self.inner.registration.due.fetch_add(more.unsigned_abs(), Ordering::Relaxed);
+                inner.registration.due.fetch_add(more.unsigned_abs(), Ordering::Relaxed);
             }
             less => {
-                self.inner.registration.due.fetch_sub(less.unsigned_abs(), Ordering::Relaxed);
+                inner.registration.due.fetch_sub(less.unsigned_abs(), Ordering::Relaxed);
             }
         }
         reentrancy::set_inside_shard(self.was_inside);
-        if self.inner.waiters.load(Ordering::Relaxed) == 0 {
-            self.table = None;
-        } else if let Some(table) = self.table.take() {
-            // Somebody is waiting: he is to have it before this thread can take it again.
-            MutexGuard::unlock_fair(table);
+        if let Some(table) = self.table.take() {
+            // If somebody waits, he is to have it before this thread can take it again.
+            match inner.waiters.load(Ordering::Relaxed) {
+                0 => drop(table),
+                _ => MutexGuard::unlock_fair(table),
+            }
         }
-        if !self.inner.attended {
+        if !inner.attended {
             fence(Ordering::SeqCst);
             if shard.has_mail.load(Ordering::Relaxed) {
-                drop(self.inner.try_lock_again(self.index));
+                drop(inner.try_lock_again(self.index));
             }
         }
         if released > 0 {
-            self.inner.released(released);
+            inner.released(released);
+        }
+        if let Some(oldest) = tick_from {
+            inner.tick_for(oldest);
         }
         if let Some(aftermath) = aftermath {
-            self.inner.finish(self.index, *aftermath);
+            inner.finish(self.index, *aftermath);
         }
     }
+}
+
+/// How long after its first change a PE is made due in time mode: earlier than the interval by the exactness
+/// of a change's time, and by that of the ticks.
+pub(super) fn time_to_due(interval: Duration) -> Duration {
+    interval.saturating_sub(GENERATION).saturating_sub(tick_step(interval))
+}
+
+/// How often it is looked whether somebody's time has come.
+pub(super) fn tick_step(interval: Duration) -> Duration {
+    (interval / 16).clamp(Duration::from_millis(1), Duration::from_millis(100))
 }
 
 /// What waits for room is told that there may be some.

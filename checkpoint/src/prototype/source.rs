@@ -12,12 +12,12 @@ use crate::clock::Timestamp;
 use crate::config::CheckpointingConfig;
 use crate::framework::{CheckpointSource, FlushMark, SourceStatus, Unsaved, UnsavedState};
 use crate::prototype::entry::{Entry, Flags, Slot};
-use crate::prototype::exposure::{GENERATION, is_before};
+use crate::prototype::exposure::is_before;
 use crate::prototype::hooks::contain;
 use crate::prototype::inner::{Inner, coarse};
 use crate::prototype::key::Key;
 use crate::prototype::results::{Handling, Mail, PutBack};
-use crate::prototype::shard::{Locked, Shard};
+use crate::prototype::shard::{Locked, Shard, tick_step, time_to_due};
 use crate::record::{InputPositions, RecordKind, RecordMeta, RecordWriter, StateVersion};
 use crate::save_error::{SaveError, SaveFailure};
 use crate::state::{Checkpointable, EncodeError, EncodeErrorKind, Encoder};
@@ -405,12 +405,10 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
     /// Makes those due who have been waiting for the interval; returns when the next will have.
     fn promote_aged(&self, now: Timestamp) -> Option<Timestamp> {
         let interval = self.triggers.interval?;
-        // Early by the exactness of a mark's time, and by that of the ticks.
-        let lead = GENERATION.saturating_add(tick_step(interval));
-        let wait = interval.saturating_sub(lead);
+        let wait = time_to_due(interval);
         let mut next: Option<Timestamp> = None;
         for shard in 0..self.shards.len() {
-            if self.shard(shard).oldest_change().is_none() {
+            if !self.shard(shard).has_marks() {
                 continue;
             }
             let oldest = loop {
@@ -427,6 +425,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 next = Some(next.map_or(due, |next| next.min(due)));
             }
         }
+        // If nothing is waiting, the first change that is asks for the next look.
         next.map(|next| next.max(now.after(tick_step(interval))))
     }
 
@@ -539,9 +538,4 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         }
         entry.flags.has(Flags::DIRTY).then_some(UnsavedState::Waiting)
     }
-}
-
-/// How often it is looked whether somebody's time has come.
-fn tick_step(interval: Duration) -> Duration {
-    (interval / 16).clamp(Duration::from_millis(1), Duration::from_millis(100))
 }

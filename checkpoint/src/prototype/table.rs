@@ -26,6 +26,8 @@ pub(super) struct Table<K, P> {
     pub(super) ready: VecDeque<PeHandle>,
     /// In time mode: who became dirty in which generation.
     aging: VecDeque<Aging>,
+    /// When the first mark was made in a shard that had none: nobody looks after its marks yet.
+    first_mark: Option<Timestamp>,
     pub(super) exposure: Exposure,
     /// PEs that somebody has, by ticket.
     pub(super) out: HashMap<u64, CheckedOut>,
@@ -47,6 +49,8 @@ pub(super) struct Table<K, P> {
     /// How much longer the queue of due PEs is since the lock was last given back.
     pub(super) due_change: isize,
     pub(super) aftermath: Option<Box<Aftermath<K, P>>>,
+    /// Whether whoever gives the lock back has anything to do beside that.
+    pub(super) stirred: bool,
 }
 
 struct Aging {
@@ -135,6 +139,7 @@ impl<K, P> Table<K, P> {
             entries: HashTable::new(),
             ready: VecDeque::new(),
             aging: VecDeque::new(),
+            first_mark: None,
             exposure: Exposure::default(),
             out: HashMap::new(),
             requests: HashMap::new(),
@@ -149,6 +154,7 @@ impl<K, P> Table<K, P> {
             became_due: 0,
             due_change: 0,
             aftermath: None,
+            stirred: false,
         }
     }
 
@@ -235,6 +241,7 @@ impl<K, P> Table<K, P> {
             let now = now();
             entry.flags.set(Flags::DIRTY);
             entry.generation = self.exposure.begin(now);
+            self.stirred = true;
             if triggers.interval.is_some() {
                 let generation = entry.generation;
                 match self.aging.back_mut().filter(|aging| aging.generation == generation) {
@@ -242,6 +249,9 @@ impl<K, P> Table<K, P> {
                     // marks are bounded by the captures that one generation has time for.
                     Some(aging) => aging.marks.push(pe),
                     None => {
+                        if self.aging.is_empty() {
+                            self.first_mark = Some(now);
+                        }
                         self.aging.push_back(Aging { generation, started: now, marks: vec![pe] });
                     }
                 }
@@ -271,6 +281,7 @@ impl<K, P> Table<K, P> {
             self.ready.push_back(pe);
             self.became_due += 1;
             self.due_change += 1;
+            self.stirred = true;
             if was_empty {
                 self.aftermath().notify = true;
             }
@@ -281,6 +292,7 @@ impl<K, P> Table<K, P> {
     pub(super) fn take_due(&mut self) -> Option<PeHandle> {
         let pe = self.ready.pop_front()?;
         self.due_change -= 1;
+        self.stirred = true;
         Some(pe)
     }
 
@@ -383,8 +395,10 @@ impl<K, P> Table<K, P> {
         let found = self.entries.find_entry(pe.hash, |entry| entry.ticket == pe.ticket);
         let (entry, _) = found.ok()?.remove();
         self.released += 1;
+        self.stirred = true;
         if entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK) {
             self.exposure.end(entry.generation);
+            self.stirred = true;
         }
         if entry.flags.has_any(Flags::POISONED) {
             self.poisoned -= 1;
@@ -398,7 +412,16 @@ impl<K, P> Table<K, P> {
         Some(entry)
     }
 
+    /// Whether giving the lock back is all there is to do.
+    pub(super) fn is_calm(&self) -> bool {
+        self.aftermath.is_none()
+            && self.released == 0
+            && self.due_change == 0
+            && !self.exposure.has_moved()
+    }
+
     pub(super) fn aftermath(&mut self) -> &mut Aftermath<K, P> {
+        self.stirred = true;
         self.aftermath.get_or_insert_default()
     }
 
@@ -406,6 +429,7 @@ impl<K, P> Table<K, P> {
     ///
     /// Returns whether there may be more.
     pub(super) fn promote(&mut self, limit: Timestamp, max: usize) -> bool {
+        self.stirred = true;
         for _ in 0..max {
             let Some(aging) = self.aging.front_mut().filter(|aging| aging.started <= limit) else {
                 return false;
@@ -425,6 +449,10 @@ impl<K, P> Table<K, P> {
             }
         }
         true
+    }
+
+    pub(super) fn take_first_mark(&mut self) -> Option<Timestamp> {
+        self.first_mark.take()
     }
 
     /// Returns when the oldest mark was made.
@@ -463,6 +491,7 @@ impl<K, P> Table<K, P> {
         entry.flags.clear(Flags::DUE.and(Flags::EVICTING));
         if entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK) {
             self.exposure.end(entry.generation);
+            self.stirred = true;
         }
         entry.flags.set(Flags::DIRTY.and(Flags::STUCK));
         self.stuck.insert(pe.ticket, reason);
@@ -492,6 +521,7 @@ impl<K, P> Table<K, P> {
         }
         if entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK) {
             self.exposure.end(entry.generation);
+            self.stirred = true;
         }
         if entry.flags.has_any(Flags::POISONED) {
             self.poisoned -= 1;

@@ -10,6 +10,8 @@ mod builder;
 mod callbacks;
 mod core;
 mod fetches;
+#[cfg(unix)]
+mod file_system_module;
 mod handle;
 mod pools;
 mod retry;
@@ -25,13 +27,15 @@ use std::time::Duration;
 pub use breaker::FetchingState;
 pub use builder::{BuildError, SafeKeeperBuilder};
 pub use core::Pool;
+#[cfg(unix)]
+pub use file_system_module::{FileSystemBackendCheckpointingModule, ModuleError};
 pub use settings::{Overflow, SafeKeeperSettings};
 pub use stats::KeeperStats;
 
 use crate::clock::Timestamp;
 use crate::close_report::{CloseReport, NotAllStored};
 use crate::framework::{CheckpointingFramework, UnsavedState};
-use crate::prototype::{Key, PePrototype, PrototypeBuilder};
+use crate::prototype::{Key, PartitionKey, PePrototype, PrototypeBuilder};
 use crate::quarantine::{Quarantined, quarantine_name};
 use crate::reentrancy;
 use crate::safe_keeper::core::{FlushState, Stopped};
@@ -41,6 +45,7 @@ use crate::save_error::{SaveError, SaveFailure};
 use crate::state::Checkpointable;
 use crate::storage::{StateStorage, StorageError, StorageErrorKind};
 use crate::sync::{Mutex, Ordering};
+use crate::task::save_and_wait;
 use crate::wait::Signal;
 
 /// Checkpoints the PEs of its prototypes into a storage, and restores them from it.
@@ -94,6 +99,15 @@ impl SafeKeeper {
         P: Checkpointable + Send + 'static,
     {
         PePrototype::builder(self.framework(), name)
+    }
+
+    /// Returns a builder of the singleton prototype of this name: one PE for each partition, its key the
+    /// partition's number.
+    pub fn singleton<P>(&self, name: impl Into<Arc<str>>) -> PrototypeBuilder<PartitionKey, P>
+    where
+        P: Checkpointable + Send + 'static,
+    {
+        self.prototype(name)
     }
 
     /// Returns how many partitions there are.
@@ -160,6 +174,30 @@ impl SafeKeeper {
         self.report(&[])
     }
 
+    /// Stores every change, as [`flush`](Self::flush) does, without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub async fn flush_async(&self, timeout: Duration) -> Result<CloseReport, NotAllStored> {
+        let deadline = self.shared.clock.now().after(timeout);
+        self.begin_flush(deadline, false).into_future().await;
+        self.report(&[])
+    }
+
+    /// Lets no event in any more and stores every change, as [`close`](Self::close) does, without blocking
+    /// the thread for it. The threads' end is waited for at last, which takes a moment.
+    ///
+    /// # Errors
+    /// As [`close`](Self::close).
+    pub async fn close_async(&self, timeout: Duration) -> Result<CloseReport, NotAllStored> {
+        let deadline = self.shared.clock.now().after(timeout);
+        for source in self.shared.sources() {
+            source.close();
+        }
+        self.begin_flush(deadline, true).into_future().await;
+        self.close(deadline.since(self.shared.clock.now()))
+    }
+
     /// Lets no event in any more, stores every change, and ends the threads.
     ///
     /// Waits for PEs that are lent out. Takes `timeout` at the most, and a moment for the threads to end; a
@@ -208,6 +246,18 @@ impl SafeKeeper {
 
     fn flush_until(&self, deadline: Timestamp, waits_for_guards: bool) {
         let shared = &*self.shared;
+        let done = self.begin_flush(deadline, waits_for_guards);
+        if !self.has_threads {
+            self.step_until(|| done.result().is_some() || shared.clock.now() >= deadline);
+        } else if reentrancy::may_wait() {
+            // The keeper's own deadline ends the wait.
+            done.wait(&*shared.clock, None);
+        }
+    }
+
+    /// Makes everything due; the signal comes when it is stored, or at the deadline.
+    fn begin_flush(&self, deadline: Timestamp, waits_for_guards: bool) -> Arc<Signal<bool>> {
+        let shared = &*self.shared;
         let done = Signal::new();
         let marks = shared.sources().into_iter().map(|source| {
             let mark = source.request_all();
@@ -219,15 +269,9 @@ impl SafeKeeper {
             done: done.clone(),
             waits_for_guards,
         });
-        shared.core.lock().add_flush(flush.clone());
+        shared.core.lock().add_flush(flush);
         shared.wakers.wake_all();
-        if !self.has_threads {
-            self.step_until(|| done.result().is_some() || shared.clock.now() >= deadline);
-        } else if reentrancy::may_wait() {
-            // The keeper's own deadline ends the wait.
-            done.wait(&*shared.clock, None);
-        }
-        drop(flush);
+        done
     }
 
     /// Does everything that can be done without time passing, until `done`.
@@ -337,6 +381,28 @@ impl SafeKeeper {
         })?;
         quarantined.sort_by(|a, b| (&a.id, a.replaced_by).cmp(&(&b.id, b.replaced_by)));
         Ok(quarantined)
+    }
+
+    /// Forgets a checkpoint that was put aside: it cannot be restored any more.
+    ///
+    /// # Errors
+    /// The storage cannot be written, or the keeper is closed.
+    pub fn discard_quarantined(&self, quarantined: &Quarantined) -> Result<(), StorageError> {
+        let attempted = || format!("discard what was put aside of {}", quarantined.id);
+        let storage = self.shared.storage();
+        let storage =
+            storage.ok_or_else(|| StorageError::new(StorageErrorKind::Closed, attempted()))?;
+        let partition = 0; // What is put aside belongs to nobody's partition.
+        let version = self.shared.sequences.draw(partition).map_err(|error| {
+            StorageError::new(StorageErrorKind::Unsupported, attempted()).with_source(error)
+        })?;
+        let removal = quarantined.removal(partition, version, self.shared.clock.wall());
+        let removal = removal.map_err(|error| {
+            StorageError::new(StorageErrorKind::Unsupported, attempted()).with_source(error)
+        })?;
+        save_and_wait(&*storage, removal).map_err(|error| {
+            error.unwrap_or_else(|| StorageError::new(StorageErrorKind::Broken, attempted()))
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The numbers that a keeper works with, settable in code, from a file or from the environment.
 
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -92,6 +93,10 @@ pub struct SafeKeeperSettings {
     /// How long `block` makes a thread wait. Default: 1000 ms.
     pub overflow_wait_max_ms: u64,
 
+    /// Where [`FileSystemBackendCheckpointingModule`](crate::FileSystemBackendCheckpointingModule) has its
+    /// store; nothing else looks at it. Default: `checkpoints`, in the current directory.
+    #[doc(alias = "s4.checkpointing.filesystem.storageRootPath")]
+    pub filesystem_storage_root_path: PathBuf,
     /// Into how many partitions keys are divided. Recorded with the store: it can never be changed for one.
     /// Default: 16.
     pub partitions: NonZeroU32,
@@ -137,6 +142,7 @@ impl Default for SafeKeeperSettings {
             save_backoff_min_ms: 10,
             save_backoff_max_ms: 2000,
             overflow_wait_max_ms: 1000,
+            filesystem_storage_root_path: "checkpoints".into(),
             partitions: nonzero32(16),
             close_on_drop_ms: 10_000,
         }

@@ -56,6 +56,7 @@ use crate::state::{DecodeError, Decoder, EncodeError, Encoder, Schema};
     note = "if it has serde's traits: write `#[checkpoint(serde, version = 1)]` on the field",
     note = "if it need not survive a restart: write `#[transient]` on the field"
 )]
+#[doc(alias = "transient")]
 pub trait Checkpointable {
     /// What decoding yields: everything stored, nothing transient.
     type Staged;

@@ -12,5 +12,5 @@ pub use checkpointing_task::CheckpointingTask;
 pub use fetch_task::FetchTask;
 pub(crate) use fetch_task::{FetchAnswers, FetchNumber};
 pub use save_state_task::SaveStateTask;
-pub(crate) use save_state_task::{Saving, SavingResults, SavingRun};
+pub(crate) use save_state_task::{Saving, SavingResults, SavingRun, save_and_wait};
 pub use serialize_task::SerializeTask;

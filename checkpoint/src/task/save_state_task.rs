@@ -251,7 +251,7 @@ impl Work {
         let aside = quarantine_id(&id, self.place.version)
             .map_err(|error| refuse(StorageErrorKind::Unsupported).with_source(error))?;
         let record = quarantine_record(&aside, &self.place, bytes, &stored);
-        save_now(storage, record).map_err(|error| match error {
+        save_and_wait(storage, record).map_err(|error| match error {
             Some(error) => error,
             None => refuse(StorageErrorKind::Broken),
         })
@@ -298,8 +298,11 @@ fn fetch_now(storage: &dyn StateStorage, id: CheckpointId) -> FetchOutcome {
     outcome.unwrap_or(Ok(None))
 }
 
-/// Saves a record and waits for the outcome. For rare cases only.
-fn save_now(storage: &dyn StateStorage, record: Vec<u8>) -> Result<(), Option<StorageError>> {
+/// Saves a record and waits for the outcome; `None` if the storage broke its contract. For rare cases only.
+pub(crate) fn save_and_wait(
+    storage: &dyn StateStorage,
+    record: Vec<u8>,
+) -> Result<(), Option<StorageError>> {
     let answer = Signal::<Arc<Mutex<Option<SaveOutcome>>>>::new();
     let told = answer.clone();
     let batch = SaveBatch::of_records(record, move |_, outcome| {

@@ -1,0 +1,115 @@
+//! `word_count`: the main example, as its usage says.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use checkpoint_tests::example;
+
+use crate::examples::succeed;
+
+const TEXTS: [&str; 2] = [
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/data/pride_and_prejudice.txt"),
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/data/persuasion.txt"),
+];
+
+/// Runs `word_count` with a directory in place of each `{}`.
+fn word_count(dir: &Path, arguments: &[&str]) -> io::Result<Output> {
+    let dir = dir.to_string_lossy();
+    example("word_count")
+        .args(arguments.iter().map(|argument| argument.replace("{}", &dir)))
+        .output()
+}
+
+#[test]
+fn it_counts_the_text_that_ships() {
+    let printed = succeed(word_count(Path::new(""), &["--top", "2"]));
+    assert!(printed.starts_with("    4331 the\n    4163 to\n\n122817 words in "), "{printed}");
+}
+
+#[test]
+fn it_reads_standard_input() -> io::Result<()> {
+    let mut program =
+        example("word_count").arg("-").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    // Dropped at once, and so closed.
+    program.stdin.take().map(|mut stdin| stdin.write_all(b"To be, or not to be")).transpose()?;
+    let printed = String::from_utf8_lossy(&program.wait_with_output()?.stdout).into_owned();
+    let expected = "       2 be\n       2 to\n       1 not\n       1 or\n\n6 words";
+    assert!(printed.starts_with(expected), "{printed}");
+    Ok(())
+}
+
+/// Counts two texts in two processes into one state, and in one process without; compares all counts.
+#[track_caller]
+fn check_two_runs(mode: &str) -> io::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let state = ["--state", "{}/state", "--mode", mode];
+    for (text, output) in [(TEXTS[0], "{}/first"), (TEXTS[1], "{}/two runs")] {
+        succeed(word_count(dir.path(), &[&state[..], &["--output", output, text]].concat()));
+    }
+    succeed(word_count(dir.path(), &["--output", "{}/one run", TEXTS[0], TEXTS[1]]));
+    let counts = |name| fs::read_to_string(dir.path().join(name));
+    assert_ne!(counts("first")?, counts("two runs")?);
+    assert!(counts("one run")? == counts("two runs")?, "the counts differ");
+    Ok(())
+}
+
+#[test]
+fn it_goes_on_where_it_ended_in_count_mode() -> io::Result<()> {
+    check_two_runs("count:10")
+}
+
+#[test]
+fn it_goes_on_where_it_ended_in_time_mode() -> io::Result<()> {
+    check_two_runs("time:20")
+}
+
+#[test]
+fn it_goes_on_where_it_ended_without_checkpoints_between() -> io::Result<()> {
+    check_two_runs("none")
+}
+
+#[test]
+#[cfg(unix)]
+fn it_crashes_on_request_and_keeps_no_more_than_it_counted() -> io::Result<()> {
+    use std::os::unix::process::ExitStatusExt;
+
+    const SIGABRT: i32 = 6;
+    let dir = tempfile::tempdir()?;
+    let crashed = word_count(
+        dir.path(),
+        &["--state", "{}/state", "--mode", "count:1", "--crash-after", "5000"],
+    )?;
+    assert_eq!(crashed.status.signal(), Some(SIGABRT));
+    fs::write(dir.path().join("empty"), "")?;
+    succeed(word_count(dir.path(), &["--state", "{}/state", "--output", "{}/counts", "{}/empty"]));
+    let counts = fs::read_to_string(dir.path().join("counts"))?;
+    let kept = counts.lines().filter_map(|line| line.split('\t').nth(1)?.parse::<u64>().ok());
+    // How much was stored before the crash is a matter of luck; that it can be read is not.
+    assert!(kept.sum::<u64>() <= 5000);
+    Ok(())
+}
+
+/// Runs `word_count` with a mistake in the command line, which the error has to name.
+#[track_caller]
+fn check_mistake(line: &str, expected: &str) -> io::Result<()> {
+    let arguments: Vec<&str> = line.split_whitespace().collect();
+    let output = word_count(Path::new("/no/such/dir"), &arguments)?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{line}");
+    assert!(error.starts_with(expected), "{line}: {error}");
+    Ok(())
+}
+
+#[test]
+fn it_names_what_is_wrong_with_its_command_line() -> io::Result<()> {
+    check_mistake("--stat s", "Error: invalid option '--stat'\n\nusage: word_count ")?;
+    check_mistake("--state", "Error: missing argument for option '--state'")?;
+    check_mistake("--backend disk", "Error: --backend disk: no such backend: known is file")?;
+    check_mistake("--mode count:0", "Error: --mode count:0: `0` is no count of events: ")?;
+    check_mistake("--top many", "Error: --top many: ")?;
+    check_mistake("--crash-after 0", "Error: --crash-after 0: ")?;
+    check_mistake("{}/text", "Error: cannot read /no/such/dir/text\n")?;
+    check_mistake("--output {}/out", "Error: cannot write /no/such/dir/out\n")
+}
