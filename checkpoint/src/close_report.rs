@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::checkpoint_id::CheckpointId;
 use crate::checkpoint_ticket::CheckpointOutcome;
+use crate::reentrancy;
 use crate::save_error::SaveError;
 
 /// How many ids `Display` shows of each kind.
@@ -26,17 +27,30 @@ pub struct CloseReport {
     /// Threads that are stuck in the storage; they are left behind, and the store stays locked until they
     /// come back.
     pub threads_stuck: usize,
+    /// The call came from inside an event's closure, which must not wait for itself: nothing was done.
+    pub reentrant: bool,
 }
 
 impl CloseReport {
     /// Returns whether every change is stored.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.failed.is_empty() && self.not_attempted.is_empty() && self.unknown.is_empty()
+        self.failed.is_empty()
+            && self.not_attempted.is_empty()
+            && self.unknown.is_empty()
+            && !self.reentrant
     }
 }
 
 impl CloseReport {
+    /// Refuses a call from inside an event's closure.
+    pub(crate) fn refuse_inside_event() -> Result<(), NotAllStored> {
+        match reentrancy::is_inside_shard() {
+            true => Err(NotAllStored(Self { reentrant: true, ..Self::default() })),
+            false => Ok(()),
+        }
+    }
+
     /// Takes in the answer to a request; `None` if there was none in time.
     pub(crate) fn add(&mut self, id: &CheckpointId, outcome: Option<CheckpointOutcome>) {
         match outcome {
@@ -53,6 +67,9 @@ impl CloseReport {
 
 impl fmt::Display for CloseReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.reentrant {
+            return f.write_str("nothing was done, because the call came from inside an event");
+        }
         write!(f, "{} checkpoints stored", self.saved)?;
         list(f, "could not be stored", &self.failed)?;
         list(f, "were not tried", &self.not_attempted)?;

@@ -79,6 +79,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// # Errors
     /// Not everything could be stored in time; the report says what was not. The keeper goes on trying.
     pub fn flush(&self, timeout: Duration) -> Result<CloseReport, NotAllStored> {
+        CloseReport::refuse_inside_event()?;
         let deadline = self.inner.clock.now().after(timeout);
         let mut report = CloseReport::default();
         for ticket in self.inner.request_dirty(&mut report) {
@@ -99,6 +100,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     ) -> impl Future<Output = Result<CloseReport, NotAllStored>> + use<K, P> {
         let inner = self.inner.clone();
         async move {
+            CloseReport::refuse_inside_event()?;
             let deadline = inner.clock.now().after(timeout);
             let mut report = CloseReport::default();
             for ticket in inner.request_dirty(&mut report) {

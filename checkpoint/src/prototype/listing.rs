@@ -10,6 +10,7 @@ use crate::process_error::ProcessError;
 use crate::prototype::entry::{Flags, Slot};
 use crate::prototype::key::{Key, NotAKey};
 use crate::prototype::pe_prototype::PePrototype;
+use crate::reentrancy;
 use crate::state::Checkpointable;
 use crate::storage::{StorageError, StorageErrorKind};
 
@@ -35,8 +36,13 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// Returns the ids of all PEs, those in memory and those that are only stored, in order.
     ///
     /// # Errors
-    /// The storage cannot be read.
+    /// The storage cannot be read, or the call came from inside an event.
     pub fn ids(&self) -> Result<Vec<CheckpointId>, StorageError> {
+        if reentrancy::is_inside_shard() {
+            let attempted = format!("list the ids of {}", self.inner.name);
+            let error = StorageError::new(StorageErrorKind::Unsupported, attempted);
+            return Err(error.with_source(self.inner.reentrant()));
+        }
         let mut ids = BTreeSet::new();
         if let Some(storage) = self.inner.storage() {
             storage.ids(&self.inner.name, &mut |id| {
@@ -61,7 +67,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// Returns the keys of all PEs, those in memory and those that are only stored.
     ///
     /// # Errors
-    /// The storage cannot be read, or has bytes that are no key of this type.
+    /// As [`ids`](Self::ids); or the storage has bytes that are no key of this type.
     pub fn keys(&self) -> Result<Vec<K>, StorageError> {
         let key = |id: CheckpointId| {
             K::from_key_bytes(id.key()).map_err(|error: NotAKey| {
@@ -75,11 +81,14 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// Returns the PEs that somebody has had for at least `age`, and for how long.
     ///
     /// A PE that is lent out cannot be checkpointed: a guard that is held for long, or was forgotten, is
-    /// worth knowing.
+    /// worth knowing. Returns none if the call comes from inside an event.
     #[must_use]
     pub fn checked_out(&self, age: Duration) -> Vec<(CheckpointId, Duration)> {
         let now = self.inner.clock.now();
         let mut found = Vec::new();
+        if reentrancy::is_inside_shard() {
+            return found;
+        }
         for shard in 0..self.inner.shards.len() {
             let mut locked = self.inner.lock_again(shard);
             let table = locked.table();

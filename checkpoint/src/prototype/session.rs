@@ -8,7 +8,7 @@ use crate::framework::Caller;
 use crate::process_error::ProcessError;
 use crate::prototype::key::{AsKey, Key};
 use crate::prototype::pe_prototype::PePrototype;
-use crate::prototype::shard::Locked;
+use crate::prototype::shard::{Locked, Unlocked};
 use crate::prototype::table::{Attempt, Effect};
 use crate::state::Checkpointable;
 use crate::sync::Ordering;
@@ -202,8 +202,9 @@ impl<'a, K: Key, P: Checkpointable + Send + 'static> Held<'a, K, P> {
                 let Some(locked) = self.shards.get_mut(place.shard).and_then(Option::take) else {
                     unreachable!("the shard was locked just now");
                 };
-                // Nothing is waited for while a shard is held; this one is given up by `overcome`.
-                self.release();
+                // Nothing is waited for while a shard is held; this one is given up by `overcome`, and only
+                // then may the user's code run that comes with giving up the others.
+                let _unlocked = self.unlock();
                 let hindrance = inner.overcome(place, key, obstacle, locked, Caller::MayWait)?;
                 self.prototype.run_later(place, key, run, hindrance)
             }
@@ -222,10 +223,22 @@ impl<'a, K: Key, P: Checkpointable + Send + 'static> Held<'a, K, P> {
             inner.relieve(Caller::MayWait);
         }
     }
+}
 
+impl<'a, K, P> Held<'a, K, P> {
     fn release(&mut self) {
-        for held in &mut self.shards {
-            drop(held.take());
-        }
+        drop(self.unlock());
+    }
+
+    /// Gives up all shards; what must be done then is done when the result is dropped.
+    fn unlock(&mut self) -> Vec<Unlocked<'a, K, P>> {
+        let held = self.shards.iter_mut().filter_map(Option::take);
+        held.filter_map(|mut locked| locked.unlock()).collect()
+    }
+}
+
+impl<K, P> Drop for Held<'_, K, P> {
+    fn drop(&mut self) {
+        self.release();
     }
 }

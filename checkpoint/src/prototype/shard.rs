@@ -152,7 +152,7 @@ impl<K, P> Inner<K, P> {
         shard.inbox.lock().push(mail);
         shard.has_mail.store(true, Ordering::Release);
         if !self.attended {
-            // Pairs with the fence in `unlock_stirred`: either the holder sees the mail after he has
+            // Pairs with the fence in `Unlocked::drop`: either the holder sees the mail after he has
             // unlocked, or the lock is seen free here.
             fence(Ordering::SeqCst);
         }
@@ -229,8 +229,13 @@ impl<'a, K, P> Locked<'a, K, P> {
         let coarse_now = inner.coarse_now();
         let now = || inner.clock.now();
         let due = |since, count| inner.is_due(since, count);
+        let closing = inner.closed.load(Ordering::Relaxed);
         let table = self.table();
         for letter in mail {
+            if closing && matches!(letter, Mail::PutBack(_)) {
+                // Somebody closes and waits for this: the framework is to look.
+                table.aftermath().notify = true;
+            }
             table.take_in(letter, &inner.triggers, coarse_now, &now, &due);
         }
     }
@@ -254,22 +259,32 @@ impl<'a, K, P> Locked<'a, K, P> {
 impl<K, P> Drop for Locked<'_, K, P> {
     #[inline]
     fn drop(&mut self) {
+        drop(self.unlock());
+    }
+}
+
+impl<'a, K, P> Locked<'a, K, P> {
+    /// Gives the lock back; what must be done then is done when the result is dropped. A second call does
+    /// nothing.
+    #[inline]
+    pub(super) fn unlock(&mut self) -> Option<Unlocked<'a, K, P>> {
+        if self.table.is_none() {
+            return None;
+        }
         self.take_in_mail();
         let table = self.table();
         debug_assert!(table.stirred || table.is_calm(), "a change that must not be overlooked");
         if table.stirred || self.inner.waiters.load(Ordering::Relaxed) > 0 || !self.inner.attended {
-            return self.unlock_stirred();
+            return Some(self.unlock_stirred());
         }
         reentrancy::set_inside_shard(self.was_inside);
         self.table = None;
+        None
     }
-}
 
-impl<K, P> Locked<'_, K, P> {
-    /// Gives the lock back and does what must be done then.
     #[cold]
     #[inline(never)]
-    fn unlock_stirred(&mut self) {
+    fn unlock_stirred(&mut self) -> Unlocked<'a, K, P> {
         let (inner, shard) = (self.inner, self.shard);
         let table = self.table();
         table.stirred = false;
@@ -303,19 +318,36 @@ impl<K, P> Locked<'_, K, P> {
                 _ => MutexGuard::unlock_fair(table),
             }
         }
+        Unlocked { inner, index: self.index, released, tick_from, aftermath }
+    }
+}
+
+/// A shard whose lock was given back. Its drop does what must be done then; it runs the user's code, and so
+/// must come when this thread holds no other shard either.
+pub(super) struct Unlocked<'a, K, P> {
+    inner: &'a Inner<K, P>,
+    index: usize,
+    released: usize,
+    tick_from: Option<Timestamp>,
+    aftermath: Option<Box<Aftermath<K, P>>>,
+}
+
+impl<K, P> Drop for Unlocked<'_, K, P> {
+    fn drop(&mut self) {
+        let inner = self.inner;
         if !inner.attended {
             fence(Ordering::SeqCst);
-            if shard.has_mail.load(Ordering::Relaxed) {
+            if inner.shard(self.index).has_mail.load(Ordering::Relaxed) {
                 drop(inner.try_lock_again(self.index));
             }
         }
-        if released > 0 {
-            inner.released(released);
+        if self.released > 0 {
+            inner.released(self.released);
         }
-        if let Some(oldest) = tick_from {
+        if let Some(oldest) = self.tick_from {
             inner.tick_for(oldest);
         }
-        if let Some(aftermath) = aftermath {
+        if let Some(aftermath) = self.aftermath.take() {
             inner.finish(self.index, *aftermath);
         }
     }
