@@ -220,14 +220,24 @@ impl Capture {
     /// Returns how this capture ended, for the prototype; answers the manual requests that wait for it.
     #[must_use]
     pub fn settle(&self, id: &CheckpointId, outcome: SettlementOutcome) -> Settlement {
+        self.answer(id, &outcome);
+        self.settlement(outcome)
+    }
+
+    /// Answers the manual requests; whoever goes on after that must find the PE as the outcome left it, so
+    /// the prototype is to be told first.
+    pub(crate) fn answer(&self, id: &CheckpointId, outcome: &SettlementOutcome) {
         for request in &self.requests {
-            request.finish(match &outcome {
+            request.finish(match outcome {
                 SettlementOutcome::Stored => Ok(Some(self.version())),
                 SettlementOutcome::GaveUp(reason) | SettlementOutcome::Refused(reason) => {
                     Err(SaveError::new(id.clone(), reason.clone()))
                 }
             });
         }
+    }
+
+    pub(crate) fn settlement(&self, outcome: SettlementOutcome) -> Settlement {
         Settlement {
             pe: self.pe,
             version: self.version(),

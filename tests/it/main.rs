@@ -1,5 +1,12 @@
 //! The tests of the public interface, one module per promise.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that fails may panic, also in its helpers"
+)]
+
 mod checkpoint_id;
 mod compile_fail;
 mod conformance;

@@ -64,7 +64,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     }
 }
 
-/// Who waits in a future, in the order of the deadlines, which are all equally far away.
+/// Who waits in a future, in the order of the deadlines, most of which are equally far away.
 #[derive(Default)]
 pub(super) struct AsyncWaits(VecDeque<(Timestamp, Awaited)>);
 
@@ -75,6 +75,11 @@ enum Awaited {
 }
 
 impl AsyncWaits {
+    fn add(&mut self, deadline: Timestamp, awaited: Awaited) {
+        let behind = self.0.iter().rev().take_while(|(later, _)| *later > deadline).count();
+        self.0.insert(self.0.len() - behind, (deadline, awaited));
+    }
+
     /// Takes out those whose deadline has come; they are to be nudged, outside any lock.
     fn take_due(&mut self, now: Timestamp) -> Vec<Awaited> {
         let due = self.0.partition_point(|(deadline, _)| *deadline <= now);
@@ -187,7 +192,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         if let Some(result) = signal.result() {
             return Some(result);
         }
-        self.async_waits.lock().0.push_back((deadline, awaited));
+        self.async_waits.lock().add(deadline, awaited);
         self.framework.call_at(self.index, deadline);
         let mut wait = signal.into_future();
         poll_fn(|context| match Pin::new(&mut wait).poll(context) {

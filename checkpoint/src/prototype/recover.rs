@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::callback::key_hash;
-use crate::capture::PeHandle;
+use crate::capture::{PeHandle, RequestSignal};
 use crate::checkpoint_id::CheckpointId;
 use crate::checkpoint_ticket::CheckpointTicket;
 use crate::config::OnPanic;
@@ -18,8 +18,9 @@ use crate::prototype::key::{AsKey, Key};
 use crate::prototype::pe_prototype::{Hindrance, PePrototype};
 use crate::prototype::restore::{Coming, Wanted};
 use crate::prototype::shard::Locked;
-use crate::prototype::table::Obstacle;
+use crate::prototype::table::{Cleared, Obstacle};
 use crate::record::StateVersion;
+use crate::save_error::{SaveError, SaveFailure};
 use crate::state::Checkpointable;
 use crate::storage::{StorageError, StorageErrorKind, StoredVersion};
 
@@ -52,7 +53,7 @@ pub enum Recovered {
 }
 
 /// A place that was cleared, and what waits for the new state; or what has to be waited for first.
-type Cleared = Result<(PeHandle, Arc<Arrival>), Hindrance>;
+type Replacing = Result<(PeHandle, Arc<Arrival>), Hindrance>;
 
 impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// Decides what becomes of a PE in which a closure panicked.
@@ -265,7 +266,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
     }
 
     /// Clears a PE's place for another state, if nobody has the PE and nothing of it is in flight.
-    fn try_clear(&self, place: Place, key: &K) -> Result<Cleared, ProcessError> {
+    fn try_clear(&self, place: Place, key: &K) -> Result<Replacing, ProcessError> {
         let mut locked = self.lock_open(place.shard)?;
         let table = locked.table();
         let found = table.entries.find(place.hash, |entry| entry.key == *key);
@@ -275,10 +276,12 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             if let Some(arrival) = table.until_quiet(pe) {
                 return Ok(Err(Hindrance::Arrival(arrival, None)));
             }
-            return match table.clear_place(pe) {
-                Some((arrival, _lost)) => Ok(Ok((pe, arrival))),
-                None => unreachable!("the PE is in its slot"),
+            let Some(cleared) = table.clear_place(pe) else {
+                unreachable!("the PE is in its slot");
             };
+            drop(locked);
+            self.withdraw(key, cleared.withdrawn);
+            return Ok(Ok((pe, cleared.arrival)));
         }
         match table.obstacle(place.hash, key) {
             Obstacle::Fetch(pe, arrival) => {
@@ -336,12 +339,21 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         if let Some(arrival) = table.until_quiet(pe) {
             return Err(Some(Hindrance::Arrival(arrival, None)));
         }
-        let (arrival, lost) = table.clear_place(pe).ok_or(None)?;
+        let Cleared { arrival, events_lost, withdrawn } = table.clear_place(pe).ok_or(None)?;
         let Some(entry) = table.get_mut(pe) else { return Err(None) };
         let key = entry.key.clone();
         drop(locked);
+        self.withdraw(&key, withdrawn);
         let id = self.id_of_entry(&key);
         self.begin_fetch(Coming { shard, pe, key, id }, Caller::MustNotWait);
-        Ok((arrival, lost))
+        Ok((arrival, events_lost))
+    }
+
+    /// Answers requests for a state that was dropped.
+    fn withdraw(&self, key: &K, requests: Vec<Arc<RequestSignal>>) {
+        for request in requests {
+            let error = SaveError::new(self.id_of_entry(key), SaveFailure::Withdrawn);
+            request.finish(Err(error));
+        }
     }
 }

@@ -135,6 +135,25 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
         self.closed.store(true, Ordering::Relaxed);
     }
 
+    fn abandon(&self) {
+        for shard in 0..self.shards.len() {
+            let mut locked = self.lock_again(shard);
+            let table = locked.table();
+            let requested = table.entries.iter().filter(|e| e.flags.has(Flags::REQUESTED));
+            let requested: Vec<_> = requested
+                .map(|e| (e.handle(self.hash(&e.key)), self.id_of_entry(&e.key)))
+                .collect();
+            let take = |(pe, id)| (id, table.take_requests(pe));
+            let requests: Vec<_> = requested.into_iter().map(take).collect();
+            drop(locked);
+            for (id, requests) in requests {
+                for request in requests {
+                    request.finish(Err(SaveError::new(id.clone(), SaveFailure::NotAttempted)));
+                }
+            }
+        }
+    }
+
     fn unsaved(&self) -> Vec<Unsaved> {
         let mut unsaved = Vec::new();
         for shard in 0..self.shards.len() {

@@ -99,6 +99,15 @@ pub(super) struct Triggers {
     pub(super) tracks_recency: bool,
 }
 
+/// The place of a PE was cleared for another state.
+pub(super) struct Cleared {
+    pub(super) arrival: Arc<Arrival>,
+    /// Events since the last capture.
+    pub(super) events_lost: u32,
+    /// Manual requests that cannot be met any more.
+    pub(super) withdrawn: Vec<Arc<RequestSignal>>,
+}
+
 /// What came of a manual request.
 pub(super) enum Requested {
     /// There is nothing to be stored: this version is.
@@ -322,9 +331,14 @@ impl<K, P> Table<K, P> {
         };
         entry.flags.clear(Flags::POISONED);
         entry.since_capture = entry.since_capture.saturating_add(1);
+        // A visit may have passed it over while it was poisoned.
+        let was_due = entry.flags.has_any(Flags::DUE.and(Flags::REQUESTED));
         self.poisoned -= 1;
         if triggers.stores {
             self.mark_changed(pe, triggers, now, due);
+            if was_due {
+                self.make_due(pe);
+            }
         }
     }
 
@@ -470,9 +484,27 @@ impl<K, P> Table<K, P> {
             .map(|entry| entry.handle(hasher(&entry.key)))
             .collect();
         for pe in wanted {
-            self.make_due(pe);
+            if self.notice_panic(pe) {
+                self.set_aside(pe);
+            } else {
+                self.make_due(pe);
+            }
         }
         cut
+    }
+
+    /// Stops counting the changes of a PE in which a closure panicked: they cannot be stored before
+    /// somebody decides what becomes of it, and nobody should wait for them.
+    fn set_aside(&mut self, pe: PeHandle) {
+        let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
+            return;
+        };
+        // A capture that is in flight may come back, and is counted.
+        if !entry.flags.has(Flags::IN_FLIGHT) {
+            entry.flags.set(Flags::STUCK);
+            self.exposure.end(entry.generation);
+            self.stirred = true;
+        }
     }
 
     pub(super) fn stuck_reason(&self, ticket: u64) -> Option<&SaveFailure> {
@@ -510,14 +542,20 @@ impl<K, P> Table<K, P> {
     }
 
     /// Makes room for a PE that is to come in the place of one that is there; what that one did since
-    /// its last capture is dropped. Returns what waits for the arrival, and how many events are lost.
+    /// its last capture is dropped. A removal that is not stored yet is kept, in case that nothing comes.
     ///
     /// Only for a PE that is resident or gone, and of which nothing is in flight.
-    pub(super) fn clear_place(&mut self, pe: PeHandle) -> Option<(Arc<Arrival>, u32)> {
+    pub(super) fn clear_place(&mut self, pe: PeHandle) -> Option<Cleared> {
         let entry = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket)?;
         debug_assert!(!entry.flags.has(Flags::IN_FLIGHT), "its saves were waited for");
-        if !matches!(entry.slot, Slot::Resident(_) | Slot::Gone) {
-            return None;
+        let arrival = Signal::new();
+        match entry.slot {
+            Slot::Resident(_) => {}
+            Slot::Gone => {
+                entry.slot = Slot::Fetching(arrival.clone());
+                return Some(Cleared { arrival, events_lost: 0, withdrawn: Vec::new() });
+            }
+            Slot::Out | Slot::Fetching(_) => return None,
         }
         if entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK) {
             self.exposure.end(entry.generation);
@@ -526,18 +564,17 @@ impl<K, P> Table<K, P> {
         if entry.flags.has_any(Flags::POISONED) {
             self.poisoned -= 1;
         }
-        let lost = std::mem::take(&mut entry.since_capture);
-        // Marks in queues stay, and find nothing to do; requests are met by what comes.
-        let kept = Flags::QUEUED.and(Flags::REQUESTED);
-        entry.flags.keep(kept);
-        let arrival = Signal::new();
+        let events_lost = std::mem::take(&mut entry.since_capture);
+        // Marks in queues stay, and find nothing to do.
+        entry.flags.keep(Flags::QUEUED.and(Flags::REQUESTED));
         let old = std::mem::replace(&mut entry.slot, Slot::Fetching(arrival.clone()));
         self.stuck.remove(&pe.ticket);
         if let Slot::Resident(state) = old {
             self.resident -= 1;
             self.aftermath().dropped_states.push(state);
         }
-        Some((arrival, lost))
+        let withdrawn = self.take_requests(pe);
+        Some(Cleared { arrival, events_lost, withdrawn })
     }
 
     pub(super) fn forget_stuck(&mut self, ticket: u64) {

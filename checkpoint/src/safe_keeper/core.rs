@@ -272,14 +272,19 @@ impl Core {
         self.saves.extend(delayed.into_values());
     }
 
+    /// A serialization is done. Returns what it captured if nothing is saved any more.
+    #[must_use]
     pub(super) fn serialized(
         &mut self,
         save: Option<SaveStateTask>,
         unused: Option<Vec<u8>>,
         again: Vec<(PrototypeIndex, usize)>,
-    ) {
+    ) -> Option<SaveStateTask> {
         self.serializing -= 1;
         self.keep_buffer(unused);
+        if self.phase == Phase::Stopped {
+            return save;
+        }
         for shard in again {
             self.shard_ready(shard);
         }
@@ -290,6 +295,7 @@ impl Core {
         }
         // A capture that failed for good may be all that a flush was waiting for.
         self.check_flushes = !self.flushes.is_empty();
+        None
     }
 
     /// Registers a save that is about to be given to the storage.
@@ -306,14 +312,16 @@ impl Core {
         self.reports.push_back(results);
     }
 
-    /// A report is done: so many captures are settled, some are to be tried again.
+    /// A report is done: so many captures are settled, some are to be tried again. Returns the latter if
+    /// nothing is saved any more.
+    #[must_use]
     pub(super) fn reported(
         &mut self,
         settled: usize,
         memory: Option<Arc<Vec<u8>>>,
         again: Option<(Timestamp, SaveStateTask)>,
         any_stored: bool,
-    ) {
+    ) -> Option<SaveStateTask> {
         self.reporting -= 1;
         self.captures -= settled;
         if let Some(memory) = memory {
@@ -324,11 +332,15 @@ impl Core {
             // The storage works: what waits for its next attempt need not wait any longer.
             self.hurry();
         }
+        if self.phase == Phase::Stopped {
+            return again.map(|(_, task)| task);
+        }
         if let Some((at, task)) = again {
             self.delayed.insert((at, self.next_delayed), task);
             self.next_delayed += 1;
         }
         self.check_flushes = !self.flushes.is_empty();
+        None
     }
 
     fn keep_buffer(&mut self, buffer: Option<Vec<u8>>) {

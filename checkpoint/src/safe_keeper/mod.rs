@@ -169,6 +169,7 @@ impl SafeKeeper {
     /// # Errors
     /// Not everything could be stored in time; the report says what was not. The keeper goes on trying.
     pub fn flush(&self, timeout: Duration) -> Result<CloseReport, NotAllStored> {
+        CloseReport::refuse_inside_event()?;
         let deadline = self.shared.clock.now().after(timeout);
         self.flush_until(deadline, false);
         self.report(&[])
@@ -179,6 +180,7 @@ impl SafeKeeper {
     /// # Errors
     /// As [`flush`](Self::flush).
     pub async fn flush_async(&self, timeout: Duration) -> Result<CloseReport, NotAllStored> {
+        CloseReport::refuse_inside_event()?;
         let deadline = self.shared.clock.now().after(timeout);
         self.begin_flush(deadline, false).into_future().await;
         self.report(&[])
@@ -190,6 +192,7 @@ impl SafeKeeper {
     /// # Errors
     /// As [`close`](Self::close).
     pub async fn close_async(&self, timeout: Duration) -> Result<CloseReport, NotAllStored> {
+        CloseReport::refuse_inside_event()?;
         let deadline = self.shared.clock.now().after(timeout);
         for source in self.shared.sources() {
             source.close();
@@ -206,6 +209,7 @@ impl SafeKeeper {
     /// # Errors
     /// Not everything could be stored in time; the report says what was not.
     pub fn close(&self, timeout: Duration) -> Result<CloseReport, NotAllStored> {
+        CloseReport::refuse_inside_event()?;
         let mut closed = self.closed.lock();
         if let Some(report) = &*closed {
             return report.clone();
@@ -229,6 +233,8 @@ impl SafeKeeper {
         shared.fetch_room.notify_all();
         self.withdraw(stopped, &mut left);
         let threads_stuck = self.join_threads();
+        // Results that came when no thread was left to report them.
+        while shared.step(Pool::Storage) {}
         let mut report = self.report(&left);
         let part = match &mut report {
             Ok(report) | Err(NotAllStored(report)) => report,
@@ -237,8 +243,10 @@ impl SafeKeeper {
         part.saved = shared.counters.stored.get() - saved_before;
         // Prototypes and keeper know each other: here they part.
         let sources: Vec<_> =
-            shared.prototypes.lock().iter_mut().map(|p| p.source.take()).collect();
-        drop(sources);
+            shared.prototypes.lock().iter_mut().filter_map(|p| p.source.take()).collect();
+        for source in sources {
+            source.abandon();
+        }
         let storage = shared.storage.lock().take();
         drop(storage);
         report

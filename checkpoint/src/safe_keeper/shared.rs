@@ -142,10 +142,8 @@ impl Shared {
 
     fn serialize(&self, task: SerializeTask) {
         let done = task.run();
-        {
-            let mut core = self.core.lock();
-            core.serialized(done.save, done.unused, done.again);
-        }
+        let too_late = self.core.lock().serialized(done.save, done.unused, done.again);
+        self.give_up(too_late);
         self.wakers.of(Pool::Storage).notify_one();
         self.wakers.of(Pool::Serialization).notify_one();
         self.wakers.of(Pool::Timing).notify_one();
@@ -212,7 +210,7 @@ impl Shared {
             };
             let capture = &saving.capture;
             let id = capture.id(&bytes).to_owned();
-            let settlement = capture.settle(&id, outcome.clone());
+            let settlement = capture.settlement(outcome.clone());
             let place = (capture.prototype, capture.shard());
             settlements.entry(place).or_default().push(settlement);
             told.push((saving, id, outcome));
@@ -226,6 +224,9 @@ impl Shared {
         let any_stored = told.iter().any(|(.., o)| matches!(o, SettlementOutcome::Stored));
         let settled = told.len();
         for (saving, id, outcome) in &told {
+            saving.capture.answer(id, outcome);
+        }
+        for (saving, id, outcome) in &told {
             self.tell(saving.capture.prototype, &Told::Saved { saving, id, outcome });
         }
         drop(told);
@@ -236,7 +237,8 @@ impl Shared {
             (at, SaveStateTask::again(bytes.clone(), again))
         });
         let memory = retry.is_none().then_some(bytes);
-        self.core.lock().reported(settled, memory, retry, any_stored);
+        let too_late = self.core.lock().reported(settled, memory, retry, any_stored);
+        self.give_up(too_late);
         self.wakers.of(Pool::Storage).notify_one();
         self.wakers.of(Pool::Serialization).notify_one();
         self.wakers.of(Pool::Timing).notify_one();
@@ -325,16 +327,40 @@ impl Shared {
         let now = self.clock.now();
         let mut open = Vec::new();
         for flush in flushes {
-            let settled = flush.marks.iter().all(|(source, mark)| source.is_settled(mark))
-                && (!flush.waits_for_guards
-                    || flush.marks.iter().all(|(source, _)| source.status().checked_out == 0));
-            if settled || now >= flush.deadline {
-                flush.done.finish(settled);
-            } else {
+            let settled = flush.marks.iter().all(|(source, mark)| source.is_settled(mark));
+            if now >= flush.deadline {
+                flush.done.finish(settled && !flush.waits_for_guards);
+            } else if !settled {
                 open.push(flush);
+            } else if !flush.waits_for_guards {
+                flush.done.finish(true);
+            } else if flush.marks.iter().any(|(source, _)| source.status().checked_out > 0) {
+                open.push(flush);
+            } else {
+                // All guards are back, and with them changes that nobody knew of; none can follow.
+                let mark = |(source, _): &(Arc<dyn CheckpointSource>, _)| {
+                    (source.clone(), source.request_all())
+                };
+                let marks: Vec<_> = flush.marks.iter().map(mark).collect();
+                if marks.iter().all(|(source, mark)| source.is_settled(mark)) {
+                    flush.done.finish(true);
+                    continue;
+                }
+                let (deadline, done) = (flush.deadline, flush.done.clone());
+                let last = FlushState { marks, deadline, done, waits_for_guards: false };
+                open.push(Arc::new(last));
             }
         }
         self.core.lock().flushes_go_on(open);
+    }
+
+    /// Ends captures that came when the keeper had stopped.
+    fn give_up(&self, too_late: Option<SaveStateTask>) {
+        let Some((bytes, savings)) = too_late.map(SaveStateTask::into_parts) else { return };
+        for saving in savings {
+            let (error, outcome) = withdrawn(&bytes, &saving, false);
+            self.withdrawn(&saving, &error, &outcome);
+        }
     }
 
     /// Ends a capture that the keeper does not see through.
@@ -345,10 +371,11 @@ impl Shared {
         outcome: &SettlementOutcome,
     ) {
         let capture = &saving.capture;
-        let settlement = capture.settle(error.id(), outcome.clone());
+        let settlement = capture.settlement(outcome.clone());
         if let Some(source) = self.source(capture.prototype) {
             source.settle(capture.shard(), vec![settlement]);
         }
+        capture.answer(error.id(), outcome);
         self.tell(capture.prototype, &Told::Saved { saving, id: error.id(), outcome });
     }
 

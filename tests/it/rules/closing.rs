@@ -1,5 +1,6 @@
 //! Flush and close store everything, or say by id what is not stored; whoever waits gets an answer.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -36,8 +37,7 @@ fn a_guard_that_comes_back_while_the_keeper_closes_is_waited_for_and_stored() {
 
 #[test]
 fn closing_ends_as_soon_as_an_unchanged_guard_comes_back() {
-    let keeper =
-        settings(&FaultyStorage::new()).clock(Arc::new(TestClock::new())).build().unwrap();
+    let keeper = settings(&FaultyStorage::new()).clock(Arc::new(TestClock::new())).build().unwrap();
     let prototype = counters(&keeper, manual());
     let guard = prototype.pe("a").unwrap();
     thread::scope(|scope| {
@@ -168,6 +168,28 @@ fn an_encode_that_outlasts_the_deadline_leaves_no_ticket_without_an_answer() {
 }
 
 #[test]
+fn closing_does_not_wait_for_a_pe_in_which_a_closure_panicked_and_names_it() {
+    // The clock stands still: the deadline never comes.
+    let storage = FaultyStorage::new();
+    let keeper = settings(&storage).clock(Arc::new(TestClock::new())).build().unwrap();
+    let prototype = counters(&keeper, manual());
+    prototype.process("good", |pe| pe.count = 1).unwrap();
+    prototype.process("bad", |pe| pe.count = 1).unwrap();
+    let ticket = prototype.checkpoint("bad").unwrap();
+    ticket.wait().unwrap();
+    prototype.process("bad", |pe| pe.count = 2).unwrap();
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        prototype.process("bad", |_| panic!("the event was told to panic"))
+    }));
+    assert!(panicked.is_err());
+    let flushed = keeper.flush(SECOND).unwrap_err().0;
+    assert_eq!(flushed.not_attempted, [id("bad")]);
+    let closed = keeper.close(SECOND).unwrap_err().0;
+    assert_eq!(closed.not_attempted, [id("bad")]);
+    assert_eq!(storage.seen().stored.len(), 2);
+}
+
+#[test]
 fn flush_stores_what_was_changed_before_it_and_events_go_on() {
     let storage = FaultyStorage::new();
     let keeper = settings(&storage).build().unwrap();
@@ -240,4 +262,40 @@ fn close_async_stores_without_blocking_and_says_the_same() {
     prototype.process("b", |pe| pe.count = 1).unwrap();
     pollster::block_on(keeper.close_async(FAIL_SAFE)).unwrap();
     assert_eq!(storage.seen().stored.len(), 2);
+}
+
+#[test]
+fn a_retry_that_comes_up_while_the_keeper_closes_is_reported() {
+    let storage = FaultyStorage::new();
+    let results = Results::new();
+    let keeper = settings(&storage).storage_callback_factory(results.clone()).build().unwrap();
+    let prototype = counters(&keeper, manual());
+    let gate = Gate::new();
+    let waits = gate.clone();
+    results.then(move |_| waits.pass());
+    // One batch: the second fails and is to be tried again, while the callback of the first is running.
+    let first = Gate::new();
+    storage.on_save_of("first", 1, SaveFault::Held(first.clone()));
+    prototype.process("first", |pe| pe.count = 1).unwrap();
+    let ticket = prototype.checkpoint("first").unwrap();
+    first.reached();
+    prototype.process("stored", |pe| pe.count = 1).unwrap();
+    prototype.process("fails", |pe| pe.count = 1).unwrap();
+    storage.on_save_of("fails", 1, SaveFault::NotStored(StorageErrorKind::Unavailable));
+    let tickets =
+        [ticket, prototype.checkpoint("stored").unwrap(), prototype.checkpoint("fails").unwrap()];
+    first.open();
+    gate.reached();
+    let report = thread::scope(|scope| {
+        let closing = scope.spawn(|| keeper.close(Duration::from_millis(1)));
+        thread::park_timeout(Duration::from_millis(50));
+        gate.open();
+        closing.join().unwrap()
+    });
+    for ticket in &tickets {
+        ticket.wait_timeout(FAIL_SAFE).expect("there is an answer").ok();
+    }
+    assert!(report.is_err());
+    results.until("each has its result", |results| results.len() == 3);
+    results.check_once_each();
 }

@@ -1,12 +1,14 @@
 //! At most one storage operation of a PE is unfinished, and the newest state wins (rules 1 and 2).
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use checkpoint::{StateVersion, StorageErrorKind};
 
 use crate::support::{
-    FAIL_SAFE, FaultyStorage, Gate, Results, SaveFault, counters, every, manual, settings,
+    Counter, FAIL_SAFE, FaultyStorage, Gate, Results, SaveFault, counters, eventually, every,
+    manual, settings,
 };
 
 #[test]
@@ -132,8 +134,7 @@ fn a_removal_waits_for_the_save_that_is_in_flight_and_wins() {
     let storage = FaultyStorage::new();
     let gate = Gate::new();
     storage.on_save(1, SaveFault::Held(gate.clone()));
-    let keeper =
-        settings(&storage).storage_max_threads(2.try_into().unwrap()).build().unwrap();
+    let keeper = settings(&storage).storage_max_threads(2.try_into().unwrap()).build().unwrap();
     let prototype = counters(&keeper, every(1));
     prototype.process("a", |pe| pe.count = 1).unwrap();
     gate.reached();
@@ -147,4 +148,70 @@ fn a_removal_waits_for_the_save_that_is_in_flight_and_wins() {
     storage.check();
     let keeper = settings(&storage).build().unwrap();
     assert_eq!(counters(&keeper, manual()).read("a", |pe| pe.count).unwrap(), 0);
+}
+
+#[test]
+fn a_removal_is_stored_although_its_shard_was_visited_while_the_pe_was_made_anew() {
+    let storage = FaultyStorage::new();
+    let (busy, made) = (Gate::new(), Gate::new());
+    let keeper =
+        settings(&storage).storage_max_outstanding_requests(1.try_into().unwrap()).build().unwrap();
+    let waits = made.clone();
+    let makes = AtomicUsize::new(0);
+    let prototype = keeper
+        .prototype::<String, Counter>("counter")
+        .config(manual().shards(1).build().unwrap())
+        .create(move |key| {
+            if key == "a" && makes.fetch_add(1, Ordering::Relaxed) == 1 {
+                waits.pass();
+                panic!("the factory was told to panic");
+            }
+            Counter::default()
+        })
+        .build()
+        .unwrap();
+    prototype.process("a", |pe| pe.count = 1).unwrap();
+    prototype.checkpoint("a").unwrap().wait().unwrap();
+    storage.on_save_of("busy", 1, SaveFault::Held(busy.clone()));
+    prototype.process("busy", |pe| pe.count = 1).unwrap();
+    let first = prototype.checkpoint("busy").unwrap();
+    busy.reached();
+    let removed = prototype.remove("a").unwrap();
+    thread::scope(|scope| {
+        let event = scope.spawn(|| prototype.process("a", |pe| pe.count));
+        made.reached();
+        busy.open();
+        first.wait().unwrap();
+        eventually("the shard was visited", || prototype.status().due == 0);
+        made.open();
+        event.join().unwrap().unwrap_err();
+    });
+    removed.wait_timeout(FAIL_SAFE).expect("there is an answer").unwrap();
+    assert_eq!(prototype.ids().unwrap().len(), 1);
+    keeper.close(FAIL_SAFE).unwrap();
+}
+
+#[test]
+fn a_removal_is_not_forgotten_by_a_roll_back_that_fails() {
+    let storage = FaultyStorage::new();
+    let busy = Gate::new();
+    let keeper =
+        settings(&storage).storage_max_outstanding_requests(1.try_into().unwrap()).build().unwrap();
+    let prototype = counters(&keeper, manual());
+    prototype.process("a", |pe| pe.count = 1).unwrap();
+    prototype.checkpoint("a").unwrap().wait().unwrap();
+    storage.on_save_of("busy", 1, SaveFault::Held(busy.clone()));
+    prototype.process("busy", |pe| pe.count = 1).unwrap();
+    drop(prototype.checkpoint("busy").unwrap());
+    busy.reached();
+    let removed = prototype.remove("a").unwrap();
+    prototype.restore_version("a", StateVersion::new(9, 9)).unwrap_err();
+    assert_eq!(
+        prototype.read("a", |pe| pe.count).unwrap(),
+        0,
+        "what was removed does not come back"
+    );
+    busy.open();
+    removed.wait_timeout(FAIL_SAFE).expect("there is an answer").unwrap();
+    keeper.close(FAIL_SAFE).unwrap();
 }

@@ -128,10 +128,8 @@ fn a_ticket_from_before_the_panic_is_answered_after_keep() {
     let storage = FaultyStorage::new();
     let gate = Gate::new();
     storage.on_save_of("first", 1, SaveFault::Held(gate.clone()));
-    let keeper = settings(&storage)
-        .storage_max_outstanding_requests(1.try_into().unwrap())
-        .build()
-        .unwrap();
+    let keeper =
+        settings(&storage).storage_max_outstanding_requests(1.try_into().unwrap()).build().unwrap();
     let prototype = counters(&keeper, manual());
     // The storage is busy: the request waits in its shard.
     add(&prototype, "first").unwrap();
@@ -154,10 +152,8 @@ fn a_ticket_from_before_the_panic_is_answered_after_reload() {
     let storage = FaultyStorage::new();
     let gate = Gate::new();
     storage.on_save_of("first", 1, SaveFault::Held(gate.clone()));
-    let keeper = settings(&storage)
-        .storage_max_outstanding_requests(1.try_into().unwrap())
-        .build()
-        .unwrap();
+    let keeper =
+        settings(&storage).storage_max_outstanding_requests(1.try_into().unwrap()).build().unwrap();
     let prototype = counters(&keeper, manual());
     for (key, fails) in [("a", false), ("b", true)] {
         add(&prototype, "first").unwrap();

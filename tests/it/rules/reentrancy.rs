@@ -1,6 +1,7 @@
 //! User code that runs under a shard's lock gets an error from every way in, and never waits for itself.
 
 use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
 use std::time::Duration;
 
 use checkpoint::{
@@ -8,8 +9,8 @@ use checkpoint::{
 };
 
 use crate::support::{
-    Action, FAIL_SAFE, FaultyStorage, Results, Scripted, eventually, every, manual, moving_on,
-    scripted, settings,
+    Action, FAIL_SAFE, FaultyStorage, FetchFault, Gate, Results, SaveFault, Scripted, eventually,
+    every, manual, moving_on, scripted, settings,
 };
 
 const ZERO: Duration = Duration::ZERO;
@@ -35,7 +36,10 @@ fn let_in(prototype: &Prototype) -> Vec<&'static str> {
             ("session", run),
             ("pe", is_reentrant(prototype.pe(key))),
             ("checkpoint", is_reentrant(prototype.checkpoint(key))),
-            ("process_async", is_reentrant(pollster::block_on(prototype.process_async(key, |_| ())))),
+            (
+                "process_async",
+                is_reentrant(pollster::block_on(prototype.process_async(key, |_| ()))),
+            ),
             ("pe_async", is_reentrant(pollster::block_on(prototype.pe_async(key)))),
             ("checkpoint_async", is_reentrant(prototype.checkpoint_async(key))),
             ("evict", is_reentrant(prototype.evict(key))),
@@ -66,13 +70,13 @@ fn fixture() -> Fixture {
 
 #[test]
 fn every_way_in_is_refused_from_inside_process() {
-    let Fixture { prototype, .. } = fixture();
+    let Fixture { keeper: _keeper, prototype } = fixture();
     assert_eq!(prototype.process("a", |_| let_in(&prototype)).unwrap(), Vec::<&str>::new());
 }
 
 #[test]
 fn every_way_in_is_refused_from_inside_try_process_and_read() {
-    let Fixture { prototype, .. } = fixture();
+    let Fixture { keeper: _keeper, prototype } = fixture();
     let tried = prototype.try_process("a", |_| Ok::<_, ()>(let_in(&prototype)));
     assert_eq!(tried.unwrap().unwrap(), Vec::<&str>::new());
     assert_eq!(prototype.read("a", |_| let_in(&prototype)).unwrap(), Vec::<&str>::new());
@@ -80,7 +84,7 @@ fn every_way_in_is_refused_from_inside_try_process_and_read() {
 
 #[test]
 fn every_way_in_is_refused_from_inside_a_session_and_its_iterator() {
-    let Fixture { prototype, .. } = fixture();
+    let Fixture { keeper: _keeper, prototype } = fixture();
     let mut found = Vec::new();
     prototype.session().run([("a", ())], |_, ()| found.extend(let_in(&prototype))).unwrap();
     assert_eq!(found, Vec::<&str>::new());
@@ -96,14 +100,14 @@ fn every_way_in_is_refused_from_inside_a_session_and_its_iterator() {
 
 #[test]
 fn every_way_in_is_refused_from_inside_process_async() {
-    let Fixture { prototype, .. } = fixture();
+    let Fixture { keeper: _keeper, prototype } = fixture();
     let found = pollster::block_on(prototype.process_async("a", |_| let_in(&prototype)));
     assert_eq!(found.unwrap(), Vec::<&str>::new());
 }
 
 #[test]
 fn every_way_in_is_refused_from_inside_for_each() {
-    let Fixture { prototype, .. } = fixture();
+    let Fixture { keeper: _keeper, prototype } = fixture();
     let mut found = Vec::new();
     prototype.for_each(|_, _| found.extend(let_in(&prototype))).unwrap();
     assert_eq!(found, Vec::<&str>::new());
@@ -158,17 +162,18 @@ fn events_of_another_prototype_are_refused_from_inside_an_event_too() {
 
 #[test]
 fn waiting_for_a_ticket_inside_an_event_is_an_error_at_once() {
-    let Fixture { prototype, .. } = fixture();
     let storage = FaultyStorage::new();
-    let keeper = settings(&storage).stepped().build().unwrap();
-    let other = scripted(&keeper, manual());
-    other.process("a", |pe| pe.value = 1).unwrap_err(); // Nobody fetches: only to show that nothing runs.
-    let ticket = prototype.checkpoint("a").unwrap();
-    let outcome = prototype.process("b", |_| ticket.wait_timeout(FAIL_SAFE)).unwrap();
-    // Either it was answered before, or it is refused; it never waits.
-    if let Err(error) = outcome.expect("no time passes") {
-        assert!(matches!(error.reason(), SaveFailure::MustNotWait), "{error}");
+    let keeper = settings(&storage).build().unwrap();
+    let prototype = scripted(&keeper, manual());
+    for key in ["a", "b"] {
+        prototype.process(key, |pe| pe.value = 1).unwrap();
     }
+    let gate = Gate::new();
+    storage.on_save_of("a", 1, SaveFault::Held(gate.clone()));
+    let ticket = prototype.checkpoint("a").unwrap();
+    let outcome = prototype.process("b", |_| ticket.wait()).unwrap();
+    assert!(matches!(outcome.unwrap_err().reason(), SaveFailure::MustNotWait));
+    gate.open();
 }
 
 #[test]
@@ -241,13 +246,16 @@ fn a_callback_may_ask_for_checkpoints_and_never_waits() {
             // Resident: runs. Its checkpoint: is taken on. Waiting for it: is refused.
             inside.process("b", |pe| pe.value += 1).unwrap();
             let ticket = inside.checkpoint("b").unwrap();
-            seen.lock().unwrap().push(ticket.wait_timeout(FAIL_SAFE));
-            let absent = inside.process("never seen", |_| ());
-            assert!(is_reentrant(absent));
+            let waited = ticket.wait_timeout(FAIL_SAFE);
+            assert!(is_reentrant(inside.process("absent", |_| ())));
+            seen.lock().unwrap().push(waited);
         }
     });
+    let gate = Gate::new();
+    storage.on_fetch_of("absent", 1, FetchFault::Held(gate.clone()));
     prototype.process("a", |pe| pe.value = 1).unwrap();
     eventually("the callback has run", || !found.lock().unwrap().is_empty());
+    gate.open();
     let waited = found.lock().unwrap().remove(0).expect("no time passes");
     assert!(matches!(waited.unwrap_err().reason(), SaveFailure::MustNotWait));
     keeper.close(FAIL_SAFE).unwrap();
@@ -257,8 +265,7 @@ fn a_callback_may_ask_for_checkpoints_and_never_waits() {
 #[test]
 fn what_is_dropped_during_a_session_may_send_events_to_the_same_shards() {
     let storage = FaultyStorage::new();
-    let results = Results::new();
-    let keeper = settings(&storage).storage_callback_factory(results.clone()).build().unwrap();
+    let keeper = settings(&storage).build().unwrap();
     let prototype = scripted(&keeper, manual().shards(64));
     let keys: Vec<_> = (0..200).map(|n| n.to_string()).collect();
     let told = Arc::new(Mutex::new(0));
@@ -277,8 +284,8 @@ fn what_is_dropped_during_a_session_may_send_events_to_the_same_shards() {
     // Every shard is held; the first PE leaves memory, and its drop is to be done by the session.
     let mut is_first = true;
     let events = keys.iter().skip(1).chain([&keys[0], &keys[1]]).map(|key| (key.as_str(), ()));
-    let gate = crate::support::Gate::new();
-    storage.on_save(1, crate::support::SaveFault::Held(gate.clone()));
+    let gate = Gate::new();
+    storage.on_save(1, SaveFault::Held(gate.clone()));
     prototype.evict(&keys[0]).unwrap();
     gate.reached();
     let mut seen = 0;
@@ -288,7 +295,11 @@ fn what_is_dropped_during_a_session_may_send_events_to_the_same_shards() {
             seen += 1;
             if seen == 150 && std::mem::take(&mut is_first) {
                 gate.open();
-                results.until("the eviction is stored", |results| !results.is_empty());
+                storage.until("the eviction is stored", |seen| seen.stored.len() == 1);
+                // Its result is in the shard's inbox in a moment, or its drop waits for this session.
+                for _ in 0..50 {
+                    thread::park_timeout(Duration::from_millis(1));
+                }
             }
         })
         .unwrap();
