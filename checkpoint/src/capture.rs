@@ -145,8 +145,9 @@ impl CaptureBatch {
         &self.captures
     }
 
-    /// Computes the checksums of all records. Until then they are none.
-    pub(crate) fn seal(&mut self) {
+    /// Computes the checksums of all records. Until then they are none: to be called once, before
+    /// any record is stored.
+    pub fn seal(&mut self) {
         for capture in &self.captures {
             capture.writer.seal(&mut self.bytes, capture.place.record.end);
         }
@@ -221,14 +222,24 @@ impl Capture {
     /// it.
     #[must_use]
     pub fn settle(&self, id: &CheckpointId, outcome: SettlementOutcome) -> Settlement {
+        self.answer(id, &outcome);
+        self.settlement(outcome)
+    }
+
+    /// Answers the manual requests; whoever goes on after that must find the PE as the outcome left
+    /// it, so the prototype is to be told first.
+    pub(crate) fn answer(&self, id: &CheckpointId, outcome: &SettlementOutcome) {
         for request in &self.requests {
-            request.finish(match &outcome {
+            request.finish(match outcome {
                 SettlementOutcome::Stored => Ok(Some(self.version())),
                 SettlementOutcome::GaveUp(reason) | SettlementOutcome::Refused(reason) => {
                     Err(SaveError::new(id.clone(), reason.clone()))
                 }
             });
         }
+    }
+
+    pub(crate) fn settlement(&self, outcome: SettlementOutcome) -> Settlement {
         Settlement {
             pe: self.pe,
             version: self.version(),

@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::capture::{CaptureBatch, CaptureProgress, Settlement};
 use crate::checkpoint_id::{CheckpointId, InvalidCheckpointId};
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::config::CheckpointingConfig;
+use crate::config::{CheckpointingConfig, OnRestoreError};
 use crate::partition::{Partitioner, Sequences, XxHashPartitioner};
 use crate::random::{RandomSource, SystemRandom};
 use crate::restore_error::RestoreFailure;
@@ -80,6 +80,21 @@ pub struct NewPrototype<'a> {
     pub schema: &'a SchemaDescription,
     /// The configuration.
     pub config: &'a CheckpointingConfig,
+}
+
+impl NewPrototype<'_> {
+    /// Refuses a policy that needs more than the storage offers.
+    pub(crate) fn check_policy(
+        &self,
+        storage: Option<&dyn StateStorage>,
+    ) -> Result<(), RegisterError> {
+        let versions = storage.map_or(0, |storage| storage.capabilities().older_versions_max);
+        if self.config.on_restore_error() == OnRestoreError::Previous && versions == 0 {
+            let reason = "`OnRestoreError::Previous` needs a storage that keeps older versions";
+            return Err(RegisterError::Unsupported { name: self.name.to_owned(), reason });
+        }
+        Ok(())
+    }
 }
 
 /// More requests are waiting than may.

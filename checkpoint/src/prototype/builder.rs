@@ -7,10 +7,8 @@ use std::time::Duration;
 
 use crate::checkpoint_id::check_prototype_name;
 use crate::clock::Timestamp;
-use crate::config::{CheckpointingConfig, OnRestoreError};
-use crate::framework::{
-    CheckpointSource, CheckpointingFramework, NewPrototype, RegisterError, Registration,
-};
+use crate::config::CheckpointingConfig;
+use crate::framework::{CheckpointSource, CheckpointingFramework, NewPrototype, RegisterError};
 use crate::prototype::hooks::{Hooks, OnTime};
 use crate::prototype::inner::{Inner, Parts};
 use crate::prototype::key::Key;
@@ -134,13 +132,11 @@ impl<K: Key, P: Checkpointable + Send + 'static> PrototypeBuilderWithFactory<K, 
             .map_err(|error| RegisterError::InvalidName { name: error_name(), error })?;
         let schema = SchemaDescription::of::<P>();
         let key_type = K::key_type();
-        let registration = framework.register(&NewPrototype {
-            name: &name,
-            key_type: &key_type,
-            schema: &schema,
-            config: &config,
-        })?;
-        check_previous(&name, &config, &registration)?;
+        let prototype =
+            NewPrototype { name: &name, key_type: &key_type, schema: &schema, config: &config };
+        let registration = framework.register(&prototype)?;
+        let storage = registration.storage.as_ref().and_then(std::sync::Weak::upgrade);
+        prototype.check_policy(storage.as_deref())?;
         for on_time in &hooks.on_time {
             *on_time.next.lock() = registration.clock.now().after(on_time.interval);
         }
@@ -155,20 +151,6 @@ impl<K: Key, P: Checkpointable + Send + 'static> PrototypeBuilderWithFactory<K, 
         }
         Ok(PePrototype { inner })
     }
-}
-
-fn check_previous(
-    name: &str,
-    config: &CheckpointingConfig,
-    registration: &Registration,
-) -> Result<(), RegisterError> {
-    let storage = registration.storage.as_ref().and_then(std::sync::Weak::upgrade);
-    let versions = storage.map_or(0, |storage| storage.capabilities().older_versions_max);
-    if config.on_restore_error() == OnRestoreError::Previous && versions == 0 {
-        let reason = "`OnRestoreError::Previous` needs a storage that keeps older versions";
-        return Err(RegisterError::Unsupported { name: name.to_owned(), reason });
-    }
-    Ok(())
 }
 
 impl<K, P> fmt::Debug for PrototypeBuilder<K, P> {

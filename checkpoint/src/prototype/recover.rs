@@ -52,7 +52,7 @@ pub enum Recovered {
 }
 
 /// A place that was cleared, and what waits for the new state; or what has to be waited for first.
-type Cleared = Result<(PeHandle, Arc<Arrival>), Hindrance>;
+type Replacing = Result<(PeHandle, Arc<Arrival>), Hindrance>;
 
 impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// Decides what becomes of a PE in which a closure panicked.
@@ -267,7 +267,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
     }
 
     /// Clears a PE's place for another state, if nobody has the PE and nothing of it is in flight.
-    fn try_clear(&self, place: Place, key: &K) -> Result<Cleared, ProcessError> {
+    fn try_clear(&self, place: Place, key: &K) -> Result<Replacing, ProcessError> {
         let mut locked = self.lock_open(place.shard)?;
         let table = locked.table();
         let found = table.entries.find(place.hash, |entry| entry.key == *key);

@@ -157,6 +157,10 @@ impl<K, P> Table<K, P> {
             }
             Err((old, error)) => (old, Err(error)),
         };
+        // A visit may have passed it over while it was on its way.
+        if self.get_mut(pe).is_some_and(|entry| entry.flags.has(Flags::DIRTY.and(Flags::DUE))) {
+            self.make_due(pe);
+        }
         if let Slot::Fetching(arrival) = old {
             self.aftermath().arrivals.push((arrival, result));
         }

@@ -8,7 +8,7 @@ use crate::framework::Caller;
 use crate::process_error::ProcessError;
 use crate::prototype::key::{AsKey, Key};
 use crate::prototype::pe_prototype::PePrototype;
-use crate::prototype::shard::Locked;
+use crate::prototype::shard::{Locked, Rest};
 use crate::prototype::table::{Attempt, Effect};
 use crate::state::Checkpointable;
 use crate::sync::Ordering;
@@ -203,10 +203,12 @@ impl<'a, K: Key, P: Checkpointable + Send + 'static> Held<'a, K, P> {
                 let Some(locked) = self.shards.get_mut(place.shard).and_then(Option::take) else {
                     unreachable!("the shard was locked just now");
                 };
-                // Nothing is waited for while a shard is held; this one is given up by `overcome`.
-                self.release();
-                let hindrance = inner.overcome(place, key, obstacle, locked, Caller::MayWait)?;
-                self.prototype.run_later(place, key, run, hindrance)
+                // Nothing is waited for while a shard is held; this one is given up by `overcome`,
+                // and what else comes with giving up the others waits for that.
+                let rests = self.unlock();
+                let hindrance = inner.overcome(place, key, obstacle, locked, Caller::MayWait);
+                self.finish(rests);
+                self.prototype.run_later(place, key, run, hindrance?)
             }
         }
     }
@@ -227,13 +229,19 @@ impl<'a, K: Key, P: Checkpointable + Send + 'static> Held<'a, K, P> {
 
 impl<K, P> Held<'_, K, P> {
     fn release(&mut self) {
-        let inner = &self.prototype.inner;
         // First all locks, then what else is to be done: that may be the user's code, which may
         // want one.
-        let unlocked = self.shards.iter_mut().filter_map(|held| held.take().map(Locked::unlock));
-        let rests: Vec<_> = unlocked.collect();
+        let rests = self.unlock();
+        self.finish(rests);
+    }
+
+    fn unlock(&mut self) -> Vec<Rest<K, P>> {
+        self.shards.iter_mut().filter_map(|held| held.take().map(Locked::unlock)).collect()
+    }
+
+    fn finish(&self, rests: Vec<Rest<K, P>>) {
         for rest in rests {
-            inner.finish(rest);
+            self.prototype.inner.finish(rest);
         }
     }
 }

@@ -246,8 +246,13 @@ impl<'a, K, P> Locked<'a, K, P> {
         let coarse_now = inner.coarse_now();
         let now = || inner.clock.now();
         let due = |since, count| inner.is_due(since, count);
+        let closing = inner.closed.load(Ordering::Relaxed);
         let table = self.table();
         for letter in mail {
+            if closing && matches!(letter, Mail::PutBack(_)) {
+                // Somebody closes and waits for this: the framework is to look.
+                table.aftermath().notify = true;
+            }
             table.take_in(letter, &inner.triggers, coarse_now, &now, &due);
         }
     }

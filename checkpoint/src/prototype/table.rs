@@ -324,14 +324,14 @@ impl<K, P> Table<K, P> {
         };
         entry.flags.clear(Flags::POISONED);
         entry.since_capture = entry.since_capture.saturating_add(1);
-        let is_due = entry.flags.has(Flags::DUE);
+        // A visit may have passed it over while it was poisoned.
+        let was_due = entry.flags.has_any(Flags::DUE.and(Flags::REQUESTED));
         self.poisoned -= 1;
         if triggers.stores {
             self.mark_changed(pe, triggers, now, due);
-        }
-        if is_due {
-            // Whoever wanted to capture it meanwhile has left it.
-            self.make_due(pe);
+            if was_due {
+                self.make_due(pe);
+            }
         }
     }
 
@@ -477,9 +477,27 @@ impl<K, P> Table<K, P> {
             .map(|entry| entry.handle(hasher(&entry.key)))
             .collect();
         for pe in wanted {
-            self.make_due(pe);
+            if self.notice_panic(pe) {
+                self.set_aside(pe);
+            } else {
+                self.make_due(pe);
+            }
         }
         cut
+    }
+
+    /// Stops counting the changes of a PE in which a closure panicked: they cannot be stored before
+    /// somebody decides what becomes of it, and nobody should wait for them.
+    fn set_aside(&mut self, pe: PeHandle) {
+        let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
+            return;
+        };
+        // A capture that is in flight may come back, and is counted.
+        if !entry.flags.has(Flags::IN_FLIGHT) {
+            entry.flags.set(Flags::STUCK);
+            self.exposure.end(entry.generation);
+            self.stirred = true;
+        }
     }
 
     pub(super) fn stuck_reason(&self, ticket: u64) -> Option<&SaveFailure> {
@@ -520,8 +538,8 @@ impl<K, P> Table<K, P> {
     }
 
     /// Makes room for a PE that is to come in the place of one that is there; what that one did
-    /// since its last capture is dropped. Returns what waits for the arrival, and how many events
-    /// are lost.
+    /// since its last capture is dropped. A removal that is not stored yet is kept, in case that
+    /// nothing comes.
     ///
     /// Only for a PE that is resident or gone, and of which nothing is in flight.
     pub(super) fn clear_place(
@@ -531,8 +549,14 @@ impl<K, P> Table<K, P> {
     ) -> Option<(Arc<Arrival>, u32)> {
         let entry = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket)?;
         debug_assert!(!entry.flags.has(Flags::IN_FLIGHT), "its saves were waited for");
-        if !matches!(entry.slot, Slot::Resident(_) | Slot::Gone) {
-            return None;
+        let arrival = Signal::new();
+        match entry.slot {
+            Slot::Resident(_) => {}
+            Slot::Gone => {
+                entry.slot = Slot::Fetching(arrival.clone());
+                return Some((arrival, 0));
+            }
+            Slot::Out | Slot::Fetching(_) => return None,
         }
         if entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK) {
             self.exposure.end(entry.generation);
@@ -544,7 +568,6 @@ impl<K, P> Table<K, P> {
         let lost = std::mem::take(&mut entry.since_capture);
         // Marks in queues stay, and find nothing to do.
         entry.flags.keep(Flags::QUEUED.and(Flags::REQUESTED).and(Flags::REMOVED));
-        let arrival = Signal::new();
         let old = std::mem::replace(&mut entry.slot, Slot::Fetching(arrival.clone()));
         self.stuck.remove(&pe.ticket);
         if let Slot::Resident(state) = old {

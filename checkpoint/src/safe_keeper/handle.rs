@@ -30,6 +30,7 @@ impl CheckpointingFramework for KeeperHandle {
         let name = || prototype.name.to_owned();
         let closed = || RegisterError::Closed { name: name() };
         let storage = shared.storage().ok_or_else(closed)?;
+        prototype.check_policy(Some(&*storage))?;
         let failed = |error: StorageError| RegisterError::Storage { name: name(), error };
         let key_type = key_type_name(prototype.name);
         let recorded = record_once(&*storage, &key_type, prototype.key_type.as_bytes());

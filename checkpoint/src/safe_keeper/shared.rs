@@ -225,7 +225,7 @@ impl Shared {
             };
             let capture = &saving.capture;
             let id = capture.id(&bytes).to_owned();
-            let settlement = capture.settle(&id, outcome.clone());
+            let settlement = capture.settlement(outcome.clone());
             let place = (capture.prototype, capture.shard());
             match &outcome {
                 // It would be captured and given to the storage again at once.
@@ -248,6 +248,9 @@ impl Shared {
         }
         let any_stored = told.iter().any(|(.., o)| matches!(o, SettlementOutcome::Stored));
         let settled = told.len();
+        for (saving, id, outcome) in &told {
+            saving.capture.answer(id, outcome);
+        }
         for (saving, id, outcome) in &told {
             self.tell(saving.capture.prototype, &Told::Saved { saving, id, outcome });
         }
@@ -369,13 +372,28 @@ impl Shared {
         let now = self.clock.now();
         let mut open = Vec::new();
         for flush in flushes {
-            let settled = flush.marks.iter().all(|(source, mark)| source.is_settled(mark))
-                && (!flush.waits_for_guards
-                    || flush.marks.iter().all(|(source, _)| source.status().checked_out == 0));
-            if settled || now >= flush.deadline {
-                flush.done.finish(settled);
-            } else {
+            let settled = flush.marks.iter().all(|(source, mark)| source.is_settled(mark));
+            if now >= flush.deadline {
+                flush.done.finish(settled && !flush.waits_for_guards);
+            } else if !settled {
                 open.push(flush);
+            } else if !flush.waits_for_guards {
+                flush.done.finish(true);
+            } else if flush.marks.iter().any(|(source, _)| source.status().checked_out > 0) {
+                open.push(flush);
+            } else {
+                // All guards are back, and with them changes that nobody knew of; none can follow.
+                let mark = |(source, _): &(Arc<dyn CheckpointSource>, _)| {
+                    (source.clone(), source.request_all())
+                };
+                let marks: Vec<_> = flush.marks.iter().map(mark).collect();
+                if marks.iter().all(|(source, mark)| source.is_settled(mark)) {
+                    flush.done.finish(true);
+                    continue;
+                }
+                let (deadline, done) = (flush.deadline, flush.done.clone());
+                let last = FlushState { marks, deadline, done, waits_for_guards: false };
+                open.push(Arc::new(last));
             }
         }
         self.core.lock().flushes_go_on(open);
@@ -384,10 +402,11 @@ impl Shared {
     /// Ends a capture of a keeper that is closing.
     pub(super) fn ended(&self, saving: &Saving, id: &CheckpointId, outcome: &SettlementOutcome) {
         let capture = &saving.capture;
-        let settlement = capture.settle(id, outcome.clone());
+        let settlement = capture.settlement(outcome.clone());
         if let Some(source) = self.source(capture.prototype) {
             source.settle(capture.shard(), vec![settlement]);
         }
+        capture.answer(id, outcome);
         self.tell(capture.prototype, &Told::Saved { saving, id, outcome });
     }
 

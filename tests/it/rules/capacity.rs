@@ -1,0 +1,205 @@
+//! How many PEs are in memory, who leaves, and what happens when nobody can (rule 13).
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use checkpoint::{
+    CheckpointingConfigBuilder, Eviction, OnFull, ProcessError, Recover, StorageErrorKind,
+    TestClock,
+};
+
+use crate::support::{
+    FAIL_SAFE, FaultyStorage, SaveFault, counters, eventually, every, manual, moving_on, settings,
+};
+
+const CAPACITY: usize = 4;
+
+fn limited(config: CheckpointingConfigBuilder) -> CheckpointingConfigBuilder {
+    config.capacity(CAPACITY.try_into().unwrap())
+}
+
+#[test]
+fn as_many_are_resident_as_the_capacity_says_and_beyond_it_the_oldest_leaves_stored() {
+    for (touched, resident) in
+        [(CAPACITY - 1, CAPACITY - 1), (CAPACITY, CAPACITY), (CAPACITY + 1, CAPACITY)]
+    {
+        let storage = FaultyStorage::new();
+        let keeper = settings(&storage).build().unwrap();
+        let prototype = counters(&keeper, limited(manual()).shards(1));
+        for key in 0..touched {
+            prototype.process(&key.to_string(), |pe| pe.count = key as u64 + 1).unwrap();
+        }
+        assert_eq!(prototype.len(), resident);
+        assert_eq!(storage.seen().stored.len(), touched - resident);
+        for key in 0..touched {
+            let count = prototype.read(&key.to_string(), |pe| pe.count).unwrap();
+            assert_eq!(count, key as u64 + 1, "what left is restored");
+        }
+        keeper.close(FAIL_SAFE).unwrap();
+    }
+}
+
+#[test]
+fn many_more_keys_than_fit_lose_nothing_from_many_threads() {
+    let storage = FaultyStorage::new();
+    let keeper = settings(&storage).build().unwrap();
+    let prototype = counters(&keeper, limited(manual()));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for n in 0..150 {
+                    prototype.process(&(n % 30).to_string(), |pe| pe.count += 1).unwrap();
+                }
+            });
+        }
+    });
+    assert!(prototype.len() <= CAPACITY);
+    for key in 0..30 {
+        assert_eq!(prototype.read(&key.to_string(), |pe| pe.count).unwrap(), 15);
+    }
+    keeper.close(FAIL_SAFE).unwrap();
+    storage.check();
+}
+
+#[test]
+fn when_nobody_can_leave_a_new_pe_is_refused_and_residents_go_on() {
+    let storage = FaultyStorage::new();
+    let too_large = StorageErrorKind::TooLarge { max: 1 };
+    storage.on_save(usize::MAX, SaveFault::NotStored(too_large));
+    let keeper = settings(&storage).build().unwrap();
+    let prototype = counters(&keeper, limited(every(1)).on_full(OnFull::Reject));
+    for key in 0..CAPACITY {
+        prototype.process(&key.to_string(), |pe| pe.count = 1).unwrap();
+    }
+    eventually("all are stuck", || keeper.stats().stuck == CAPACITY as u64);
+    match prototype.process("one more", |_| ()) {
+        Err(ProcessError::Full { capacity, .. }) => assert_eq!(capacity, CAPACITY),
+        other => panic!("{other:?}"),
+    }
+    prototype.read("0", |pe| assert_eq!(pe.count, 1)).unwrap();
+    storage.heal();
+    prototype.process("0", |pe| pe.count = 2).unwrap();
+    eventually("there is room", || prototype.process("one more", |_| ()).is_ok());
+    drop(prototype);
+    keeper.close(Duration::from_millis(50)).unwrap_err();
+}
+
+#[test]
+fn when_nobody_can_leave_a_new_pe_waits_and_then_gets_an_error() {
+    let clock = Arc::new(TestClock::new());
+    let keeper = settings(&FaultyStorage::new()).clock(clock.clone()).build().unwrap();
+    let config = limited(manual()).wait_max(Duration::from_secs(2));
+    let prototype = counters(&keeper, config);
+    let keys: Vec<_> = (0..CAPACITY).map(|key| key.to_string()).collect();
+    let mut guards: Vec<_> = keys.iter().map(|key| prototype.pe(key).unwrap()).collect();
+    thread::scope(|scope| {
+        let event = scope.spawn(|| prototype.process("one more", |_| ()));
+        moving_on(&clock, Duration::from_secs(1), "its time is up", || event.is_finished());
+        assert!(matches!(event.join().unwrap(), Err(ProcessError::Full { .. })));
+        let event = pollster::block_on(async {
+            let mut event = Box::pin(prototype.process_async("one more", |_| ()));
+            assert!(
+                std::future::poll_fn(|context| {
+                    std::task::Poll::Ready(event.as_mut().poll(context).is_pending())
+                })
+                .await
+            );
+            drop(guards.pop());
+            prototype.evict(&keys[CAPACITY - 1]).unwrap();
+            event.await
+        });
+        event.unwrap();
+    });
+    drop(guards);
+    keeper.close(FAIL_SAFE).unwrap();
+}
+
+#[test]
+fn an_idle_pe_leaves_stored_and_a_busy_one_stays() {
+    let storage = FaultyStorage::new();
+    let clock = Arc::new(TestClock::new());
+    let keeper = settings(&storage).clock(clock.clone()).build().unwrap();
+    let prototype = counters(&keeper, manual().idle_max(Duration::from_secs(10)));
+    prototype.process("idle", |pe| pe.count = 5).unwrap();
+    moving_on(&clock, Duration::from_secs(1), "the idle one has left", || {
+        prototype.process("busy", |pe| pe.count += 1).unwrap();
+        prototype.len() == 1
+    });
+    assert_eq!(storage.seen().saves_of("idle"), 1);
+    assert_eq!(storage.seen().saves_of("busy"), 0);
+    assert_eq!(prototype.read("idle", |pe| pe.count).unwrap(), 5);
+    keeper.close(FAIL_SAFE).unwrap();
+}
+
+#[test]
+fn idle_pes_that_cannot_leave_do_not_stop_the_time() {
+    let clock = Arc::new(TestClock::new());
+    let keeper = settings(&FaultyStorage::new()).clock(clock.clone()).build().unwrap();
+    let prototype = counters(&keeper, manual().idle_max(Duration::from_secs(1)));
+    let guard = prototype.pe("lent out").unwrap();
+    prototype.process("leaves", |_| ()).unwrap();
+    moving_on(&clock, Duration::from_secs(1), "the other one has left", || prototype.len() == 1);
+    moving_on(&clock, Duration::from_secs(1), "the flush is over", || {
+        keeper.flush(Duration::ZERO).is_err()
+    });
+    drop(guard);
+    moving_on(&clock, Duration::from_secs(1), "it has left too", || prototype.is_empty());
+}
+
+#[test]
+fn evict_says_what_becomes_of_the_pe() {
+    let keeper = settings(&FaultyStorage::new()).build().unwrap();
+    let prototype = counters(&keeper, manual());
+    assert_eq!(prototype.evict("never seen").unwrap(), Eviction::NotResident);
+    prototype.process("a", |pe| pe.count = 1).unwrap();
+    prototype.checkpoint("a").unwrap().wait().unwrap();
+    assert_eq!(prototype.evict("a").unwrap(), Eviction::Evicted);
+    assert!(prototype.is_empty());
+    let guard = prototype.pe("a").unwrap();
+    assert_eq!(prototype.evict("a").unwrap(), Eviction::Refused);
+    drop(guard);
+    assert_eq!(prototype.evict("a").unwrap(), Eviction::Evicted);
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        prototype.process("a", |_| panic!("the event was told to panic"))
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(prototype.evict("a").unwrap(), Eviction::Refused);
+    prototype.recover("a", Recover::Reload).unwrap();
+    assert_eq!(prototype.evict("a").unwrap(), Eviction::Evicted);
+}
+
+#[test]
+fn a_removed_pe_is_gone_from_the_storage_and_starts_anew() {
+    let storage = FaultyStorage::new();
+    let open = || {
+        let keeper = settings(&storage).build().unwrap();
+        let prototype = counters(&keeper, every(1));
+        (keeper, prototype)
+    };
+    let (keeper, prototype) = open();
+    prototype.process("a", |pe| pe.count = 1).unwrap();
+    prototype.process("b", |pe| pe.count = 1).unwrap();
+    keeper.close(FAIL_SAFE).unwrap();
+    let (keeper, prototype) = open();
+    // One that is resident, one that is not, and one that never was.
+    prototype.read("a", |_| ()).unwrap();
+    for key in ["a", "b", "never seen"] {
+        prototype.remove(key).unwrap().wait().unwrap().unwrap();
+    }
+    assert!(prototype.ids().unwrap().is_empty());
+    assert!(prototype.is_empty());
+    assert_eq!(
+        prototype
+            .process("a", |pe| {
+                pe.count += 1;
+                pe.count
+            })
+            .unwrap(),
+        1
+    );
+    keeper.close(FAIL_SAFE).unwrap();
+    let (_keeper, prototype) = open();
+    assert_eq!(prototype.read("b", |pe| pe.count).unwrap(), 0, "the removal outlives the restart");
+    assert_eq!(prototype.read("a", |pe| pe.count).unwrap(), 1);
+}
