@@ -30,7 +30,8 @@ impl StorageCallbackFactory for Callbacks {
     }
 }
 
-/// Prints the result of each capture. It is called once for each, from a thread of the storage pool.
+/// Prints the result of each capture. It is called once for each, from a thread of the storage
+/// pool.
 struct Printer {
     prototype: String,
     failures: Arc<AtomicU64>,

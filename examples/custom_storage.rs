@@ -1,7 +1,7 @@
 //! A storage of one's own: all states in one file, which each batch replaces as a whole.
 //!
-//! It is no more than the contract of `StateStorage` asks for, and enough for some hundred small states. The
-//! program first runs the conformance checks on it, then uses it:
+//! It is no more than the contract of `StateStorage` asks for, and enough for some hundred small
+//! states. The program first runs the conformance checks on it, then uses it:
 //!
 //! ```text
 //! $ custom_storage /tmp/visits
@@ -74,19 +74,20 @@ struct Content {
 impl OneFileStorage {
     fn open(path: PathBuf) -> Result<Self, StorageError> {
         let attempted = || format!("open {}", path.display());
-        let mut content = Content::default();
-        match fs::read(&path) {
-            Ok(bytes) => {
-                restore_state(&mut content, &bytes, &StateLimits::default()).map_err(|err| {
-                    StorageError::new(StorageErrorKind::Corrupt, attempted()).with_source(err)
-                })?
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self { path, content: Mutex::default() });
             }
-            Err(err) if err.kind() == io::ErrorKind::NotFound => {}
             Err(err) => {
                 let kind = StorageErrorKind::Unavailable;
                 return Err(StorageError::new(kind, attempted()).with_source(err));
             }
-        }
+        };
+        let mut content = Content::default();
+        restore_state(&mut content, &bytes, &StateLimits::default()).map_err(|err| {
+            StorageError::new(StorageErrorKind::Corrupt, attempted()).with_source(err)
+        })?;
         Ok(Self { path, content: Mutex::new(content) })
     }
 

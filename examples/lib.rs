@@ -1,5 +1,5 @@
-//! What the example programs share: a text that ships with them, its words, command lines, and a storage
-//! that fails.
+//! What the example programs share: a text that ships with them, its words, command lines, and a
+//! storage that fails.
 
 mod failing_storage;
 
@@ -12,7 +12,8 @@ use anyhow::{anyhow, bail};
 use checkpoint::CheckpointingMode;
 pub use failing_storage::FailingStorage;
 
-/// *Pride and Prejudice* by Jane Austen (1813), in the program itself so that it runs from anywhere.
+/// *Pride and Prejudice* by Jane Austen (1813), in the program itself so that it runs from
+/// anywhere.
 pub const PRIDE_AND_PREJUDICE: &[u8] = include_bytes!("data/pride_and_prejudice.txt");
 
 /// The words of a text: its maximal runs of `[A-Za-z]`, in lower case.

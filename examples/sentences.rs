@@ -1,7 +1,7 @@
 //! Three kinds of processing elements in a row: a splitter, a counter per word, and one classifier.
 //!
-//! Reads sentences on standard input, one a line. A line that says `stored` means that the process can be
-//! killed and started again: no word is lost, and none is counted twice.
+//! Reads sentences on standard input, one a line. A line that says `stored` means that the process
+//! can be killed and started again: no word is lost, and none is counted twice.
 //!
 //! ```text
 //! $ echo "to be or not to be" | sentences /tmp/sentences
@@ -18,7 +18,6 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fmt::Write;
 use std::io;
 use std::time::Duration;
 
@@ -68,11 +67,7 @@ impl Classifier {
     }
 
     fn all(&self) -> String {
-        self.counts.iter().fold(String::new(), |mut all, (word, count)| {
-            // Writing to a string cannot fail.
-            let _: Result<(), _> = write!(all, "{word}={count};");
-            all
-        })
+        self.counts.iter().map(|(word, count)| format!("{word}={count};")).collect()
     }
 }
 
@@ -99,8 +94,8 @@ fn main() -> anyhow::Result<()> {
 
     for sentence in io::stdin().lines() {
         let sentence = sentence?;
-        // What an element sends to others is returned from its closure: a closure cannot call another
-        // element, whose lock may be the same.
+        // What an element sends to others is returned from its closure: a closure cannot call
+        // another element, whose lock may be the same.
         for word in splitters.process((), |splitter| splitter.split(&sentence))? {
             let count = counters.process(&word, Counter::count)?;
             let iteration =

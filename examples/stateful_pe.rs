@@ -1,7 +1,7 @@
 //! One processing element with two values, told what to do on standard input.
 //!
-//! It plays the scenarios of Apache S4's own tests: set a value, kill the process, start it again, and
-//! see what came back.
+//! It plays the scenarios of Apache S4's own tests: set a value, kill the process, start it again,
+//! and see what came back.
 //!
 //! ```text
 //! $ stateful_pe --state /tmp/values --mode count:1

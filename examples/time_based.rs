@@ -1,7 +1,7 @@
 //! Checkpoints by time: what changes is stored within the interval, what does not costs nothing.
 //!
-//! A thousand sensors report; a few of them again and again. Each is stored once per interval at the
-//! most, however often it reports.
+//! A thousand sensors report; a few of them again and again. Each is stored once per interval at
+//! the most, however often it reports.
 #![expect(clippy::print_stdout, reason = "a program talks to its user")]
 
 use std::thread;

@@ -27,7 +27,8 @@ impl Conversation {
         let (Some(commands), Some(output)) = (process.stdin.take(), process.stdout.take()) else {
             unreachable!("the pipes were asked for");
         };
-        // Read by a thread, so that a program that falls silent fails its test instead of holding it.
+        // Read by a thread, so that a program that falls silent fails its test instead of holding
+        // it.
         let (tx, lines) = mpsc::channel();
         #[expect(clippy::disallowed_methods, reason = "it ends with the program's output")]
         thread::spawn(move || {

@@ -5,8 +5,9 @@ use std::process::{Command, Stdio};
 
 /// Returns a command that starts an example program without standard input.
 ///
-/// Only a plain `cargo test --workspace` builds the programs beside the tests. A run of chosen tests takes
-/// them as they were built last: `cargo build --workspace --examples` brings them up to date.
+/// Only a plain `cargo test --workspace` builds the programs beside the tests. A run of chosen
+/// tests takes them as they were built last: `cargo build --workspace --examples` brings them up to
+/// date.
 ///
 /// # Panics
 /// The program was not built.

@@ -43,10 +43,10 @@ pub struct StorageResult {
 
 /// Takes the results of storage operations.
 ///
-/// Called from the threads of the storage pool, without any lock held, once for each capture. Calls for
-/// different PEs may run at the same time; those for one PE come one after the other. A callback may
-/// call `checkpoint()` and everything else that does not wait; what would wait returns an error. A panic
-/// is caught and counted.
+/// Called from the threads of the storage pool, without any lock held, once for each capture. Calls
+/// for different PEs may run at the same time; those for one PE come one after the other. A
+/// callback may call `checkpoint()` and everything else that does not wait; what would wait returns
+/// an error. A panic is caught and counted.
 #[doc(alias = "org.apache.s4.core.ft.StorageCallback")]
 pub trait StorageCallback: Send + Sync {
     /// Takes one result.
@@ -64,8 +64,8 @@ pub trait StorageCallbackFactory: Send + Sync {
 
 /// Makes callbacks that write results to the log; used when no other factory is given.
 ///
-/// Successes are events of level TRACE and failures of level WARN, of target `checkpoint`. The id is
-/// told by a hash of its key only: keys may be private.
+/// Successes are events of level TRACE and failures of level WARN, of target `checkpoint`. The id
+/// is told by a hash of its key only: keys may be private.
 #[doc(alias = "org.apache.s4.core.ft.LoggingStorageCallbackFactory")]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LoggingStorageCallbackFactory;

@@ -20,8 +20,8 @@ const SHOWN_KEY_CHARS_MAX: usize = 64;
 /// The name is the user's (1 to 200 bytes of UTF-8 without control characters); the key is any 0 to
 /// 65,536 bytes. Two ids are equal exactly if both parts are.
 ///
-/// [`to_text`](Self::to_text) and [`FromStr`] are lossless. `Display` is for people: it escapes what
-/// is not printable and cuts long keys.
+/// [`to_text`](Self::to_text) and [`FromStr`] are lossless. `Display` is for people: it escapes
+/// what is not printable and cuts long keys.
 ///
 /// # Examples
 /// ```
@@ -43,8 +43,8 @@ impl CheckpointId {
     /// Returns the id of `key` in `prototype`.
     ///
     /// # Errors
-    /// The name is empty, longer than 200 bytes or has a control character, or the key is longer than
-    /// 65,536 bytes.
+    /// The name is empty, longer than 200 bytes or has a control character, or the key is longer
+    /// than 65,536 bytes.
     pub fn new(
         prototype: impl Into<Arc<str>>,
         key: impl AsRef<[u8]>,
@@ -138,7 +138,8 @@ pub enum InvalidCheckpointId {
     },
     /// The text has no `/` between name and key, or an escape that is none.
     #[error(
-        "not an id's text form, at byte {at}: write `name/key`, other bytes as `%` and two hex digits"
+        "not an id's text form, at byte {at}: write `name/key`, other bytes as `%` and two hex \
+         digits"
     )]
     Text {
         /// Where the text stops being one.

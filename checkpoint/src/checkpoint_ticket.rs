@@ -15,7 +15,8 @@ use crate::reentrancy;
 use crate::save_error::{SaveError, SaveFailure};
 use crate::wait::{Signal, Wait};
 
-/// What a manual request has led to: the version that is stored, or `None` if there is nothing to store.
+/// What a manual request has led to: the version that is stored, or `None` if there is nothing to
+/// store.
 pub type CheckpointOutcome = Result<Option<StateVersion>, SaveError>;
 
 /// Stands for a manual request; answered by the first capture at or after it.
@@ -55,8 +56,8 @@ impl CheckpointTicket {
     /// Waits for the answer, on this thread.
     ///
     /// # Errors
-    /// The state could not be stored, the keeper was closed before it was, or this thread must not wait:
-    /// it belongs to the keeper, or is inside an event.
+    /// The state could not be stored, the keeper was closed before it was, or this thread must not
+    /// wait: it belongs to the keeper, or is inside an event.
     pub fn wait(self) -> CheckpointOutcome {
         match self.wait_until(None) {
             Some(outcome) => outcome,

@@ -46,8 +46,8 @@ pub trait Clock: Send + Sync + fmt::Debug {
 
     /// Returns how long a thread can sleep until it is `at`.
     ///
-    /// `None` means that the thread will be woken by [`Alarm::time_changed`] instead: the time is moved
-    /// by hand.
+    /// `None` means that the thread will be woken by [`Alarm::time_changed`] instead: the time is
+    /// moved by hand.
     fn sleep_until(&self, at: Timestamp) -> Option<Duration>;
 
     /// Asks that `alarm` be told of each change of the time that nobody can foresee.
@@ -152,7 +152,8 @@ mod moved_by_hand {
             }
         }
 
-        /// Sets the wall clock ahead, or back if `seconds` is negative; the time itself goes on as it was.
+        /// Sets the wall clock ahead, or back if `seconds` is negative; the time itself goes on as
+        /// it was.
         pub fn jump_wall(&self, seconds: i64) {
             let mut shift = self.wall_shift_micros.lock();
             *shift = shift.saturating_add(seconds.saturating_mul(1_000_000));

@@ -5,7 +5,6 @@ use std::fmt;
 
 use crate::checkpoint_id::CheckpointId;
 use crate::checkpoint_ticket::CheckpointOutcome;
-use crate::reentrancy;
 use crate::save_error::SaveError;
 
 /// How many ids `Display` shows of each kind.
@@ -19,36 +18,34 @@ pub struct CloseReport {
     pub saved: u64,
     /// PEs whose changes could not be stored, and why.
     pub failed: Vec<SaveError>,
-    /// PEs whose changes were not tried to be stored in time: they were still waiting, or lent out, or
-    /// a closure had panicked in them.
+    /// PEs whose changes were not tried to be stored in time: they were still waiting, or lent out,
+    /// or a closure had panicked in them.
     pub not_attempted: Vec<CheckpointId>,
     /// PEs whose changes the storage had been given, and had not answered for in time.
     pub unknown: Vec<CheckpointId>,
-    /// Threads that are stuck in the storage; they are left behind, and the store stays locked until they
-    /// come back.
-    pub threads_stuck: usize,
-    /// The call came from inside an event's closure, which must not wait for itself: nothing was done.
+    /// The call came from inside an event or from one of the keeper's own threads, where it would
+    /// have waited for itself: nothing was done.
     pub reentrant: bool,
+    /// Threads that are stuck in the storage; they are left behind, and the store stays locked
+    /// until they come back.
+    pub threads_stuck: usize,
 }
 
 impl CloseReport {
     /// Returns whether every change is stored.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.failed.is_empty()
+        !self.reentrant
+            && self.failed.is_empty()
             && self.not_attempted.is_empty()
             && self.unknown.is_empty()
-            && !self.reentrant
     }
 }
 
 impl CloseReport {
-    /// Refuses a call from inside an event's closure.
-    pub(crate) fn refuse_inside_event() -> Result<(), NotAllStored> {
-        match reentrancy::is_inside_shard() {
-            true => Err(NotAllStored(Self { reentrant: true, ..Self::default() })),
-            false => Ok(()),
-        }
+    /// The report of a call that would have waited for itself.
+    pub(crate) fn reentrant() -> NotAllStored {
+        NotAllStored(Self { reentrant: true, ..Self::default() })
     }
 
     /// Takes in the answer to a request; `None` if there was none in time.
@@ -68,7 +65,8 @@ impl CloseReport {
 impl fmt::Display for CloseReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.reentrant {
-            return f.write_str("nothing was done, because the call came from inside an event");
+            return f
+                .write_str("nothing was done: the call came from inside an event or the keeper");
         }
         write!(f, "{} checkpoints stored", self.saved)?;
         list(f, "could not be stored", &self.failed)?;

@@ -7,8 +7,8 @@ use thiserror::Error;
 
 /// When a PE is checkpointed without being asked.
 ///
-/// In every mode a PE is also stored on a manual `checkpoint()`, on `flush()`, before it is evicted,
-/// and on `close()`.
+/// In every mode a PE is also stored on a manual `checkpoint()`, on `flush()`, before it is
+/// evicted, and on `close()`.
 #[doc(alias = "org.apache.s4.core.ft.CheckpointingConfig.CheckpointingMode")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum CheckpointingMode {
@@ -59,7 +59,8 @@ pub enum OnRestoreError {
     /// The event gets the error and is not processed; the next one tries again.
     #[default]
     Fail,
-    /// The PE starts with the newest older version that can be restored; if there is none, as `Fail`.
+    /// The PE starts with the newest older version that can be restored; if there is none, as
+    /// `Fail`.
     ///
     /// Needs a storage that keeps older versions.
     Previous,
@@ -67,8 +68,8 @@ pub enum OnRestoreError {
     StartEmpty,
 }
 
-/// What happens to an event that makes a new PE when the prototype holds as many as it may, and none
-/// can be evicted because none can be stored.
+/// What happens to an event that makes a new PE when the prototype holds as many as it may, and
+/// none can be evicted because none can be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OnFull {
     /// It waits, at most [`wait_max`](CheckpointingConfig::wait_max), and then gets an error.
@@ -237,9 +238,9 @@ impl CheckpointingConfigBuilder {
         self
     }
 
-    /// Sets the age, counted from the PE's last event, from which a checkpoint is not restored: the PE
-    /// starts with the factory's value. The checkpoint stays in the storage until it is overwritten.
-    /// Default: never; at least 1 ms.
+    /// Sets the age, counted from the PE's last event, from which a checkpoint is not restored: the
+    /// PE starts with the factory's value. The checkpoint stays in the storage until it is
+    /// overwritten. Default: never; at least 1 ms.
     pub fn expire_after(mut self, age: Duration) -> Self {
         self.0.expire_after = Some(age);
         self
@@ -251,8 +252,8 @@ impl CheckpointingConfigBuilder {
         self
     }
 
-    /// Sets how many PEs are resident at most. Beyond, those without an event for the longest time are
-    /// stored, if they have changed, and dropped from memory. Default: no limit.
+    /// Sets how many PEs are resident at most. Beyond, those without an event for the longest time
+    /// are stored, if they have changed, and dropped from memory. Default: no limit.
     pub fn capacity(mut self, resident_max: NonZeroUsize) -> Self {
         self.0.capacity = Some(resident_max);
         self
@@ -264,8 +265,8 @@ impl CheckpointingConfigBuilder {
         self
     }
 
-    /// Sets after how long without an event a PE is stored, if it has changed, and dropped from memory.
-    /// Default: never; at least 1 ms.
+    /// Sets after how long without an event a PE is stored, if it has changed, and dropped from
+    /// memory. Default: never; at least 1 ms.
     pub fn idle_max(mut self, idle: Duration) -> Self {
         self.0.idle_max = Some(idle);
         self
@@ -277,15 +278,16 @@ impl CheckpointingConfigBuilder {
         self
     }
 
-    /// Sets the size in bytes of the largest encoded state. A larger one is a permanent error of that
-    /// PE, which stays in memory. Default: 64 MiB; 1 to 2 GiB.
+    /// Sets the size in bytes of the largest encoded state. A larger one is a permanent error of
+    /// that PE, which stays in memory. Default: 64 MiB; 1 to 2 GiB.
     pub fn state_bytes_max(mut self, bytes: u64) -> Self {
         self.0.state_bytes_max = bytes;
         self
     }
 
-    /// Sets how many checkpoints that could not be restored are put aside before a newer state replaces
-    /// them. When so many are, such a PE is not stored before some were discarded. Default: 1000.
+    /// Sets how many checkpoints that could not be restored are put aside before a newer state
+    /// replaces them. When so many are, such a PE is not stored before some were discarded.
+    /// Default: 1000.
     pub fn quarantined_max(mut self, count: usize) -> Self {
         self.0.quarantined_max = count;
         self

@@ -19,12 +19,13 @@ use crate::sync::{AtomicUsize, Ordering};
 
 /// Checkpoints the PEs of prototypes and fetches what was stored.
 ///
-/// Implemented by [`SafeKeeper`](crate::SafeKeeper), by [`NoOpCheckpointingFramework`], and by whoever
-/// wants to do it in another way: every prototype is built over an `Arc<dyn CheckpointingFramework>`.
+/// Implemented by [`SafeKeeper`](crate::SafeKeeper), by [`NoOpCheckpointingFramework`], and by
+/// whoever wants to do it in another way: every prototype is built over an
+/// `Arc<dyn CheckpointingFramework>`.
 ///
 /// # Contract
-/// The methods are called from the threads that bring events, at the same time, never with a lock of
-/// the library held. None but [`relieve`](Self::relieve) may wait. They never panic.
+/// The methods are called from the threads that bring events, at the same time, never with a lock
+/// of the library held. None but [`relieve`](Self::relieve) may wait. They never panic.
 #[doc(alias = "org.apache.s4.core.ft.CheckpointingFramework")]
 pub trait CheckpointingFramework: Send + Sync {
     /// Takes in a prototype, and gives it a number; [`attach`](Self::attach) follows.
@@ -42,10 +43,14 @@ pub trait CheckpointingFramework: Send + Sync {
     #[doc(alias = "isCheckpointable")]
     fn is_checkpointable(&self, config: &CheckpointingConfig, pe: &PeStatus) -> bool;
 
-    /// Says that PEs of this shard are due, or that it has results to take in: have
-    /// [`CheckpointSource::capture`] called for it, soon, from another thread.
+    /// Says that PEs of this shard are due: have [`CheckpointSource::capture`] called for it, soon,
+    /// from another thread.
     #[doc(alias = "saveState")]
     fn save_state(&self, prototype: PrototypeIndex, shard: usize);
+
+    /// Says that this shard has results to take in: have [`CheckpointSource::attend`] called for
+    /// it, soon, from another thread, however full the storage is.
+    fn look_after(&self, prototype: PrototypeIndex, shard: usize);
 
     /// Fetches a stored state and gives it to the request, now or later, from any thread.
     #[doc(alias = "fetchSerializedState")]
@@ -54,8 +59,9 @@ pub trait CheckpointingFramework: Send + Sync {
     /// Asks that [`CheckpointSource::tick`] be called at about this time, or soon after.
     fn call_at(&self, prototype: PrototypeIndex, at: Timestamp);
 
-    /// Gives a caller who has just made a PE due the chance to help or to wait, as the overflow policy
-    /// says. `Err` means that a manual request is to be refused; a trigger is never lost by it.
+    /// Gives a caller who has just made a PE due the chance to help or to wait, as the overflow
+    /// policy says. `Err` means that a manual request is to be refused; a trigger is never lost by
+    /// it.
     ///
     /// # Errors
     /// More requests are waiting than may, and the policy is to reject.
@@ -236,8 +242,8 @@ pub enum RegisterError {
     },
     /// The store has keys of another type under this name.
     #[error(
-        "cannot build prototype `{name}`: the store has its keys as {stored}, not as {wanted}; use that \
-         key type, another name, or another store"
+        "cannot build prototype `{name}`: the store has its keys as {stored}, not as {wanted}; \
+         use that key type, another name, or another store"
     )]
     KeyType {
         /// The name.
@@ -285,9 +291,13 @@ pub trait CheckpointSource: Send + Sync {
     /// Returns how many shards there are.
     fn shards(&self) -> usize;
 
-    /// Takes in results, then captures states of due PEs of a shard until the batch is full or none is
-    /// left. Locks the shard, for a bounded time.
+    /// Takes in results, then captures states of due PEs of a shard until the batch is full or none
+    /// is left. Locks the shard, for a bounded time.
     fn capture(&self, shard: usize, batch: &mut CaptureBatch) -> CaptureProgress;
+
+    /// Takes in the results that wait for a shard. Locks it, for a bounded time; returns whether it
+    /// could.
+    fn attend(&self, shard: usize) -> bool;
 
     /// Takes the results of captures of this shard. Never waits.
     fn settle(&self, shard: usize, settlements: Vec<Settlement>);
@@ -295,11 +305,12 @@ pub trait CheckpointSource: Send + Sync {
     /// Does what is due by time, and returns when the next thing is.
     fn tick(&self, now: Timestamp) -> Option<Timestamp>;
 
-    /// Makes every dirty PE due, so that [`is_settled`](Self::is_settled) of the mark that is returned
-    /// becomes true once all that was changed before is stored.
+    /// Makes every dirty PE due, so that [`is_settled`](Self::is_settled) of the mark that is
+    /// returned becomes true once all that was changed before is stored.
     fn request_all(&self) -> FlushMark;
 
-    /// Returns whether every change before the mark is stored, or cannot be before its PE changes again.
+    /// Returns whether every change before the mark is stored, or cannot be before its PE changes
+    /// again.
     fn is_settled(&self, mark: &FlushMark) -> bool;
 
     /// Lets no event in any more.
@@ -462,6 +473,8 @@ impl CheckpointingFramework for NoOpCheckpointingFramework {
     }
 
     fn save_state(&self, _: PrototypeIndex, _: usize) {}
+
+    fn look_after(&self, _: PrototypeIndex, _: usize) {}
 
     fn fetch_serialized_state(&self, fetch: StateFetch) {
         fetch.decide(Ok(None));

@@ -1,8 +1,9 @@
 //! Checkpoints keyed in-memory state asynchronously and restores it lazily after a restart.
 //!
-//! A program keeps one object per key in memory: a *processing element*, or PE. What changes is encoded
-//! and stored in the background; after a crash, an upgrade or a restart a PE is restored by the first
-//! event of its key. It re-creates the fault-tolerance package of Apache S4 (`org.apache.s4.core.ft`).
+//! A program keeps one object per key in memory: a *processing element*, or PE. What changes is
+//! encoded and stored in the background; after a crash, an upgrade or a restart a PE is restored by
+//! the first event of its key. It re-creates the fault-tolerance package of Apache S4
+//! (`org.apache.s4.core.ft`).
 //!
 //! ```
 //! use std::time::Duration;
@@ -50,35 +51,39 @@
 //! In the order in which one meets them:
 //!
 //! - [`derive@Checkpointable`] makes a type one that can be stored; the
-//!   [trait](trait@Checkpointable) says what that means, [`encode_state`] and [`restore_state`] do it by
-//!   hand.
-//! - [`SafeKeeper`] coordinates everything; [`SafeKeeperBuilder`] and [`SafeKeeperSettings`] say how,
-//!   [`FileSystemBackendCheckpointingModule`] does it in one step, from a file of settings if you like.
+//!   [trait](trait@Checkpointable) says what that means, [`encode_state`] and [`restore_state`] do
+//!   it by hand.
+//! - [`SafeKeeper`] coordinates everything; [`SafeKeeperBuilder`] and [`SafeKeeperSettings`] say
+//!   how, [`FileSystemBackendCheckpointingModule`] does it in one step, from a file of settings if
+//!   you like.
 //! - [`PePrototype`] has the PEs of one kind, by [`Key`]. Events come in by
 //!   [`process`](PePrototype::process), [`try_process`](PePrototype::try_process) and
-//!   [`read`](PePrototype::read), by a [`Session`] for runs of events, by a [`PeGuard`] for long work,
-//!   and by the async twins of each.
-//! - [`CheckpointingConfig`] says per prototype when PEs are checkpointed ([`CheckpointingMode`]), and
-//!   what happens when one cannot be restored, panics, expires, or there are too many.
-//! - [`CheckpointTicket`], [`StorageCallback`], [`CloseReport`] and [`KeeperStats`] tell what became of
-//!   checkpoints; [`ProcessError`], [`RestoreError`] and [`SaveError`] what went wrong.
-//! - [`storage`] holds the interface [`StateStorage`], the storages that come with the library, and the
-//!   checks for those of others. What they keep is a record: [`RecordView`] reads one.
+//!   [`read`](PePrototype::read), by a [`Session`] for runs of events, by a [`PeGuard`] for long
+//!   work, and by the async twins of each.
+//! - [`CheckpointingConfig`] says per prototype when PEs are checkpointed ([`CheckpointingMode`]),
+//!   and what happens when one cannot be restored, panics, expires, or there are too many.
+//! - [`CheckpointTicket`], [`StorageCallback`], [`CloseReport`] and [`KeeperStats`] tell what
+//!   became of checkpoints; [`ProcessError`], [`RestoreError`] and [`SaveError`] what went wrong.
+//! - [`storage`] holds the interface [`StateStorage`], the storages that come with the library, and
+//!   the checks for those of others. What they keep is a record: [`RecordView`] reads one.
 //! - [`CheckpointingFramework`] is what prototypes are built over: [`SafeKeeper::framework`],
 //!   [`NoOpCheckpointingFramework`], or one of your own. [`task`] holds the steps of the work.
 //!
 //! # Guarantees
 //!
-//! - *Never silently empty.* A PE starts with the factory's value only if the storage said that there is
-//!   no checkpoint. If it failed or took too long, the event gets an error and can be tried again, unless
-//!   the prototype has another [`OnRestoreError`]; what would then be overwritten is put aside first.
-//! - *Newest wins.* Each capture has a [`StateVersion`], the writer's epoch and a sequence number. An
-//!   older one never replaces a newer one.
-//! - *Dirty until durable.* A PE counts as stored only when the storage has acknowledged the very version
-//!   that was captured. Failed saves are tried again with growing waits, without another event.
-//! - *One result* for each capture reaches the [`StorageCallback`], whatever panics or ends meanwhile.
-//! - *Complete or not at all.* A crash at any instant leaves a PE at its last acknowledged version or a
-//!   newer one, whole; a restore that fails leaves the instance as it was.
+//! - *Never silently empty.* A PE starts with the factory's value only if the storage said that
+//!   there is no checkpoint. If it failed or took too long, the event gets an error and can be
+//!   tried again, unless the prototype has another [`OnRestoreError`]; what would then be
+//!   overwritten is put aside first.
+//! - *Newest wins.* Each capture has a [`StateVersion`], the writer's epoch and a sequence number.
+//!   An older one never replaces a newer one.
+//! - *Dirty until durable.* A PE counts as stored only when the storage has acknowledged the very
+//!   version that was captured. Failed saves are tried again with growing waits, without another
+//!   event.
+//! - *One result* for each capture reaches the [`StorageCallback`], whatever panics or ends
+//!   meanwhile.
+//! - *Complete or not at all.* A crash at any instant leaves a PE at its last acknowledged version
+//!   or a newer one, whole; a restore that fails leaves the instance as it was.
 //! - *A changed byte is noticed* before the program sees it.
 //! - *Closing* stores everything that has changed, or says by id what it could not.
 //!
@@ -88,11 +93,11 @@
 //!
 //! - What changed after the last checkpoint of a PE is lost by a crash.
 //! - PEs are checkpointed each on its own: there is no consistent cut over several.
-//! - Events are not delivered, replayed or deduplicated. Records have room for input positions, which
-//!   nothing fills yet.
+//! - Events are not delivered, replayed or deduplicated. Records have room for input positions,
+//!   which nothing fills yet.
 //! - A store belongs to one process at a time.
-//! - State whose stored fields have changed since is refused with an error that names the differences;
-//!   it is not migrated.
+//! - State whose stored fields have changed since is refused with an error that names the
+//!   differences; it is not migrated.
 //! - A PE that is lent out ([`PeGuard`]) cannot be checkpointed meanwhile.
 //!
 //! # When a queue is full
@@ -106,7 +111,8 @@
 //! | PEs in memory ([`capacity`](CheckpointingConfigBuilder::capacity)) | The one that was idle for longest is stored and leaves; if none can, [`OnFull`] says what the event gets. |
 //! | waiting for one PE ([`wait_max`](CheckpointingConfigBuilder::wait_max)) | The event gets [`ProcessError::Busy`]. |
 //!
-//! Calls from the keeper's own threads, from inside an event and from async code never wait for room.
+//! Calls from the keeper's own threads, from inside an event and from async code never wait for
+//! room.
 //!
 //! # Features
 //!
@@ -119,8 +125,8 @@
 //!
 //! # For those who know Apache S4
 //!
-//! The types have S4's names; the search of this documentation knows S4's full names and those of its
-//! methods and parameters.
+//! The types have S4's names; the search of this documentation knows S4's full names and those of
+//! its methods and parameters.
 //!
 //! | S4 | here |
 //! |---|---|

@@ -13,8 +13,8 @@ use crate::sync::{AtomicU64, Ordering};
 
 /// Says which partition a key belongs to.
 ///
-/// The answer must be the same for ever: the name is recorded with the store, and opening the store with
-/// another one is refused.
+/// The answer must be the same for ever: the name is recorded with the store, and opening the store
+/// with another one is refused.
 pub trait Partitioner: Send + Sync + fmt::Debug {
     /// Returns the name that is recorded with the store.
     fn name(&self) -> &str;
@@ -23,7 +23,8 @@ pub trait Partitioner: Send + Sync + fmt::Debug {
     fn partition(&self, key: &[u8], partitions: NonZeroU32) -> u32;
 }
 
-/// The default: the upper half of XXH3-64 (seed 0) of the key's bytes, scaled to the number of partitions.
+/// The default: the upper half of XXH3-64 (seed 0) of the key's bytes, scaled to the number of
+/// partitions.
 ///
 /// In other words `((xxh3_64(key) >> 32) * partitions) >> 32`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -114,9 +115,10 @@ mod tests {
 
     #[test]
     fn the_partition_of_a_key_never_changes() {
-        // Recorded with stores: another answer would make their PEs unreachable.
+        // Recorded with stores: another answer would make their PEs unreachable. The numbers were
+        // computed by another implementation of XXH3.
         let of = |key: &[u8]| XxHashPartitioner.partition(key, NonZeroU32::new(16).unwrap());
-        assert_eq!([of(b""), of(b"alice"), of(b"bob"), of(&[0; 8])], [2, 8, 15, 12]);
+        assert_eq!([of(b""), of(b"alice"), of(b"bob"), of(&[0; 8])], [2, 4, 1, 12]);
     }
 
     #[test]

@@ -19,11 +19,11 @@ pub enum ProcessError {
         /// The prototype.
         prototype: Arc<str>,
     },
-    /// The call came from inside an event's closure, a session's run, an encode or, if it would have to
-    /// wait, from one of the keeper's own threads.
+    /// The call came from inside an event's closure, a session's run, an encode or, if it would
+    /// have to wait, from one of the keeper's own threads.
     #[error(
-        "cannot process an event of `{prototype}` here: this thread is inside another event, or belongs \
-         to the keeper; return what is to be sent from the closure and send it afterwards"
+        "cannot process an event of `{prototype}` here: this thread is inside another event, or \
+         belongs to the keeper; return what is to be sent from the closure and send it afterwards"
     )]
     Reentrant {
         /// The prototype.
@@ -42,8 +42,8 @@ pub enum ProcessError {
     },
     /// An event's closure panicked in this PE; `recover` decides what becomes of it.
     #[error(
-        "cannot process an event of {id}: a closure panicked in it; call `recover` to reload, keep or \
-         remove it (last stored version: {})",
+        "cannot process an event of {id}: a closure panicked in it; call `recover` to reload, \
+         keep or remove it (last stored version: {})",
         last_durable.map_or_else(|| "none".to_owned(), |version| version.to_string())
     )]
     Poisoned {

@@ -1,7 +1,7 @@
 //! Checkpoints that could not be restored, put aside before a newer state replaced them.
 //!
-//! One is kept as the payload of a record of its own, under an id made of the PE's id and a version. So any
-//! storage can keep them, and they are as durable as everything else.
+//! One is kept as the payload of a record of its own, under an id made of the PE's id and a
+//! version. So any storage can keep them, and they are as durable as everything else.
 
 use std::time::{Duration, SystemTime};
 

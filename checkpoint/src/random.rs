@@ -18,8 +18,8 @@ impl SystemRandom {
     /// Returns a source seeded by the operating system.
     #[must_use]
     pub fn new() -> Self {
-        // Where the system gives no randomness (early at boot), the address of a fresh allocation is
-        // what is left; nothing that must be right depends on the numbers.
+        // Where the system gives no randomness (early at boot), the address of a fresh allocation
+        // is what is left; nothing that must be right depends on the numbers.
         let seed = getrandom::u64().unwrap_or_else(|_| {
             let somewhere = Box::new(0_u8);
             std::ptr::from_ref(&*somewhere).addr() as u64

@@ -93,7 +93,8 @@ impl fmt::Display for RestoreFailure {
             Self::TimedOut { after } => write!(f, "the storage did not answer within {after:?}"),
             Self::FetchingDisabled { remaining } => write!(
                 f,
-                "fetching is switched off for another {remaining:?}, after too many failures in a row"
+                "fetching is switched off for another {remaining:?}, after too many failures in a \
+                 row"
             ),
             Self::Overloaded => f.write_str("more fetches are waiting than may"),
             Self::Storage(_) => f.write_str("the storage failed"),

@@ -8,7 +8,8 @@ use std::fmt;
 use crate::state::SchemaDescription;
 use crate::storage::{StateStorage, StorageError, StorageErrorKind};
 
-/// How keys are divided among partitions: the number of partitions, a space, the partitioner's name.
+/// How keys are divided among partitions: the number of partitions, a space, the partitioner's
+/// name.
 pub(crate) const PARTITIONS: &str = "partitions";
 
 /// The name under which the key type of a prototype is recorded.

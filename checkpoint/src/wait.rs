@@ -65,7 +65,8 @@ impl<T: Clone> Signal<T> {
     }
 }
 
-/// Polls a future on this thread until it is ready, or gives it back after a last poll at `deadline`.
+/// Polls a future on this thread until it is ready, or gives it back after a last poll at
+/// `deadline`.
 pub(crate) fn block_on<F: Future + Unpin>(
     mut future: F,
     clock: &dyn Clock,

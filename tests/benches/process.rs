@@ -1,8 +1,9 @@
-//! What an event costs on a resident PE, against a plain map, and against a map that is dumped each second.
+//! What an event costs on a resident PE, against a plain map, and against a map that is dumped each
+//! second.
 //!
-//! Each round runs every way once, one behind the other, so that all have the same weather; the table shows
-//! medians. `CHECKPOINT_BENCH_EVENTS` sets the events per round (2,000,000), and `CHECKPOINT_BENCH_WAYS` picks
-//! ways by a part of their name.
+//! Each round runs every way once, one behind the other, so that all have the same weather; the
+//! table shows medians. `CHECKPOINT_BENCH_EVENTS` sets the events per round (2,000,000), and
+//! `CHECKPOINT_BENCH_WAYS` picks ways by a part of their name.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench that fails may panic")]
 #![expect(clippy::print_stdout, reason = "a bench prints")]

@@ -1,8 +1,8 @@
 //! Saves states into a file system store until it is killed, and prints what was acknowledged.
 //!
 //! Arguments: the directory, a seed, how many batches (0: for ever), and maybe a program to start
-//! meanwhile, which is given the standard input. Prints `open EPOCH`, and for each acknowledged state
-//! `stored KEY EPOCH SEQUENCE 0`; the last word tells a line that was cut off.
+//! meanwhile, which is given the standard input. Prints `open EPOCH`, and for each acknowledged
+//! state `stored KEY EPOCH SEQUENCE 0`; the last word tells a line that was cut off.
 
 use std::error::Error;
 use std::io::{self, Write};

@@ -1,5 +1,5 @@
-//! A module beside `FileSystemBackendCheckpointingModule`, written outside the crate: nothing that the
-//! library's own module does needs to be inside.
+//! A module beside `FileSystemBackendCheckpointingModule`, written outside the crate: nothing that
+//! the library's own module does needs to be inside.
 
 use std::time::Duration;
 

@@ -22,6 +22,7 @@ mod record;
 mod rules;
 mod s4_names;
 mod scenarios;
+mod simulation;
 mod state;
 mod support;
 mod tidy;

@@ -1,7 +1,7 @@
 //! Every type of Apache S4's package `org.apache.s4.core.ft` has its counterpart, under its name.
 //!
-//! That the names exist is checked by importing them; that S4's own are found in the documentation, by
-//! reading the sources for `#[doc(alias)]`.
+//! That the names exist is checked by importing them; that S4's own are found in the documentation,
+//! by reading the sources for `#[doc(alias)]`.
 
 use std::fs;
 use std::num::NonZeroU64;

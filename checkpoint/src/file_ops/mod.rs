@@ -12,10 +12,10 @@ pub use system_files::SystemFiles;
 
 /// Does file operations below one directory, the root.
 ///
-/// Paths are relative to the root: names with `/` between, none of them empty, `.` or `..`. The empty
-/// path is the root itself. No operation follows a symbolic link, wherever in the path it is, so that
-/// nothing outside the root is ever touched. Files and directories are created for the owner alone
-/// (0600 and 0700), whatever the umask.
+/// Paths are relative to the root: names with `/` between, none of them empty, `.` or `..`. The
+/// empty path is the root itself. No operation follows a symbolic link, wherever in the path it is,
+/// so that nothing outside the root is ever touched. Files and directories are created for the
+/// owner alone (0600 and 0700), whatever the umask.
 ///
 /// A failed [sync](FileHandle::sync_data) is final: the system may have dropped the data and report
 /// success the next time.
@@ -47,8 +47,8 @@ pub trait FileOps: Send + Sync + fmt::Debug {
     /// Opens a regular file to be read.
     ///
     /// # Errors
-    /// [`NotFound`](io::ErrorKind::NotFound) if there is none; or it is no regular file, or the system
-    /// refuses.
+    /// [`NotFound`](io::ErrorKind::NotFound) if there is none; or it is no regular file, or the
+    /// system refuses.
     fn open_file(&self, path: &str) -> io::Result<Box<dyn FileHandle>>;
 
     /// Renames a file; one of the new name is replaced in the same instant.
@@ -79,8 +79,9 @@ pub trait FileOps: Send + Sync + fmt::Debug {
 
     /// Opens (or creates) a file to be written and locks it for this handle alone.
     ///
-    /// The lock ends with the handle or with the process, whatever ends that; a program that this one
-    /// executes does not inherit it. `None` if another handle, in whichever process, has the lock.
+    /// The lock ends with the handle or with the process, whatever ends that; a program that this
+    /// one executes does not inherit it. `None` if another handle, in whichever process, has the
+    /// lock.
     ///
     /// # Errors
     /// The system refuses.
@@ -95,7 +96,8 @@ pub trait FileHandle: Send + fmt::Debug {
     /// Nothing was written.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Reads some bytes from `offset` on into `buffer` and returns how many; 0 at the end of the file.
+    /// Reads some bytes from `offset` on into `buffer` and returns how many; 0 at the end of the
+    /// file.
     ///
     /// # Errors
     /// Nothing was read.

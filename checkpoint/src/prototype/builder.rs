@@ -52,7 +52,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
 }
 
 impl<K: Key, P: Checkpointable + Send + 'static> PrototypeBuilder<K, P> {
-    /// Sets how the PEs are checkpointed and restored. Default: only on request, on eviction and on close.
+    /// Sets how the PEs are checkpointed and restored. Default: only on request, on eviction and on
+    /// close.
     pub fn config(mut self, config: CheckpointingConfig) -> Self {
         self.config = config;
         self
@@ -60,8 +61,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> PrototypeBuilder<K, P> {
 
     /// Sets the factory, which makes the PE of a key.
     ///
-    /// It runs when a PE is made, and before one is restored: transient fields keep what it gave them. It
-    /// runs on the thread that has the event or on one of the keeper's, with no lock held.
+    /// It runs when a PE is made, and before one is restored: transient fields keep what it gave
+    /// them. It runs on the thread that has the event or on one of the keeper's, with no lock held.
     pub fn create(
         self,
         factory: impl Fn(&K) -> P + Send + Sync + 'static,
@@ -74,7 +75,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> PrototypeBuilder<K, P> {
 impl<K: Key, P: Checkpointable + Send + 'static> PrototypeBuilderWithFactory<K, P> {
     /// Sets what is done with a PE that was made because nothing was stored of it.
     ///
-    /// It runs with no lock held, before the PE's first event. A panic in it is as one in the factory.
+    /// It runs with no lock held, before the PE's first event. A panic in it is as one in the
+    /// factory.
     pub fn on_create(mut self, hook: impl Fn(&K, &mut P) + Send + Sync + 'static) -> Self {
         self.hooks.on_create = Some(Box::new(hook));
         self
@@ -103,8 +105,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> PrototypeBuilderWithFactory<K, 
 
     /// Adds something that is done with each PE in memory every `interval`, as an event of it.
     ///
-    /// It runs on the keeper's timing thread, under the PE's shard's lock, and counts as a change. PEs that
-    /// are lent out or poisoned are left out. A panic poisons the PE.
+    /// It runs on the keeper's timing thread, under the PE's shard's lock, and counts as a change.
+    /// PEs that are lent out or poisoned are left out. A panic poisons the PE.
     #[doc(alias = "onTime")]
     pub fn on_time(
         mut self,
@@ -120,8 +122,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> PrototypeBuilderWithFactory<K, 
     /// Registers the prototype with its framework, and returns a handle.
     ///
     /// # Errors
-    /// The name is none or is taken, the store has other keys under it, or the configuration asks for what
-    /// the storage cannot do.
+    /// The name is none or is taken, the store has other keys under it, or the configuration asks
+    /// for what the storage cannot do.
     pub fn build(self) -> Result<PePrototype<K, P>, RegisterError> {
         let Self { builder, factory, hooks } = self;
         let PrototypeBuilder { framework, name, config, .. } = builder;

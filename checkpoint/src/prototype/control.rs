@@ -45,10 +45,10 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
 
     /// Asks for a checkpoint of the PE of `key`, in whatever mode.
     ///
-    /// The ticket is answered by the first capture at or after this call; a PE that has not changed since
-    /// it was stored is answered at once, with the version that is stored, and one that is not in memory
-    /// with `None`. Does not wait for the storage, but for room if too many PEs are due and the overflow
-    /// policy is to block.
+    /// The ticket is answered by the first capture at or after this call; a PE that has not changed
+    /// since it was stored is answered at once, with the version that is stored, and one that is
+    /// not in memory with `None`. Does not wait for the storage, but for room if too many PEs are
+    /// due and the overflow policy is to block.
     ///
     /// # Errors
     /// The PE is poisoned, the keeper is closed, or the call came from inside an event.
@@ -61,8 +61,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         self.inner.request(key.as_key(), Caller::MayWait)
     }
 
-    /// Asks for a checkpoint of the PE of `key`, as [`checkpoint`](Self::checkpoint) does, and never blocks
-    /// the thread. The ticket is a future.
+    /// Asks for a checkpoint of the PE of `key`, as [`checkpoint`](Self::checkpoint) does, and
+    /// never blocks the thread. The ticket is a future.
     ///
     /// # Errors
     /// As [`checkpoint`](Self::checkpoint).
@@ -77,9 +77,12 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// Stores every change that was made to the PEs of this prototype before this call.
     ///
     /// # Errors
-    /// Not everything could be stored in time; the report says what was not. The keeper goes on trying.
+    /// Not everything could be stored in time; the report says what was not. The keeper goes on
+    /// trying.
     pub fn flush(&self, timeout: Duration) -> Result<CloseReport, NotAllStored> {
-        CloseReport::refuse_inside_event()?;
+        if !reentrancy::may_wait() {
+            return Err(CloseReport::reentrant());
+        }
         let deadline = self.inner.clock.now().after(timeout);
         let mut report = CloseReport::default();
         for ticket in self.inner.request_dirty(&mut report) {
@@ -100,7 +103,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     ) -> impl Future<Output = Result<CloseReport, NotAllStored>> + use<K, P> {
         let inner = self.inner.clone();
         async move {
-            CloseReport::refuse_inside_event()?;
+            if reentrancy::is_inside_shard() {
+                return Err(CloseReport::reentrant());
+            }
             let deadline = inner.clock.now().after(timeout);
             let mut report = CloseReport::default();
             for ticket in inner.request_dirty(&mut report) {
@@ -111,7 +116,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         }
     }
 
-    /// Removes the PE of `key`, from memory at once and from the storage soon; the ticket tells when.
+    /// Removes the PE of `key`, from memory at once and from the storage soon; the ticket tells
+    /// when.
     ///
     /// An event that comes later makes the PE anew.
     ///
@@ -247,7 +253,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         Ok(ticket)
     }
 
-    /// Asks for a checkpoint of every PE with changes; those that cannot be stored go into the report.
+    /// Asks for a checkpoint of every PE with changes; those that cannot be stored go into the
+    /// report.
     fn request_dirty(&self, report: &mut CloseReport) -> Vec<CheckpointTicket> {
         let mut tickets = Vec::new();
         for shard in 0..self.shards.len() {
@@ -330,7 +337,11 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 }
             };
             if contain(hook).is_err() {
-                tracing::error!(target: "checkpoint", prototype = &*self.name, "on_remove panicked");
+                tracing::error!(
+                    target: "checkpoint",
+                    prototype = &*self.name,
+                    "on_remove panicked"
+                );
             }
         }
         Ok(Ok(ticket))

@@ -22,7 +22,8 @@ pub(super) struct Entry<K, P> {
     /// The coarse time of the last event.
     pub(super) last_event: u32,
     pub(super) flags: Flags,
-    /// The generation of the oldest change since the last capture; counted while `DIRTY` and not `STUCK`.
+    /// The generation of the oldest change since the last capture; counted while `DIRTY` and not
+    /// `STUCK`.
     pub(super) generation: u32,
     pub(super) slot: Slot<P>,
     /// The newest version that is known to be stored; zeros if there is none.

@@ -1,7 +1,7 @@
 //! The ways to process an event without blocking a thread.
 //!
-//! The futures need no particular executor. Deadlines are kept by the framework's timer: it wakes those
-//! who wait, and they look at the time.
+//! The futures need no particular executor. Deadlines are kept by the framework's timer: it wakes
+//! those who wait, and they look at the time.
 
 use std::borrow::Borrow;
 use std::collections::VecDeque;
@@ -26,10 +26,11 @@ use crate::state::Checkpointable;
 use crate::wait::Signal;
 
 impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
-    /// Runs `f` on the PE of `key`, as [`process`](Self::process) does, without blocking the thread.
+    /// Runs `f` on the PE of `key`, as [`process`](Self::process) does, without blocking the
+    /// thread.
     ///
-    /// The future is ready at its first poll if the PE is in memory. It can be polled by any executor, and
-    /// dropped at any time: then `f` has run, or it has not and will not.
+    /// The future is ready at its first poll if the PE is in memory. It can be polled by any
+    /// executor, and dropped at any time: then `f` has run, or it has not and will not.
     ///
     /// # Errors
     /// As [`process`](Self::process).

@@ -1,8 +1,8 @@
 //! Counts changes that are not stored, by the time they were made.
 //!
-//! Time is cut into generations. A PE with changes that are not stored is counted in the generation of
-//! the oldest of them. So the age of the oldest change, and whether everything before a point in time is
-//! stored, are known at any moment, whatever the order in which PEs are stored.
+//! Time is cut into generations. A PE with changes that are not stored is counted in the generation
+//! of the oldest of them. So the age of the oldest change, and whether everything before a point in
+//! time is stored, are known at any moment, whatever the order in which PEs are stored.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use crate::clock::Timestamp;
 /// How long a generation lasts: the exactness of ages.
 pub(super) const GENERATION: Duration = Duration::from_millis(10);
 
-/// Numbers are compared by their distance: they may wrap around after 2^32 generations, over a year.
+/// Numbers are compared by their distance: they may wrap around after 2^32 generations, over a
+/// year.
 pub(super) fn is_before(generation: u32, other: u32) -> bool {
     generation.wrapping_sub(other) > u32::MAX / 2
 }

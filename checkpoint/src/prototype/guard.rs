@@ -19,8 +19,8 @@ use crate::sync::Ordering;
 
 /// A PE that is lent out: nobody else gets it before this is dropped, and no other key has to wait.
 ///
-/// Access through `DerefMut` marks it as changed; all changes of one guard count as one event. If the
-/// thread panics while it may have been changing the PE, the PE is poisoned.
+/// Access through `DerefMut` marks it as changed; all changes of one guard count as one event. If
+/// the thread panics while it may have been changing the PE, the PE is poisoned.
 ///
 /// A PE that is lent out cannot be checkpointed: what was changed since is at risk for as long.
 /// Forgetting a guard (`std::mem::forget`) blocks its key until the keeper is closed; the keeper's

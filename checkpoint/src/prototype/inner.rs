@@ -30,7 +30,8 @@ pub(super) struct Inner<K, P> {
     partitioner: Arc<dyn Partitioner>,
     hasher: SeedableRandomState,
     pub(super) triggers: Triggers,
-    /// Set under no lock, read under a shard's: whoever locks a shard after `close` went over it sees it.
+    /// Set under no lock, read under a shard's: whoever locks a shard after `close` went over it
+    /// sees it.
     pub(super) closed: AtomicBool,
     /// Threads that wait for a shard.
     pub(super) waiters: AtomicU32,
@@ -90,7 +91,8 @@ impl<K, P> Inner<K, P> {
         let partitions = registration.sequences.partitions();
         let shards_per_partition = config.shards();
         let shard = |index| {
-            // The number of partitions fits, because the index is below it times the shards of each.
+            // The number of partitions fits, because the index is below it times the shards of
+            // each.
             let partition = u32::try_from(index / shards_per_partition).unwrap_or(u32::MAX);
             Shard::new(partition, triggers)
         };
@@ -98,7 +100,8 @@ impl<K, P> Inner<K, P> {
         let random = &registration.random;
         let limits = StateLimits::default();
         let state_bytes_max = usize::try_from(config.state_bytes_max()).unwrap_or(usize::MAX);
-        // A state may need more memory than it has bytes; the default allows for four times as much.
+        // A state may need more memory than it has bytes; the default allows for four times as
+        // much.
         let memory_bytes_max = limits.memory_bytes_max().max(state_bytes_max.saturating_mul(4));
         Self {
             shards: (0..shard_count).map(shard).collect(),
@@ -166,8 +169,8 @@ impl<K, P> Inner<K, P> {
         Place { shard, hash }
     }
 
-    /// The time in steps of 10 ms, as of the last tick or first change of a PE. It wraps around after
-    /// 497 days: only distances of less than half of that mean anything.
+    /// The time in steps of 10 ms, as of the last tick or first change of a PE. It wraps around
+    /// after 497 days: only distances of less than half of that mean anything.
     #[inline]
     pub(super) fn coarse_now(&self) -> u32 {
         self.coarse.load(Ordering::Relaxed)

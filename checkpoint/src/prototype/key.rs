@@ -7,9 +7,9 @@ use thiserror::Error;
 
 /// The key of a PE: found in memory by `Eq` and `Hash`, and in storage by its bytes.
 ///
-/// Implemented for strings, integers, byte strings, `bool`, `char`, `()`, UUIDs (feature `uuid`) and
-/// tuples of two to four of these. For a type of one's own, forward to one of them or write the bytes
-/// oneself.
+/// Implemented for strings, integers, byte strings, `bool`, `char`, `()`, UUIDs (feature `uuid`)
+/// and tuples of two to four of these. For a type of one's own, forward to one of them or write the
+/// bytes oneself.
 ///
 /// # Contract
 /// Two keys are equal exactly if their bytes are, and the bytes of a key never change: they are its
@@ -21,8 +21,8 @@ pub trait Key: KeyBytes + Eq + Hash + Clone + Send + Sync + 'static {
     /// No key of this type has these bytes.
     fn from_key_bytes(bytes: &[u8]) -> Result<Self, NotAKey>;
 
-    /// Returns the name of the type's byte form; it is recorded with the store, and opening the store
-    /// with another one is refused.
+    /// Returns the name of the type's byte form; it is recorded with the store, and opening the
+    /// store with another one is refused.
     fn key_type() -> String;
 }
 
@@ -33,15 +33,16 @@ pub trait KeyBytes {
 
     /// Returns the partition that the key names itself; by default none, and the partitioner says.
     ///
-    /// For keys that carry the partition of the broker that they come from. A number beyond the store's
-    /// partitions is taken modulo their number. It must be the same for ever, like the bytes.
+    /// For keys that carry the partition of the broker that they come from. A number beyond the
+    /// store's partitions is taken modulo their number. It must be the same for ever, like the
+    /// bytes.
     #[inline]
     fn own_partition(&self) -> Option<u32> {
         None
     }
 
-    /// Appends the bytes in a form that can be followed by others: by default a length (u32, big-endian)
-    /// and the bytes.
+    /// Appends the bytes in a form that can be followed by others: by default a length (u32,
+    /// big-endian) and the bytes.
     fn append_key_part(&self, out: &mut Vec<u8>) {
         self.with_key_bytes(|bytes| {
             let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
@@ -56,10 +57,11 @@ pub trait KeyBytes {
 #[error("these bytes are those of no key of the wanted type")]
 pub struct NotAKey;
 
-/// What can be given where a key is asked for: a reference to a key or to a borrowed form of it, or, for
-/// integers and the like, the key itself.
+/// What can be given where a key is asked for: a reference to a key or to a borrowed form of it,
+/// or, for integers and the like, the key itself.
 ///
-/// So `process("alice", …)` works for `String` keys, and `process(7, …)` and `process(&7, …)` for `u64`.
+/// So `process("alice", …)` works for `String` keys, and `process(7, …)` and `process(&7, …)` for
+/// `u64`.
 pub trait AsKey<K> {
     /// The borrowed form.
     type Borrowed: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized;

@@ -10,7 +10,6 @@ use crate::process_error::ProcessError;
 use crate::prototype::entry::{Flags, Slot};
 use crate::prototype::key::{Key, NotAKey};
 use crate::prototype::pe_prototype::PePrototype;
-use crate::reentrancy;
 use crate::state::Checkpointable;
 use crate::storage::{StorageError, StorageErrorKind};
 
@@ -36,13 +35,12 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// Returns the ids of all PEs, those in memory and those that are only stored, in order.
     ///
     /// # Errors
-    /// The storage cannot be read, or the call came from inside an event.
+    /// The storage cannot be read.
     pub fn ids(&self) -> Result<Vec<CheckpointId>, StorageError> {
-        if reentrancy::is_inside_shard() {
-            let attempted = format!("list the ids of {}", self.inner.name);
-            let error = StorageError::new(StorageErrorKind::Unsupported, attempted);
-            return Err(error.with_source(self.inner.reentrant()));
-        }
+        let attempted = || format!("list the ids of `{}`", self.inner.name);
+        let reentrant = |error| {
+            StorageError::new(StorageErrorKind::Unsupported, attempted()).with_source(error)
+        };
         let mut ids = BTreeSet::new();
         if let Some(storage) = self.inner.storage() {
             storage.ids(&self.inner.name, &mut |id| {
@@ -51,7 +49,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
             })?;
         }
         for shard in 0..self.inner.shards.len() {
-            let mut locked = self.inner.lock_again(shard);
+            let mut locked = self.inner.lock(shard).map_err(reentrant)?;
             for entry in locked.table().entries.iter() {
                 let id = self.inner.id_of_entry(&entry.key);
                 match entry.slot {
@@ -67,7 +65,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// Returns the keys of all PEs, those in memory and those that are only stored.
     ///
     /// # Errors
-    /// As [`ids`](Self::ids); or the storage has bytes that are no key of this type.
+    /// The storage cannot be read, or has bytes that are no key of this type.
     pub fn keys(&self) -> Result<Vec<K>, StorageError> {
         let key = |id: CheckpointId| {
             K::from_key_bytes(id.key()).map_err(|error: NotAKey| {
@@ -80,17 +78,16 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
 
     /// Returns the PEs that somebody has had for at least `age`, and for how long.
     ///
-    /// A PE that is lent out cannot be checkpointed: a guard that is held for long, or was forgotten, is
-    /// worth knowing. Returns none if the call comes from inside an event.
+    /// A PE that is lent out cannot be checkpointed: a guard that is held for long, or was
+    /// forgotten, is worth knowing.
     #[must_use]
     pub fn checked_out(&self, age: Duration) -> Vec<(CheckpointId, Duration)> {
         let now = self.inner.clock.now();
         let mut found = Vec::new();
-        if reentrancy::is_inside_shard() {
-            return found;
-        }
         for shard in 0..self.inner.shards.len() {
-            let mut locked = self.inner.lock_again(shard);
+            let Some(mut locked) = self.inner.lock_within(shard, Duration::from_millis(100)) else {
+                continue;
+            };
             let table = locked.table();
             for entry in table.entries.iter() {
                 let out = table.out.get(&entry.ticket).map(|out| now.since(out.since));

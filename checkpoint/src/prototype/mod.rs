@@ -1,8 +1,9 @@
-//! Prototypes: the PEs of one kind, by key, and the ways to process events. This is what users call.
+//! Prototypes: the PEs of one kind, by key, and the ways to process events. This is what users
+//! call.
 //!
-//! Read in this order: `key`, `pe_prototype` (the way of an event), `table` (the state machine of a shard),
-//! `results` (what comes back to it), `shard` (its lock and its inbox), `restore`, `source` (captures and
-//! time, as the framework sees them).
+//! Read in this order: `key`, `pe_prototype` (the way of an event), `table` (the state machine of a
+//! shard), `results` (what comes back to it), `shard` (its lock and its inbox), `restore`, `source`
+//! (captures and time, as the framework sees them).
 
 mod builder;
 mod control;

@@ -22,10 +22,11 @@ use crate::state::Checkpointable;
 use crate::sync::Ordering;
 use crate::wait::Signal;
 
-/// The PEs of one kind: one for each key, made by the factory or restored when its first event comes.
+/// The PEs of one kind: one for each key, made by the factory or restored when its first event
+/// comes.
 ///
-/// A handle is cheap to clone and can be used from any thread. The PEs belong to the framework: dropping
-/// the last handle loses nothing.
+/// A handle is cheap to clone and can be used from any thread. The PEs belong to the framework:
+/// dropping the last handle loses nothing.
 ///
 /// # Ways in
 /// [`process`](Self::process) runs a short closure under the lock of the PE's shard;
@@ -63,14 +64,15 @@ pub(super) enum Hindrance {
 pub(super) type Attempted<T, F> = Result<Result<T, (F, Hindrance)>, ProcessError>;
 
 impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
-    /// Runs `f` on the PE of `key`, as one event: counts it, and has the PE checkpointed if it is due.
+    /// Runs `f` on the PE of `key`, as one event: counts it, and has the PE checkpointed if it is
+    /// due.
     ///
-    /// If the PE is not in memory, it is restored first, or made by the factory if nothing is stored of
-    /// it. `f` should be short: other keys of the shard wait meanwhile.
+    /// If the PE is not in memory, it is restored first, or made by the factory if nothing is
+    /// stored of it. `f` should be short: other keys of the shard wait meanwhile.
     ///
     /// # Errors
-    /// The PE could not be restored, is in use for too long, is poisoned, or the keeper is closed; `f`
-    /// was not run then, and the event can be tried again.
+    /// The PE could not be restored, is in use for too long, is poisoned, or the keeper is closed;
+    /// `f` was not run then, and the event can be tried again.
     ///
     /// # Panics
     /// Panics if `f` does. The PE is then poisoned.
@@ -107,8 +109,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
 
     /// Runs `f` on the PE of `key`; if it returns an error, the event does not count.
     ///
-    /// With an error `f` says that it left the PE as it was: the PE is not marked as changed. What `f`
-    /// changed before it failed would stay in memory all the same; check first, then change.
+    /// With an error `f` says that it left the PE as it was: the PE is not marked as changed. What
+    /// `f` changed before it failed would stay in memory all the same; check first, then change.
     ///
     /// # Errors
     /// As [`process`](Self::process); the result of `f` is inside.

@@ -1,8 +1,8 @@
 //! Finds the PEs without an event for the longest time, at no cost per event.
 //!
-//! A queue holds a mark for each resident PE. The mark at its front is trusted only if the PE had no event
-//! since it was made; otherwise a newer mark goes to the back. So each look costs constant time on
-//! average, and an event only writes its time into its PE.
+//! A queue holds a mark for each resident PE. The mark at its front is trusted only if the PE had
+//! no event since it was made; otherwise a newer mark goes to the back. So each look costs constant
+//! time on average, and an event only writes its time into its PE.
 
 use std::collections::VecDeque;
 

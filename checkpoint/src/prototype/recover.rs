@@ -1,5 +1,5 @@
-//! The ways out of trouble: PEs in which a closure panicked, and PEs whose newest version is not wanted or
-//! cannot be restored.
+//! The ways out of trouble: PEs in which a closure panicked, and PEs whose newest version is not
+//! wanted or cannot be restored.
 
 use std::borrow::Borrow;
 use std::future::Future;
@@ -68,7 +68,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         self.inner.drive(self.inner.clone().recover_async(key.as_key().to_owned(), how))
     }
 
-    /// Decides what becomes of a PE, as [`recover`](Self::recover) does, without blocking the thread.
+    /// Decides what becomes of a PE, as [`recover`](Self::recover) does, without blocking the
+    /// thread.
     ///
     /// # Errors
     /// As [`recover`](Self::recover).
@@ -109,8 +110,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// Changes that are not stored are dropped. The ticket tells when the new version is durable.
     ///
     /// # Errors
-    /// The version is not there or cannot be restored, or the PE is in use for too long. The PE then
-    /// starts from its newest version with its next event.
+    /// The version is not there or cannot be restored, or the PE is in use for too long. The PE
+    /// then starts from its newest version with its next event.
     pub fn restore_version<A>(
         &self,
         key: A,
@@ -123,8 +124,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         self.replace(key, Wanted::Version(version))
     }
 
-    /// Makes an older version the state again, as [`restore_version`](Self::restore_version) does, without
-    /// blocking the thread.
+    /// Makes an older version the state again, as [`restore_version`](Self::restore_version) does,
+    /// without blocking the thread.
     ///
     /// # Errors
     /// As [`restore_version`](Self::restore_version).
@@ -142,8 +143,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
 
     /// Makes a checkpoint that was put aside the state of the PE of `key` again, as a new version.
     ///
-    /// `replaced_by` is what [`SafeKeeper::quarantined`](crate::SafeKeeper::quarantined) says of it. It stays
-    /// in the quarantine until it is discarded.
+    /// `replaced_by` is what [`SafeKeeper::quarantined`](crate::SafeKeeper::quarantined) says of
+    /// it. It stays in the quarantine until it is discarded.
     ///
     /// # Errors
     /// It is not there, or it still cannot be restored, or the PE is in use for too long.
@@ -161,8 +162,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
 
     /// Makes the PE of `key` start anew, with the factory's value.
     ///
-    /// This is the way out of a PE that cannot be restored: what is stored is put aside before the new
-    /// state replaces it. The ticket tells when that is durable.
+    /// This is the way out of a PE that cannot be restored: what is stored is put aside before the
+    /// new state replaces it. The ticket tells when that is durable.
     ///
     /// # Errors
     /// The PE is in use for too long, or the keeper is closed.
@@ -174,7 +175,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         self.replace(key, Wanted::FactoryValue)
     }
 
-    /// Makes the PE of `key` start anew, as [`reset`](Self::reset) does, without blocking the thread.
+    /// Makes the PE of `key` start anew, as [`reset`](Self::reset) does, without blocking the
+    /// thread.
     ///
     /// # Errors
     /// As [`reset`](Self::reset).
@@ -327,8 +329,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
 
     /// Has a PE restored anew from its newest version, once nothing of it is in flight.
     ///
-    /// Returns what to wait for and how many events are lost; or what to wait for before it can begin; or
-    /// nothing, if the PE is not in its place.
+    /// Returns what to wait for and how many events are lost; or what to wait for before it can
+    /// begin; or nothing, if the PE is not in its place.
     fn reload(
         self: &Arc<Self>,
         shard: usize,

@@ -1,7 +1,7 @@
 //! How a PE comes into memory: from what is stored, or by the factory.
 //!
-//! Nothing here runs under a shard's lock. A placeholder holds the PE's place meanwhile; the result is
-//! posted to the shard.
+//! Nothing here runs under a shard's lock. A placeholder holds the PE's place meanwhile; the result
+//! is posted to the shard.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -125,8 +125,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             Err(reason) => Err(reason),
         };
         let arrived = match arrived {
-            // Only the first event of a PE may start without its state: what was asked for by name may
-            // not be replaced by something else.
+            // Only the first event of a PE may start without its state: what was asked for by name
+            // may not be replaced by something else.
             Err(reason)
                 if !matches!(reason, RestoreFailure::Closed)
                     && matches!(wanted, Wanted::Newest | Wanted::Before(_)) =>

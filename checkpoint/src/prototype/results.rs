@@ -7,8 +7,8 @@ use crate::prototype::entry::{Flags, Slot};
 use crate::prototype::table::{Table, Triggers};
 use crate::record::StateVersion;
 
-/// Something that a shard has to take in; never lost, because it waits in the shard's inbox for whoever
-/// locks the shard next.
+/// Something that a shard has to take in; never lost, because it waits in the shard's inbox for
+/// whoever locks the shard next.
 pub(super) enum Mail<P> {
     PutBack(PutBack<P>),
     Arrived { pe: PeHandle, arrived: Result<Box<Arrived<P>>, ProcessError> },
@@ -157,7 +157,8 @@ impl<K, P> Table<K, P> {
         }
     }
 
-    /// Takes the result of a capture. Whatever happened to the PE meanwhile, no change of it is forgotten.
+    /// Takes the result of a capture. Whatever happened to the PE meanwhile, no change of it is
+    /// forgotten.
     fn settle(&mut self, settlement: Settlement, triggers: &Triggers) {
         let pe = settlement.pe;
         let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
@@ -201,7 +202,8 @@ impl<K, P> Table<K, P> {
         let flags = entry.flags;
         let durable = entry.last_durable();
         if !flags.has(Flags::DIRTY) {
-            // A request that came while the capture was in flight is met by it: nothing changed since.
+            // A request that came while the capture was in flight is met by it: nothing changed
+            // since.
             for request in self.take_requests(pe) {
                 self.aftermath().answers.push((request, durable));
             }

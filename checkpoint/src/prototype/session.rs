@@ -8,7 +8,7 @@ use crate::framework::Caller;
 use crate::process_error::ProcessError;
 use crate::prototype::key::{AsKey, Key};
 use crate::prototype::pe_prototype::PePrototype;
-use crate::prototype::shard::{Locked, Unlocked};
+use crate::prototype::shard::{Locked, Rest};
 use crate::prototype::table::{Attempt, Effect};
 use crate::state::Checkpointable;
 use crate::sync::Ordering;
@@ -18,9 +18,9 @@ const EVENTS_BEFORE_RELIEF: u32 = 64;
 
 /// Processes runs of events on one thread; made by [`PePrototype::session`].
 ///
-/// Within [`run`](Self::run), the locks of the shards that the events fall into are kept. They are given
-/// up as soon as another thread waits for one, before anything is waited for, and at the end of the run:
-/// between calls a session holds nothing.
+/// Within [`run`](Self::run), the locks of the shards that the events fall into are kept. They are
+/// given up as soon as another thread waits for one, before anything is waited for, and at the end
+/// of the run: between calls a session holds nothing.
 pub struct Session<'a, K, P> {
     prototype: &'a PePrototype<K, P>,
     // A session belongs to its thread, whose locks it holds.
@@ -61,10 +61,11 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
 }
 
 impl<K: Key, P: Checkpointable + Send + 'static> Session<'_, K, P> {
-    /// Runs `f` for each of the events, in order, on the PE of its key. Returns how many there were.
+    /// Runs `f` for each of the events, in order, on the PE of its key. Returns how many there
+    /// were.
     ///
-    /// The iterator is advanced while locks are held: it should not block. Pass `&mut iterator` to go on
-    /// after an error.
+    /// The iterator is advanced while locks are held: it should not block. Pass `&mut iterator` to
+    /// go on after an error.
     ///
     /// # Errors
     /// An event could not be processed: see [`PePrototype::process`]. The run stops there.
@@ -202,11 +203,12 @@ impl<'a, K: Key, P: Checkpointable + Send + 'static> Held<'a, K, P> {
                 let Some(locked) = self.shards.get_mut(place.shard).and_then(Option::take) else {
                     unreachable!("the shard was locked just now");
                 };
-                // Nothing is waited for while a shard is held; this one is given up by `overcome`, and only
-                // then may the user's code run that comes with giving up the others.
-                let _unlocked = self.unlock();
-                let hindrance = inner.overcome(place, key, obstacle, locked, Caller::MayWait)?;
-                self.prototype.run_later(place, key, run, hindrance)
+                // Nothing is waited for while a shard is held; this one is given up by `overcome`, and
+                // what else comes with giving up the others waits for that.
+                let rests = self.unlock();
+                let hindrance = inner.overcome(place, key, obstacle, locked, Caller::MayWait);
+                self.finish(rests);
+                self.prototype.run_later(place, key, run, hindrance?)
             }
         }
     }
@@ -225,15 +227,22 @@ impl<'a, K: Key, P: Checkpointable + Send + 'static> Held<'a, K, P> {
     }
 }
 
-impl<'a, K, P> Held<'a, K, P> {
+impl<K, P> Held<'_, K, P> {
     fn release(&mut self) {
-        drop(self.unlock());
+        // First all locks, then what else is to be done: that may be the user's code, which may
+        // want one.
+        let rests = self.unlock();
+        self.finish(rests);
     }
 
-    /// Gives up all shards; what must be done then is done when the result is dropped.
-    fn unlock(&mut self) -> Vec<Unlocked<'a, K, P>> {
-        let held = self.shards.iter_mut().filter_map(Option::take);
-        held.filter_map(|mut locked| locked.unlock()).collect()
+    fn unlock(&mut self) -> Vec<Rest<K, P>> {
+        self.shards.iter_mut().filter_map(|held| held.take().map(Locked::unlock)).collect()
+    }
+
+    fn finish(&self, rests: Vec<Rest<K, P>>) {
+        for rest in rests {
+            self.prototype.inner.finish(rest);
+        }
     }
 }
 

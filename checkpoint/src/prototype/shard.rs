@@ -1,10 +1,10 @@
 //! The lock of a shard, and its inbox.
 //!
-//! What comes back to a shard (a PE that a guard had, a fetched PE, results of captures) must neither be
-//! lost nor wait for the lock: its thread may hold that very lock, or another one. So it is put into the
-//! inbox, and whoever holds the lock empties the inbox when he takes the lock and before he gives it back.
-//! If somebody holds the lock at that moment, the framework is asked to look after the shard, in case that
-//! the holder has emptied the inbox already.
+//! What comes back to a shard (a PE that a guard had, a fetched PE, results of captures) must
+//! neither be lost nor wait for the lock: its thread may hold that very lock, or another one. So it
+//! is put into the inbox, and whoever holds the lock empties the inbox when he takes the lock and
+//! before he gives it back. If somebody holds the lock at that moment, the framework is asked to
+//! look after the shard, in case that the holder has emptied the inbox already.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,20 +145,20 @@ impl<K, P> Inner<K, P> {
         locked
     }
 
-    /// Puts something into a shard's inbox. It arrives at once if the lock is free, and as soon as the
-    /// lock is given back if not.
+    /// Puts something into a shard's inbox. It arrives at once if the lock is free, and as soon as
+    /// the lock is given back if not.
     pub(super) fn post(&self, index: usize, mail: Mail<P>) {
         let shard = self.shard(index);
         shard.inbox.lock().push(mail);
         shard.has_mail.store(true, Ordering::Release);
         if !self.attended {
-            // Pairs with the fence in `Unlocked::drop`: either the holder sees the mail after he has
+            // Pairs with the fence in `finish`: either the holder sees the mail after he has
             // unlocked, or the lock is seen free here.
             fence(Ordering::SeqCst);
         }
         match self.try_lock_again(index) {
             Some(locked) => drop(locked),
-            None => self.framework.save_state(self.index, index),
+            None => self.framework.look_after(self.index, index),
         }
     }
 
@@ -167,8 +167,22 @@ impl<K, P> Inner<K, P> {
         self.framework.is_checkpointable(&self.config, &status)
     }
 
-    fn finish(&self, index: usize, aftermath: Aftermath<K, P>) {
-        let Aftermath { arrivals, answers, dropped, dropped_states, notify } = aftermath;
+    pub(super) fn finish(&self, rest: Rest<K, P>) {
+        let Rest { index, aftermath, released, tick_from } = rest;
+        if !self.attended {
+            fence(Ordering::SeqCst);
+            if self.shard(index).has_mail.load(Ordering::Relaxed) {
+                drop(self.try_lock_again(index));
+            }
+        }
+        if released > 0 {
+            self.released(released);
+        }
+        if let Some(changed) = tick_from {
+            self.tick_for(changed);
+        }
+        let Some(aftermath) = aftermath else { return };
+        let Aftermath { arrivals, answers, dropped, dropped_states, notify } = *aftermath;
         for (arrival, result) in arrivals {
             arrival.finish(result);
         }
@@ -196,7 +210,10 @@ impl<K, P> Inner<K, P> {
     pub(super) fn relieve(&self, caller: Caller) {
         let caller = if reentrancy::may_wait() { caller } else { Caller::MustNotWait };
         if self.framework.relieve(caller).is_err() {
-            tracing::trace!(target: "checkpoint", "more PEs are due than may wait; they stay marked");
+            tracing::trace!(
+                target: "checkpoint",
+                "more PEs are due than may wait; they stay marked"
+            );
         }
     }
 }
@@ -240,8 +257,8 @@ impl<'a, K, P> Locked<'a, K, P> {
         }
     }
 
-    /// Marks the lock as one of a session, which gives up all its locks before it does anything else:
-    /// whichever goes last says that this thread is outside.
+    /// Marks the lock as one of a session, which gives up all its locks before it does anything
+    /// else: whichever goes last says that this thread is outside.
     pub(super) fn of_session(mut self) -> Self {
         self.was_inside = false;
         self
@@ -259,32 +276,36 @@ impl<'a, K, P> Locked<'a, K, P> {
 impl<K, P> Drop for Locked<'_, K, P> {
     #[inline]
     fn drop(&mut self) {
-        drop(self.unlock());
-    }
-}
-
-impl<'a, K, P> Locked<'a, K, P> {
-    /// Gives the lock back; what must be done then is done when the result is dropped. A second call does
-    /// nothing.
-    #[inline]
-    pub(super) fn unlock(&mut self) -> Option<Unlocked<'a, K, P>> {
         if self.table.is_none() {
-            return None;
+            return;
         }
         self.take_in_mail();
         let table = self.table();
         debug_assert!(table.stirred || table.is_calm(), "a change that must not be overlooked");
         if table.stirred || self.inner.waiters.load(Ordering::Relaxed) > 0 || !self.inner.attended {
-            return Some(self.unlock_stirred());
+            return self.unlock_stirred();
         }
         reentrancy::set_inside_shard(self.was_inside);
         self.table = None;
-        None
     }
+}
 
+impl<K, P> Locked<'_, K, P> {
+    /// Gives the lock back and does what must be done then.
     #[cold]
     #[inline(never)]
-    fn unlock_stirred(&mut self) -> Unlocked<'a, K, P> {
+    fn unlock_stirred(&mut self) {
+        let rest = self.give_back();
+        self.inner.finish(rest);
+    }
+
+    /// Gives the lock back; what must be done then is left to the caller, who may have other locks.
+    pub(super) fn unlock(mut self) -> Rest<K, P> {
+        self.take_in_mail();
+        self.give_back()
+    }
+
+    fn give_back(&mut self) -> Rest<K, P> {
         let (inner, shard) = (self.inner, self.shard);
         let table = self.table();
         table.stirred = false;
@@ -318,43 +339,20 @@ impl<'a, K, P> Locked<'a, K, P> {
                 _ => MutexGuard::unlock_fair(table),
             }
         }
-        Unlocked { inner, index: self.index, released, tick_from, aftermath }
+        Rest { index: self.index, aftermath, released, tick_from }
     }
 }
 
-/// A shard whose lock was given back. Its drop does what must be done then; it runs the user's code, and so
-/// must come when this thread holds no other shard either.
-pub(super) struct Unlocked<'a, K, P> {
-    inner: &'a Inner<K, P>,
+/// What is to be done once no lock is held any more.
+pub(super) struct Rest<K, P> {
     index: usize,
+    aftermath: Option<Box<Aftermath<K, P>>>,
     released: usize,
     tick_from: Option<Timestamp>,
-    aftermath: Option<Box<Aftermath<K, P>>>,
 }
 
-impl<K, P> Drop for Unlocked<'_, K, P> {
-    fn drop(&mut self) {
-        let inner = self.inner;
-        if !inner.attended {
-            fence(Ordering::SeqCst);
-            if inner.shard(self.index).has_mail.load(Ordering::Relaxed) {
-                drop(inner.try_lock_again(self.index));
-            }
-        }
-        if self.released > 0 {
-            inner.released(self.released);
-        }
-        if let Some(oldest) = self.tick_from {
-            inner.tick_for(oldest);
-        }
-        if let Some(aftermath) = self.aftermath.take() {
-            inner.finish(self.index, *aftermath);
-        }
-    }
-}
-
-/// How long after its first change a PE is made due in time mode: earlier than the interval by the exactness
-/// of a change's time, and by that of the ticks.
+/// How long after its first change a PE is made due in time mode: earlier than the interval by the
+/// exactness of a change's time, and by that of the ticks.
 pub(super) fn time_to_due(interval: Duration) -> Duration {
     interval.saturating_sub(GENERATION).saturating_sub(tick_step(interval))
 }

@@ -30,6 +30,9 @@ const ENCODED_UNDER_LOCK_MAX: usize = 64 * 1024;
 const CAPTURES_PER_LOOK: usize = 8;
 /// How many marks of time mode are looked at under one lock.
 const PROMOTIONS_PER_LOCK: usize = 256;
+/// How long a tick waits for a shard; one whose lock is held for longer is visited with the next
+/// tick.
+const TICK_LOCK_WAIT: Duration = Duration::from_millis(10);
 /// How many PEs a periodic function runs on under one lock.
 const VISITS_PER_LOCK: usize = 64;
 
@@ -103,6 +106,10 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
             self.capture_large(shard, large, started, batch);
         }
         progress
+    }
+
+    fn attend(&self, shard: usize) -> bool {
+        self.lock_within(shard, TICK_LOCK_WAIT).is_some()
     }
 
     fn settle(&self, shard: usize, settlements: Vec<Settlement>) {
@@ -431,7 +438,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 continue;
             }
             let oldest = loop {
-                let mut locked = self.lock_again(shard);
+                let Some(mut locked) = self.lock_within(shard, TICK_LOCK_WAIT) else {
+                    break Some(now);
+                };
                 let limit = now.since_start().checked_sub(wait).map(Timestamp::new);
                 let more =
                     limit.is_some_and(|limit| locked.table().promote(limit, PROMOTIONS_PER_LOCK));
@@ -458,19 +467,21 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         let steps = u32::try_from(idle_max.as_millis() / 10).unwrap_or(u32::MAX / 4).max(1);
         let limit = coarse(now).wrapping_sub(steps);
         for shard in 0..self.shards.len() {
-            loop {
-                let mut locked = self.lock_again(shard);
+            // Those who cannot leave go to the back of the queue: once round is enough.
+            let mut left = usize::MAX;
+            while left > 0 {
+                let Some(mut locked) = self.lock_within(shard, TICK_LOCK_WAIT) else { break };
                 let table = locked.table();
-                let mut visited = 0;
-                while visited < VISITS_PER_LOCK
-                    && let Some(pe) = table.longest_idle(Some(limit))
-                {
-                    table.evict(pe);
-                    visited += 1;
-                }
-                // Those who cannot leave go to the back of the queue: once round is enough.
-                if visited < VISITS_PER_LOCK {
-                    break;
+                left = left.min(table.resident);
+                for _ in 0..VISITS_PER_LOCK.min(left) {
+                    left -= 1;
+                    match table.longest_idle(Some(limit)) {
+                        Some(pe) => table.evict(pe),
+                        None => {
+                            left = 0;
+                            break;
+                        }
+                    };
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The PEs of one shard and what is known of each: the state machine under the shard's lock.
 //!
-//! It runs no user code but an event's closure. Whatever must not happen under the lock (the drop of a PE,
-//! the waking of a waiter) is put into [`Aftermath`] for whoever unlocks.
+//! It runs no user code but an event's closure. Whatever must not happen under the lock (the drop
+//! of a PE, the waking of a waiter) is put into [`Aftermath`] for whoever unlocks.
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
@@ -254,8 +254,8 @@ impl<K, P> Table<K, P> {
             if triggers.interval.is_some() {
                 let generation = entry.generation;
                 match self.aging.back_mut().filter(|aging| aging.generation == generation) {
-                    // A PE that is stored and changed again within a generation is marked again: the
-                    // marks are bounded by the captures that one generation has time for.
+                    // A PE that is stored and changed again within a generation is marked again:
+                    // the marks are bounded by the captures that one generation has time for.
                     Some(aging) => aging.marks.push(pe),
                     None => {
                         if self.aging.is_empty() {
@@ -639,7 +639,8 @@ impl<K, P> Table<K, P> {
         recency.tidy(self.resident, look(&self.entries));
     }
 
-    /// Returns the resident PE without an event for the longest time, if its last was before `limit`.
+    /// Returns the resident PE without an event for the longest time, if its last was before
+    /// `limit`.
     pub(super) fn longest_idle(&mut self, limit: Option<u32>) -> Option<PeHandle> {
         self.recency.as_mut()?.oldest_before(limit, look(&self.entries))
     }

@@ -13,7 +13,8 @@ pub struct InputPosition {
     pub position: u64,
 }
 
-/// The positions of all sources that fed a PE, in ascending order of the source; usually none or one.
+/// The positions of all sources that fed a PE, in ascending order of the source; usually none or
+/// one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct InputPositions(Vec<InputPosition>);
 

@@ -66,8 +66,8 @@ impl<'a> RecordHeader<'a> {
         if !fixed.starts_with(&MAGIC) {
             return Err(RecordError::new(RecordErrorKind::Magic, 0));
         }
-        // The version comes before the checksum: another version may compute it otherwise. A damaged
-        // version byte is thus told as a wrong version, which is an error all the same.
+        // The version comes before the checksum: another version may compute it otherwise. A
+        // damaged version byte is thus told as a wrong version, which is an error all the same.
         let [found] = array(fixed, AT_VERSION);
         if found != FORMAT_VERSION {
             let kind = RecordErrorKind::UnsupportedVersion { found, max: FORMAT_VERSION };

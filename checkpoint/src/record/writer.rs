@@ -34,9 +34,9 @@ pub struct RecordMeta<'a> {
 
 /// Writes one record to the end of a buffer.
 ///
-/// [`begin`](Self::begin) writes the header, then the caller appends the payload to the same buffer,
-/// then [`finish`](Self::finish) patches the lengths and computes both checksums. Between the two
-/// steps the bytes are no valid record.
+/// [`begin`](Self::begin) writes the header, then the caller appends the payload to the same
+/// buffer, then [`finish`](Self::finish) patches the lengths and computes both checksums. Between
+/// the two steps the bytes are no valid record.
 #[derive(Debug, Clone, Copy)]
 #[must_use = "a record is none before it is finished"]
 pub struct RecordWriter {
@@ -155,8 +155,8 @@ fn micros(time: SystemTime) -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-// The lengths are bounded long before (name 200 bytes, key 64 KiB, state `state_bytes_max`): a length
-// that does not fit makes a record that no reader accepts, never one that is read wrongly.
+// The lengths are bounded long before (name 200 bytes, key 64 KiB, state `state_bytes_max`): a
+// length that does not fit makes a record that no reader accepts, never one that is read wrongly.
 fn saturating_u16(n: usize) -> u16 {
     u16::try_from(n).unwrap_or(u16::MAX)
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// Pauses fetching after too many failures in a row; after the pause one fetch is let through as a probe.
+/// Pauses fetching after too many failures in a row; after the pause one fetch is let through as a
+/// probe.
 #[derive(Debug)]
 pub(super) struct FetchBreaker {
     failures_max: NonZeroU32,

@@ -52,8 +52,9 @@ pub enum BuildError {
     Storage(#[source] StorageError),
     /// The store's keys are divided among its partitions in another way.
     #[error(
-        "cannot build a keeper over this store: its keys are divided among partitions as \"{stored}\", and \
-         the settings ask for \"{wanted}\"; use the store's number and partitioner, or another store"
+        "cannot build a keeper over this store: its keys are divided among partitions as \
+         \"{stored}\", and the settings ask for \"{wanted}\"; use the store's number and \
+         partitioner, or another store"
     )]
     Partitions {
         /// How they are divided in the store: the number, and the partitioner's name.
@@ -97,7 +98,8 @@ impl SafeKeeperBuilder {
         }
     }
 
-    /// Sets all settings at once, for instance those of a file. Setters that follow change single ones.
+    /// Sets all settings at once, for instance those of a file. Setters that follow change single
+    /// ones.
     pub fn settings(mut self, settings: SafeKeeperSettings) -> Self {
         self.settings = settings;
         self
@@ -181,8 +183,8 @@ impl SafeKeeperBuilder {
         self
     }
 
-    /// Makes a keeper without threads: it does nothing but what [`SafeKeeper::step`] makes it do. For
-    /// tests: the same calls lead to the same history.
+    /// Makes a keeper without threads: it does nothing but what [`SafeKeeper::step`] makes it do.
+    /// For tests: the same calls lead to the same history.
     #[cfg(feature = "test-util")]
     pub fn stepped(mut self) -> Self {
         self.threads = None;
@@ -192,8 +194,8 @@ impl SafeKeeperBuilder {
     /// Opens the store's partitions and starts the threads.
     ///
     /// # Errors
-    /// A setting is outside its limits, the store cannot be opened for writing, its keys are divided among
-    /// partitions in another way, or the system gives no threads.
+    /// A setting is outside its limits, the store cannot be opened for writing, its keys are
+    /// divided among partitions in another way, or the system gives no threads.
     pub fn build(self) -> Result<SafeKeeper, BuildError> {
         let Self { storage, settings, callbacks, partitioner, clock, random, threads } = self;
         settings.check().map_err(BuildError::Settings)?;

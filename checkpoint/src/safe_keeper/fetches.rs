@@ -154,8 +154,8 @@ impl Fetches {
         expired
     }
 
-    /// Finds calls that hang while others wait, puts back what they have beside the one that is stuck,
-    /// and returns for how many a thread is to be started.
+    /// Finds calls that hang while others wait, puts back what they have beside the one that is
+    /// stuck, and returns for how many a thread is to be started.
     pub(super) fn replace_hanging(&mut self, now: Timestamp) -> usize {
         let mut start = 0;
         for call in self.calls.values_mut() {

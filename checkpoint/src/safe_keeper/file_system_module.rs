@@ -9,8 +9,8 @@ use crate::storage::{DefaultFileSystemStateStorage, StorageError};
 
 /// A [`SafeKeeper`] over a [`DefaultFileSystemStateStorage`], from one set of settings.
 ///
-/// The store is where [`SafeKeeperSettings::filesystem_storage_root_path`] says, which a file or the
-/// environment can set like all settings.
+/// The store is where [`SafeKeeperSettings::filesystem_storage_root_path`] says, which a file or
+/// the environment can set like all settings.
 ///
 /// # Examples
 /// ```no_run

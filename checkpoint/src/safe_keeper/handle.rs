@@ -85,6 +85,13 @@ impl CheckpointingFramework for KeeperHandle {
         }
     }
 
+    fn look_after(&self, prototype: PrototypeIndex, shard: usize) {
+        let new = self.0.core.lock().shard_has_mail((prototype, shard));
+        if new {
+            self.0.wakers.of(Pool::Serialization).notify_one();
+        }
+    }
+
     fn fetch_serialized_state(&self, fetch: StateFetch) {
         let shared = &*self.0;
         let Some(storage) = shared.storage() else {
@@ -111,7 +118,7 @@ impl CheckpointingFramework for KeeperHandle {
 
     fn call_at(&self, prototype: PrototypeIndex, at: Timestamp) {
         self.0.core.lock().tick_at(prototype, at);
-        self.0.wakers.of(Pool::Timing).notify_one();
+        self.0.wakers.of(Pool::Serialization).notify_one();
     }
 
     fn relieve(&self, caller: Caller) -> Result<(), Overloaded> {
@@ -130,7 +137,8 @@ impl CheckpointingFramework for KeeperHandle {
                 Ok(())
             }
             Overflow::CallerRuns => {
-                // As one of the pool's threads: user code that runs inside must not wait for itself.
+                // As one of the pool's threads: user code that runs inside must not wait for
+                // itself.
                 reentrancy::as_keeper_thread(|| {
                     if let Step::Run(action) = shared.next(Pool::Serialization) {
                         shared.perform(action);

@@ -1,9 +1,9 @@
 //! Coordinates the processing of events with storage: `SafeKeeper`.
 //!
-//! `core` says what is to be done next, `shared` does it, `pools` are the threads in between. `handle` is
-//! what prototypes see. The way of a save: a prototype says that a shard has due PEs (`handle`), a
-//! serialization captures them (`core` gives it out, `task` runs it), a save gives them to the storage, a
-//! report tells the prototype, the callbacks and whoever waits.
+//! `core` says what is to be done next, `shared` does it, `pools` are the threads in between.
+//! `handle` is what prototypes see. The way of a save: a prototype says that a shard has due PEs
+//! (`handle`), a serialization captures them (`core` gives it out, `task` runs it), a save gives
+//! them to the storage, a report tells the prototype, the callbacks and whoever waits.
 
 mod breaker;
 mod builder;
@@ -50,19 +50,19 @@ use crate::wait::Signal;
 
 /// Checkpoints the PEs of its prototypes into a storage, and restores them from it.
 ///
-/// States are encoded, saved and fetched by three pools of threads, off the way of the events. A PE is
-/// dirty until the storage has acknowledged the very state that was captured; what fails is tried again
-/// with growing waits, without another event. Requests for one PE coalesce: it is queued once, and the
-/// newest state is what is stored.
+/// States are encoded, saved and fetched by three pools of threads, off the way of the events. A PE
+/// is dirty until the storage has acknowledged the very state that was captured; what fails is
+/// tried again with growing waits, without another event. Requests for one PE coalesce: it is
+/// queued once, and the newest state is what is stored.
 ///
 /// # When queues are full
-/// Due PEs wait in their shards, each once, at no cost in memory; states are captured only when the storage
-/// has room for them. So a slow storage means fewer, newer checkpoints, not lost ones. The overflow
-/// policies of [`SafeKeeperSettings`] say what whoever brings a request does meanwhile.
+/// Due PEs wait in their shards, each once, at no cost in memory; states are captured only when the
+/// storage has room for them. So a slow storage means fewer, newer checkpoints, not lost ones. The
+/// overflow policies of [`SafeKeeperSettings`] say what whoever brings a request does meanwhile.
 ///
 /// # The end
-/// [`close`](Self::close) stores what is dirty and says what it could not. A keeper that is dropped without
-/// does the same with a deadline of its own, and logs what was lost.
+/// [`close`](Self::close) stores what is dirty and says what it could not. A keeper that is dropped
+/// without does the same with a deadline of its own, and logs what was lost.
 #[doc(alias = "org.apache.s4.core.ft.SafeKeeper")]
 pub struct SafeKeeper {
     shared: Arc<Shared>,
@@ -101,8 +101,8 @@ impl SafeKeeper {
         PePrototype::builder(self.framework(), name)
     }
 
-    /// Returns a builder of the singleton prototype of this name: one PE for each partition, its key the
-    /// partition's number.
+    /// Returns a builder of the singleton prototype of this name: one PE for each partition, its
+    /// key the partition's number.
     pub fn singleton<P>(&self, name: impl Into<Arc<str>>) -> PrototypeBuilder<PartitionKey, P>
     where
         P: Checkpointable + Send + 'static,
@@ -167,9 +167,12 @@ impl SafeKeeper {
     /// Stores every change that was made before this call.
     ///
     /// # Errors
-    /// Not everything could be stored in time; the report says what was not. The keeper goes on trying.
+    /// Not everything could be stored in time; the report says what was not. The keeper goes on
+    /// trying.
     pub fn flush(&self, timeout: Duration) -> Result<CloseReport, NotAllStored> {
-        CloseReport::refuse_inside_event()?;
+        if !reentrancy::may_wait() {
+            return Err(CloseReport::reentrant());
+        }
         let deadline = self.shared.clock.now().after(timeout);
         self.flush_until(deadline, false);
         self.report(&[])
@@ -180,19 +183,23 @@ impl SafeKeeper {
     /// # Errors
     /// As [`flush`](Self::flush).
     pub async fn flush_async(&self, timeout: Duration) -> Result<CloseReport, NotAllStored> {
-        CloseReport::refuse_inside_event()?;
+        if reentrancy::is_inside_shard() {
+            return Err(CloseReport::reentrant());
+        }
         let deadline = self.shared.clock.now().after(timeout);
         self.begin_flush(deadline, false).into_future().await;
         self.report(&[])
     }
 
-    /// Lets no event in any more and stores every change, as [`close`](Self::close) does, without blocking
-    /// the thread for it. The threads' end is waited for at last, which takes a moment.
+    /// Lets no event in any more and stores every change, as [`close`](Self::close) does, without
+    /// blocking the thread for it. The threads' end is waited for at last, which takes a moment.
     ///
     /// # Errors
     /// As [`close`](Self::close).
     pub async fn close_async(&self, timeout: Duration) -> Result<CloseReport, NotAllStored> {
-        CloseReport::refuse_inside_event()?;
+        if !reentrancy::may_wait() {
+            return Err(CloseReport::reentrant());
+        }
         let deadline = self.shared.clock.now().after(timeout);
         for source in self.shared.sources() {
             source.close();
@@ -203,13 +210,16 @@ impl SafeKeeper {
 
     /// Lets no event in any more, stores every change, and ends the threads.
     ///
-    /// Waits for PEs that are lent out. Takes `timeout` at the most, and a moment for the threads to end; a
-    /// thread that is stuck in the storage is left behind and reported. A second call returns the same.
+    /// Waits for PEs that are lent out. Takes `timeout` at the most, and a moment for the threads
+    /// to end; a thread that is stuck in the storage is left behind and reported. A second call
+    /// returns the same.
     ///
     /// # Errors
     /// Not everything could be stored in time; the report says what was not.
     pub fn close(&self, timeout: Duration) -> Result<CloseReport, NotAllStored> {
-        CloseReport::refuse_inside_event()?;
+        if !reentrancy::may_wait() {
+            return Err(CloseReport::reentrant());
+        }
         let mut closed = self.closed.lock();
         if let Some(report) = &*closed {
             return report.clone();
@@ -257,7 +267,7 @@ impl SafeKeeper {
         let done = self.begin_flush(deadline, waits_for_guards);
         if !self.has_threads {
             self.step_until(|| done.result().is_some() || shared.clock.now() >= deadline);
-        } else if reentrancy::may_wait() {
+        } else {
             // The keeper's own deadline ends the wait.
             done.wait(&*shared.clock, None);
         }
@@ -373,7 +383,8 @@ impl SafeKeeper {
         report.into_result()
     }
 
-    /// Returns the checkpoints of a prototype that were put aside because they could not be restored.
+    /// Returns the checkpoints of a prototype that were put aside because they could not be
+    /// restored.
     ///
     /// # Errors
     /// The storage cannot be read, or the keeper is closed.
@@ -419,9 +430,21 @@ impl Drop for SafeKeeper {
         if self.closed.lock().is_some() {
             return;
         }
+        if !reentrancy::may_wait() {
+            // Dropped by a callback or inside an event: the threads end by themselves.
+            let stopped = self.shared.core.lock().stop();
+            self.shared.wakers.wake_all();
+            drop(stopped);
+            tracing::error!(target: "checkpoint", "a keeper was dropped where it cannot be closed");
+            return;
+        }
         let timeout = Duration::from_millis(self.shared.settings.close_on_drop_ms);
         if let Err(error) = self.close(timeout) {
-            tracing::error!(target: "checkpoint", %error, "a keeper was dropped without being closed");
+            tracing::error!(
+                target: "checkpoint",
+                %error,
+                "a keeper was dropped without being closed"
+            );
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Exponential backoff with jitter: each failure doubles the wait, up to a maximum; a random half of it is
-/// left out, so that many who failed together do not come back together.
+/// Exponential backoff with jitter: each failure doubles the wait, up to a maximum; a random half
+/// of it is left out, so that many who failed together do not come back together.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RetryPolicy {
     pub(super) attempts_max: u32,

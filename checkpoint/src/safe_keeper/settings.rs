@@ -12,10 +12,11 @@ use crate::config::InvalidConfig;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Overflow {
-    /// Whoever brings the request waits for room, at most [`SafeKeeperSettings::overflow_wait_max_ms`].
+    /// Whoever brings the request waits for room, at most
+    /// [`SafeKeeperSettings::overflow_wait_max_ms`].
     Block,
-    /// The request is refused: a manual one with an error; a trigger stays marked and is met when there is
-    /// room, so nothing is lost.
+    /// The request is refused: a manual one with an error; a trigger stays marked and is met when
+    /// there is room, so nothing is lost.
     Reject,
     /// Whoever brings the request does the work himself, if his thread may wait at all.
     CallerRuns,
@@ -23,11 +24,11 @@ pub enum Overflow {
 
 /// The settings of a [`SafeKeeper`](crate::SafeKeeper).
 ///
-/// Implements serde's traits: all keys are in snake case, and each is optional. The names are S4's; the
-/// defaults that differ from S4's say why.
+/// Implements serde's traits: all keys are in snake case, and each is optional. The names are S4's;
+/// the defaults that differ from S4's say why.
 ///
-/// S4's `storageThreadKeepAliveSeconds` and its two siblings have no counterpart: a pool keeps its few
-/// threads, which cost nothing while they wait.
+/// S4's `storageThreadKeepAliveSeconds` and its two siblings have no counterpart: a pool keeps its
+/// few threads, which cost nothing while they wait.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -35,32 +36,32 @@ pub struct SafeKeeperSettings {
     /// Threads that save. Default: 1, as in S4.
     #[doc(alias = "s4.checkpointing.storageMaxThreads")]
     pub storage_max_threads: NonZeroUsize,
-    /// Captured states that may wait for the storage or be with it. Default: 8192; S4's is 1000, but
-    /// here a whole batch of them costs one sync.
+    /// Captured states that may wait for the storage or be with it. Default: 8192; S4's is 1000,
+    /// but here a whole batch of them costs one sync.
     #[doc(alias = "s4.checkpointing.storageMaxOutstandingRequests")]
     pub storage_max_outstanding_requests: NonZeroUsize,
     /// What happens beyond. Default: `block`: states are captured later, events are not held up.
     pub storage_overflow: Overflow,
-    /// Bytes of captured states that may wait for the storage or be with it. Default: 64 MiB. A single
-    /// larger state is let through alone.
+    /// Bytes of captured states that may wait for the storage or be with it. Default: 64 MiB. A
+    /// single larger state is let through alone.
     pub captured_bytes_max: NonZeroUsize,
 
     /// Threads that encode. Default: 1, as in S4.
     #[doc(alias = "s4.checkpointing.serializationMaxThreads")]
     pub serialization_max_threads: NonZeroUsize,
-    /// PEs that may be due and wait to be encoded before the overflow policy is applied. Default: 1000, as
-    /// in S4.
+    /// PEs that may be due and wait to be encoded before the overflow policy is applied. Default:
+    /// 1000, as in S4.
     #[doc(alias = "s4.checkpointing.serializationMaxOutstandingRequests")]
     pub serialization_max_outstanding_requests: NonZeroUsize,
-    /// What happens beyond. Default: `reject`, which defers: due PEs stay marked, each once, and are
-    /// captured when there is room; a manual request gets an error.
+    /// What happens beyond. Default: `reject`, which defers: due PEs stay marked, each once, and
+    /// are captured when there is room; a manual request gets an error.
     pub serialization_overflow: Overflow,
     /// How long a serialization thread waits for a shard's lock before it goes on to another one.
     /// Default: 1000 ms. (S4 has the parameter, and never reads it.)
     #[doc(alias = "s4.checkpointing.maxSerializationLockTime")]
     pub max_serialization_lock_time_ms: u64,
-    /// How long a shard's lock is held at a time to encode states. Default: 100 µs; a single state may take
-    /// longer, but not one of more than 64 KiB, which is encoded without the lock.
+    /// How long a shard's lock is held at a time to encode states. Default: 100 µs; a single state
+    /// may take longer, but not one of more than 64 KiB, which is encoded without the lock.
     pub serialization_lock_hold_us: u64,
 
     /// Threads that fetch. Default: 1, as in S4.
@@ -74,17 +75,19 @@ pub struct SafeKeeperSettings {
     /// Fetches that may wait for a thread. Default: 100, as in S4.
     #[doc(alias = "s4.checkpointing.fetchingQueueSize")]
     pub fetching_queue_size: NonZeroUsize,
-    /// What happens beyond. Default: `block`, at most as long as a fetch may take. Async calls wait in
-    /// the queue whatever its size: each is a future that the application holds.
+    /// What happens beyond. Default: `block`, at most as long as a fetch may take. Async calls wait
+    /// in the queue whatever its size: each is a future that the application holds.
     pub fetching_overflow: Overflow,
     /// Failures in a row after which fetching is switched off for a while. Default: 10, as in S4.
     #[doc(alias = "s4.checkpointing.fetchingMaxConsecutiveFailuresBeforeDisabling")]
     pub fetching_max_consecutive_failures_before_disabling: NonZeroU32,
-    /// For how long. Default: 10,000 ms; S4's ten minutes make an outage of a second one of ten minutes.
+    /// For how long. Default: 10,000 ms; S4's ten minutes make an outage of a second one of ten
+    /// minutes.
     #[doc(alias = "s4.checkpointing.fetchingDisabledDurationMs")]
     pub fetching_disabled_duration_ms: u64,
 
-    /// How often a capture is tried before it is reported as failed and a new one is made. Default: 8.
+    /// How often a capture is tried before it is reported as failed and a new one is made. Default:
+    /// 8.
     pub save_attempts_max: NonZeroU32,
     /// The wait after the first failed attempt; each further one doubles it. Default: 10 ms.
     pub save_backoff_min_ms: u64,
@@ -93,12 +96,12 @@ pub struct SafeKeeperSettings {
     /// How long `block` makes a thread wait. Default: 1000 ms.
     pub overflow_wait_max_ms: u64,
 
-    /// Where [`FileSystemBackendCheckpointingModule`](crate::FileSystemBackendCheckpointingModule) has its
-    /// store; nothing else looks at it. Default: `checkpoints`, in the current directory.
+    /// Where [`FileSystemBackendCheckpointingModule`](crate::FileSystemBackendCheckpointingModule)
+    /// has its store; nothing else looks at it. Default: `checkpoints`, in the current directory.
     #[doc(alias = "s4.checkpointing.filesystem.storageRootPath")]
     pub filesystem_storage_root_path: PathBuf,
-    /// Into how many partitions keys are divided. Recorded with the store: it can never be changed for one.
-    /// Default: 16.
+    /// Into how many partitions keys are divided. Recorded with the store: it can never be changed
+    /// for one. Default: 16.
     pub partitions: NonZeroU32,
     /// How long a keeper that is dropped without being closed may take to store what is dirty.
     /// Default: 10,000 ms.

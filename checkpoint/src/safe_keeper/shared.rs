@@ -25,8 +25,8 @@ use crate::task::{
 };
 use crate::thread_start::ThreadStart;
 
-/// Lock order: a shard's lock, then a registry or `core`, then an inbox or a signal. No lock is held while
-/// a storage, a callback or a prototype is called, or a thread is waited for.
+/// Lock order: a shard's lock, then a registry or `core`, then an inbox or a signal. No lock is
+/// held while a storage, a callback or a prototype is called, or a thread is waited for.
 pub(super) struct Shared {
     pub(super) me: Weak<Shared>,
     pub(super) core: Mutex<Core>,
@@ -123,11 +123,20 @@ impl Shared {
                     self.pools.lock().retire_one();
                 }
             }
+            Action::Attend((index, shard)) => {
+                let attended = self.source(index).is_none_or(|source| source.attend(shard));
+                if !attended {
+                    // Whoever has the shard empties its inbox; this is for the case that he did
+                    // before.
+                    self.core.lock().shard_has_mail((index, shard));
+                }
+            }
             Action::Tick(index) => {
                 let next = self
                     .source(index)
                     .and_then(|source| CheckpointingTask::new(source).run(self.clock.now()));
                 self.core.lock().ticked(index, next);
+                self.wakers.of(Pool::Serialization).notify_one();
             }
             Action::Expire(fetches) => {
                 let after = self.settings.fetching_max_wait();
@@ -315,7 +324,11 @@ impl Shared {
     }
 
     fn replace_fetching_threads(&self, count: usize) {
-        tracing::warn!(target: "checkpoint", count, "fetches hang in the storage; starting threads");
+        tracing::warn!(
+            target: "checkpoint",
+            count,
+            "fetches hang in the storage; starting threads"
+        );
         if let Some(me) = self.me.upgrade() {
             for _ in 0..count {
                 self.pools.lock().start(&me, Pool::Fetching);
@@ -408,11 +421,14 @@ impl Shared {
     }
 }
 
-/// Runs what goes into a prototype: its own code catches the user's panics, this is for what is left, such
-/// as the drop of a state. The thread must not end by it.
+/// Runs what goes into a prototype: its own code catches the user's panics, this is for what is
+/// left, such as the drop of a state. The thread must not end by it.
 fn contained(work: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(work)).is_err() {
-        tracing::error!(target: "checkpoint", "the application's code panicked in a keeper's thread");
+        tracing::error!(
+            target: "checkpoint",
+            "the application's code panicked in a keeper's thread"
+        );
     }
 }
 

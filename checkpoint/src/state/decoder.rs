@@ -132,16 +132,10 @@ impl<'a> Decoder<'a> {
         &mut self,
         decode: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
     ) -> Result<T, DecodeError> {
-        self.enter()?;
+        self.enter_type(0)?;
         let value = decode(self)?;
-        self.leave();
+        self.leave_type(0);
         Ok(value)
-    }
-
-    /// Begins one more level of nesting.
-    #[inline]
-    pub(crate) fn enter(&mut self) -> Result<(), DecodeError> {
-        self.enter_type(0)
     }
 
     /// Begins one more level of nesting, of a type of that size.
@@ -155,12 +149,6 @@ impl<'a> Decoder<'a> {
         self.depth += 1;
         self.nested_bytes = nested_bytes;
         Ok(())
-    }
-
-    /// Ends a level of nesting.
-    #[inline]
-    pub(crate) fn leave(&mut self) {
-        self.leave_type(0);
     }
 
     /// Ends a level of nesting, of a type of that size.
@@ -189,8 +177,25 @@ impl<'a> Decoder<'a> {
         Ok(value)
     }
 
+    /// The bytes that are left.
+    #[inline]
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// The same decoder with other bytes left: later ones of the same part.
+    pub(crate) fn with_rest(&self, rest: &'a [u8]) -> Self {
+        Self { rest, ..*self }
+    }
+
+    /// How many levels are nested here.
+    pub(crate) fn depth(&self) -> u32 {
+        self.depth
+    }
+
     /// How many bytes are left.
     #[must_use]
+    #[inline]
     pub fn remaining(&self) -> usize {
         self.rest.len()
     }
@@ -270,7 +275,7 @@ impl<'a> Decoder<'a> {
 
     #[cold]
     #[inline(never)]
-    fn unexpected_end(&self, count: usize) -> DecodeError {
+    pub(crate) fn unexpected_end(&self, count: usize) -> DecodeError {
         let (expected, found) = (format!("{count} bytes"), format!("{}", self.rest.len()));
         self.error(DecodeErrorKind::UnexpectedEnd, 0, expected, found)
     }
@@ -292,7 +297,7 @@ impl<'a> Decoder<'a> {
 
     #[cold]
     #[inline(never)]
-    fn too_deep(&self) -> DecodeError {
+    pub(crate) fn too_deep(&self) -> DecodeError {
         let expected =
             format!("types nested at most {DEPTH_MAX} deep and {NESTED_BYTES_MAX} bytes");
         self.error(DecodeErrorKind::TooDeep, 0, expected, "deeper nesting")

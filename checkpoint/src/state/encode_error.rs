@@ -26,7 +26,8 @@ struct Inner {
 pub enum EncodeErrorKind {
     /// The encoded state would have more than `limit` bytes.
     TooLarge {
-        /// [`StateLimits::state_bytes_max`](crate::StateLimits::state_bytes_max).
+        /// [`StateLimits::state_bytes_max`](crate::StateLimits::state_bytes_max), or 4 GiB for a
+        /// field that serde stores.
         limit: usize,
     },
     /// Restoring the state would need more than `limit` bytes of memory.

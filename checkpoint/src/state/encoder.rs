@@ -18,7 +18,6 @@ pub struct Encoder {
     // The sizes of the types nested in the outermost one.
     nested_bytes: usize,
     paused_at_end: bool,
-    is_full: bool,
     limits: StateLimits,
 }
 
@@ -35,7 +34,6 @@ impl Encoder {
             depth: 0,
             nested_bytes: 0,
             paused_at_end: false,
-            is_full: false,
             limits: *limits,
         }
     }
@@ -159,16 +157,10 @@ impl Encoder {
         &mut self,
         encode: impl FnOnce(&mut Self) -> Result<(), EncodeError>,
     ) -> Result<(), EncodeError> {
-        self.enter()?;
+        self.enter_type(0)?;
         encode(self)?;
-        self.leave();
+        self.leave_type(0);
         Ok(())
-    }
-
-    /// Begins one more level of nesting.
-    #[inline]
-    pub(crate) fn enter(&mut self) -> Result<(), EncodeError> {
-        self.enter_type(0)
     }
 
     /// Begins one more level of nesting, of a type of that size.
@@ -184,12 +176,6 @@ impl Encoder {
         Ok(())
     }
 
-    /// Ends a level of nesting.
-    #[inline]
-    pub(crate) fn leave(&mut self) {
-        self.leave_type(0);
-    }
-
     /// Ends a level of nesting, of a type of that size.
     #[inline]
     pub(crate) fn leave_type(&mut self, size: usize) {
@@ -198,9 +184,9 @@ impl Encoder {
         self.nested_bytes = self.nested_bytes.saturating_sub(size);
     }
 
-    /// Returns the error of a write that did not fit, if there was one.
-    pub(crate) fn check_not_full(&self) -> Result<(), EncodeError> {
-        if self.is_full { Err(self.full_error()) } else { Ok(()) }
+    /// How many levels are nested here.
+    pub(crate) fn depth(&self) -> u32 {
+        self.depth
     }
 
     /// What was appended since the buffer had the length `start`.
@@ -209,6 +195,7 @@ impl Encoder {
     }
 
     /// How many bytes the buffer holds.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
@@ -222,12 +209,7 @@ impl Encoder {
 
     #[cold]
     #[inline(never)]
-    fn full(&mut self) -> EncodeError {
-        self.is_full = true;
-        self.full_error()
-    }
-
-    fn full_error(&self) -> EncodeError {
+    fn full(&self) -> EncodeError {
         let limit = self.limits.state_bytes_max();
         let kind = if self.paused_at_end {
             EncodeErrorKind::Paused
@@ -247,7 +229,7 @@ impl Encoder {
 
 #[cold]
 #[inline(never)]
-fn too_deep() -> EncodeError {
+pub(crate) fn too_deep() -> EncodeError {
     EncodeError::new(EncodeErrorKind::TooDeep, String::new())
 }
 

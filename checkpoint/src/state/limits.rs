@@ -60,8 +60,8 @@ impl StateLimits {
     /// Sets how many bytes of memory one state may need while it is decoded; by default 256 MiB.
     ///
     /// Counted is what containers and boxes allocate for their elements; a text needs as much as
-    /// its encoding, which [`with_state_bytes_max`](Self::with_state_bytes_max) bounds. Encoding counts
-    /// the same.
+    /// its encoding, which [`with_state_bytes_max`](Self::with_state_bytes_max) bounds. Encoding
+    /// counts the same.
     #[must_use]
     pub const fn with_memory_bytes_max(self, memory_bytes: usize) -> Self {
         Self { memory_bytes_max: memory_bytes, ..self }

@@ -12,8 +12,8 @@ use crate::storage::{SaveBatch, SaveEntry, SaveOutcome};
 impl SaveBatch {
     /// Returns a batch of the records that lie one behind the other in `bytes`.
     ///
-    /// `completed` is told the index and the outcome of each record, once each, from any thread. It is
-    /// how a storage around another passes on records that it has changed, and how a test saves.
+    /// `completed` is told the index and the outcome of each record, once each, from any thread. It
+    /// is how a storage around another passes on records that it has changed, and how a test saves.
     ///
     /// # Errors
     /// The bytes are not made of whole records: a header is damaged, or the last record is cut off.

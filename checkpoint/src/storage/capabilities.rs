@@ -42,8 +42,8 @@ pub enum CompareAndSet {
 }
 
 impl StorageCapabilities {
-    /// Returns the capabilities of a storage that keeps newest versions of records of any size, refuses
-    /// older versions per key, and survives what `durability` says.
+    /// Returns the capabilities of a storage that keeps newest versions of records of any size,
+    /// refuses older versions per key, and survives what `durability` says.
     #[must_use]
     pub fn new(durability: Durability) -> Self {
         Self {

@@ -20,7 +20,8 @@ pub struct StorageError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StorageErrorKind {
-    /// The storage cannot be reached or had an error that may pass (an I/O error, too many open files).
+    /// The storage cannot be reached or had an error that may pass (an I/O error, too many open
+    /// files).
     Unavailable,
     /// The storage has more to do than it accepts.
     Overloaded,

@@ -11,7 +11,8 @@ use crate::storage::{StorageError, StorageErrorKind};
 /// "There is none" is only said if the storage knows it. A tombstone is a record and is returned.
 pub type FetchOutcome = Result<Option<Vec<u8>>, StorageError>;
 
-/// Stands for the newest version where that cannot be read: `Before` it is the one that came before.
+/// Stands for the newest version where that cannot be read: `Before` it is the one that came
+/// before.
 pub(crate) const UNKNOWN_VERSION: StateVersion = StateVersion::new(u64::MAX, u64::MAX);
 
 /// Which version of a state is wanted.

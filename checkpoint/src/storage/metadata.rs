@@ -25,7 +25,8 @@ pub(crate) fn check_metadata(name: &str, bytes: &[u8]) -> Result<(), StorageErro
     if name.is_empty() || name.len() > METADATA_NAME_BYTES_MAX {
         let found = name.len();
         let attempted = format!(
-            "put metadata under a name of {found} bytes (1 to {METADATA_NAME_BYTES_MAX} are possible)"
+            "put metadata under a name of {found} bytes (1 to {METADATA_NAME_BYTES_MAX} are \
+             possible)"
         );
         return Err(StorageError::new(StorageErrorKind::Unsupported, attempted));
     }

@@ -1,7 +1,7 @@
 //! Where states are kept: the interface of a storage, and the storages that come with the library.
 //!
-//! A storage keeps opaque records (see [`RecordView`](crate::RecordView)) by id. It never looks at a
-//! payload, starts no policy of its own, and knows nothing of prototypes or keepers.
+//! A storage keeps opaque records (see [`RecordView`](crate::RecordView)) by id. It never looks at
+//! a payload, starts no policy of its own, and knows nothing of prototypes or keepers.
 
 mod batch_of_records;
 mod capabilities;

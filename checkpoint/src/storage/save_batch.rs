@@ -19,11 +19,11 @@ pub enum SaveOutcome {
     Unknown(StorageError),
 }
 
-/// Records to be stored, by value: a storage may take it apart, pass parts on, and finish each entry
-/// whenever it likes, from any thread.
+/// Records to be stored, by value: a storage may take it apart, pass parts on, and finish each
+/// entry whenever it likes, from any thread.
 ///
-/// All records lie in one buffer, one behind the other in the order of the entries, so that a log can
-/// write them with one call.
+/// All records lie in one buffer, one behind the other in the order of the entries, so that a log
+/// can write them with one call.
 pub struct SaveBatch {
     bytes: Arc<Vec<u8>>,
     entries: Vec<SaveEntry>,
@@ -31,7 +31,8 @@ pub struct SaveBatch {
 
 /// One record of a [`SaveBatch`].
 ///
-/// The record is a state or a tombstone; either replaces what is stored under its id if that is older.
+/// The record is a state or a tombstone; either replaces what is stored under its id if that is
+/// older.
 #[derive(Debug)]
 pub struct SaveEntry {
     record: RecordPlace,
@@ -185,7 +186,8 @@ impl RecordPlace {
     }
 }
 
-/// Takes the outcomes of the entries of a batch, each once, from any thread, maybe during unwinding.
+/// Takes the outcomes of the entries of a batch, each once, from any thread, maybe during
+/// unwinding.
 pub(crate) trait SaveReceiver: Send + Sync {
     fn completed(&self, index: usize, outcome: SaveOutcome);
 }

@@ -15,26 +15,27 @@ use crate::storage::{
 ///
 /// # Contract
 /// *Who calls.* A keeper's storage threads call [`save`](Self::save) and its fetching threads
-/// [`fetch`](Self::fetch), several at once if it was given several; any thread may call the rest. Every
-/// method can be called while others run. The keeper has at most one unfinished save per id, and may
-/// fetch an id while a save of it is unfinished: the answer is then the old or the new record, whole.
+/// [`fetch`](Self::fetch), several at once if it was given several; any thread may call the rest.
+/// Every method can be called while others run. The keeper has at most one unfinished save per id,
+/// and may fetch an id while a save of it is unfinished: the answer is then the old or the new
+/// record, whole.
 ///
-/// *Newest wins.* A record replaces the stored one of its id exactly if its
-/// [version](StateVersion) is higher. The same version again is the same record, sent again after its
-/// outcome was lost: it is `Stored`. A lower one is refused as
-/// [`Stale`](crate::StorageErrorKind::Stale) and changes nothing. This holds for tombstones too: a
-/// tombstone is stored, and refuses what is older than it.
+/// *Newest wins.* A record replaces the stored one of its id exactly if its [version](StateVersion)
+/// is higher. The same version again is the same record, sent again after its outcome was lost: it
+/// is `Stored`. A lower one is refused as [`Stale`](crate::StorageErrorKind::Stale) and changes
+/// nothing. This holds for tombstones too: a tombstone is stored, and refuses what is older than
+/// it.
 ///
 /// *Completed means*: `Stored` says that the record survives what
-/// [`capabilities`](Self::capabilities) declares, and that each later fetch returns it or a newer one.
-/// `NotStored` says that nothing was changed. Whatever else is `Unknown`; the keeper then reads back.
-/// Each entry is completed exactly once, before or after `save` returns. Entries of one batch do not
-/// depend on each other: some may be stored and others not.
+/// [`capabilities`](Self::capabilities) declares, and that each later fetch returns it or a newer
+/// one. `NotStored` says that nothing was changed. Whatever else is `Unknown`; the keeper then
+/// reads back. Each entry is completed exactly once, before or after `save` returns. Entries of one
+/// batch do not depend on each other: some may be stored and others not.
 ///
 /// *Atomic*: after a crash at any instant, each id has a record that was saved for it, whole.
 ///
-/// *Blocking*: the methods may block, save those that say otherwise. *Panics* are caught by the keeper:
-/// the entries that were not completed are unknown.
+/// *Blocking*: the methods may block, save those that say otherwise. *Panics* are caught by the
+/// keeper: the entries that were not completed are unknown.
 ///
 /// No method has a default body: a wrapper that forgets to forward one does not compile.
 #[doc(alias = "org.apache.s4.core.ft.StateStorage")]
@@ -48,8 +49,8 @@ pub trait StateStorage: Send + Sync {
 
     /// Fetches records and answers each entry.
     ///
-    /// The answer is the record as it was saved, byte for byte: the keeper verifies it, so that damage
-    /// that the storage does not notice is noticed.
+    /// The answer is the record as it was saved, byte for byte: the keeper verifies it, so that
+    /// damage that the storage does not notice is noticed.
     #[doc(alias = "fetchState")]
     fn fetch(&self, entries: Vec<FetchEntry>);
 
@@ -60,15 +61,16 @@ pub trait StateStorage: Send + Sync {
 
     /// Returns whether a record of `id` may be stored; does not block.
     ///
-    /// `false` makes the PE start anew without a fetch. It may only be said by a storage whose index is
-    /// complete and that has been the only writer of the partition since its epoch was opened.
+    /// `false` makes the PE start anew without a fetch. It may only be said by a storage whose
+    /// index is complete and that has been the only writer of the partition since its epoch was
+    /// opened.
     fn may_contain(&self, id: &CheckpointId) -> bool;
 
     /// Tells the storage that these ids will be fetched soon. Does not block; may do nothing.
     fn prefetch(&self, ids: &[CheckpointId]);
 
-    /// Calls `visit` with each id of `prototype` that has a state (not a tombstone), each once, in any
-    /// order, until it breaks.
+    /// Calls `visit` with each id of `prototype` that has a state (not a tombstone), each once, in
+    /// any order, until it breaks.
     ///
     /// Ids that are saved or removed meanwhile may be visited or not.
     ///
@@ -87,8 +89,8 @@ pub trait StateStorage: Send + Sync {
     /// The storage cannot be read.
     fn versions(&self, id: &CheckpointId) -> Result<Vec<StoredVersion>, StorageError>;
 
-    /// Opens a partition for writing: returns an epoch that is higher than any that was returned for it
-    /// before, and durable.
+    /// Opens a partition for writing: returns an epoch that is higher than any that was returned
+    /// for it before, and durable.
     ///
     /// # Errors
     /// The epoch cannot be made durable, or another writer holds the partition.
@@ -102,12 +104,12 @@ pub trait StateStorage: Send + Sync {
 
     /// Puts a metadata value if its version is still `expected`, `None` meaning that there is none.
     ///
-    /// Names have 1 to 200 bytes, values up to 1 MiB. Metadata never shows up among the ids. When this
-    /// returns, the value is as durable as an acknowledged save.
+    /// Names have 1 to 200 bytes, values up to 1 MiB. Metadata never shows up among the ids. When
+    /// this returns, the value is as durable as an acknowledged save.
     ///
     /// # Errors
-    /// [`Conflict`](crate::StorageErrorKind::Conflict) if the version is another; or the storage cannot
-    /// be written.
+    /// [`Conflict`](crate::StorageErrorKind::Conflict) if the version is another; or the storage
+    /// cannot be written.
     fn put_metadata(
         &self,
         name: &str,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::framework::CheckpointSource;
 
-/// One tick of one prototype: makes those PEs due that have been waiting for their interval, has idle
-/// ones leave, and runs periodic functions.
+/// One tick of one prototype: makes those PEs due that have been waiting for their interval, has
+/// idle ones leave, and runs periodic functions.
 #[doc(alias = "org.apache.s4.core.ft.CheckpointingTask")]
 pub struct CheckpointingTask {
     source: Arc<dyn CheckpointSource>,

@@ -1,7 +1,8 @@
-//! The units of work that the pools of a keeper run: one serialization, one save, one fetch, one tick.
+//! The units of work that the pools of a keeper run: one serialization, one save, one fetch, one
+//! tick.
 //!
-//! Nothing else captures, saves or fetches. A task does its work on the thread that runs it and knows
-//! nothing of pools, queues or retries.
+//! Nothing else captures, saves or fetches. A task does its work on the thread that runs it and
+//! knows nothing of pools, queues or retries.
 
 mod checkpointing_task;
 mod fetch_task;

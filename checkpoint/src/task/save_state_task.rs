@@ -20,8 +20,8 @@ use crate::wait::Signal;
 
 /// One save: gives captured states to the storage, as one batch.
 ///
-/// What could not be restored is put aside before it is replaced, and what may have been stored by an
-/// earlier attempt is looked up before it is stored again.
+/// What could not be restored is put aside before it is replaced, and what may have been stored by
+/// an earlier attempt is looked up before it is stored again.
 #[doc(alias = "org.apache.s4.core.ft.SaveStateTask")]
 pub struct SaveStateTask {
     bytes: Arc<Vec<u8>>,
@@ -114,7 +114,8 @@ struct Running {
 }
 
 impl SavingRun {
-    /// Gives the captures to the storage. Returns when the storage has them; the outcomes may come later.
+    /// Gives the captures to the storage. Returns when the storage has them; the outcomes may come
+    /// later.
     pub(crate) fn run(self: &Arc<Self>, storage: &dyn StateStorage) {
         let (bytes, work) = {
             let running = self.running.lock();
@@ -202,7 +203,8 @@ impl Work {
         storage: &dyn StateStorage,
         bytes: &[u8],
     ) -> ControlFlow<SaveOutcome, crate::storage::RecordPlace> {
-        // The checksum was computed when the state was encoded: memory that went bad since is noticed.
+        // The checksum was computed when the state was encoded: memory that went bad since is
+        // noticed.
         if RecordView::parse(self.place.record_in(bytes)).is_err() {
             let id = self.place.id_in(bytes);
             let attempted = format!("save {id}: its record was damaged in memory");
@@ -298,7 +300,8 @@ fn fetch_now(storage: &dyn StateStorage, id: CheckpointId) -> FetchOutcome {
     outcome.unwrap_or(Ok(None))
 }
 
-/// Saves a record and waits for the outcome; `None` if the storage broke its contract. For rare cases only.
+/// Saves a record and waits for the outcome; `None` if the storage broke its contract. For rare
+/// cases only.
 pub(crate) fn save_and_wait(
     storage: &dyn StateStorage,
     record: Vec<u8>,

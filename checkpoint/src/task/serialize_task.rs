@@ -2,10 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::capture::{CaptureBatch, CaptureFailure, CaptureLimits, CaptureProgress};
 use crate::framework::{CheckpointSource, PrototypeIndex};
 use crate::task::SaveStateTask;
+
+/// How long a shard's lock is waited for while others are waiting to be visited.
+const BRIEF_LOCK_WAIT: Duration = Duration::from_millis(2);
 
 /// One serialization: encodes due PEs, shard after shard, until the batch is full.
 #[doc(alias = "org.apache.s4.core.ft.SerializeTask")]
@@ -37,7 +41,12 @@ impl SerializeTask {
     }
 
     pub(crate) fn run(self) -> Serialized {
-        let mut batch = CaptureBatch::reusing(self.limits, self.bytes);
+        let mut limits = self.limits;
+        if self.shards.len() > 1 {
+            // A shard that is held for long must not hold up the others; it is visited again.
+            limits.lock_wait = limits.lock_wait.min(BRIEF_LOCK_WAIT);
+        }
+        let mut batch = CaptureBatch::reusing(limits, self.bytes);
         let mut again = Vec::new();
         for (index, source, shard) in self.shards {
             if batch.is_full() {

@@ -44,6 +44,7 @@ fn time_based_stores_far_less_often_than_it_reports() {
     assert_eq!(number_before(" reports", &printed), 1590);
     let before = number_before(" checkpoints before the close", &printed);
     let by_close = number_before(" checkpoints by the close", &printed);
-    // Each sensor once; the busy ones as often as there were intervals, however slow the machine is.
+    // Each sensor once; the busy ones as often as there were intervals, however slow the machine
+    // is.
     assert!((1000..1590).contains(&(before + by_close)), "{printed}");
 }

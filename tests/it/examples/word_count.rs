@@ -40,7 +40,8 @@ fn it_reads_standard_input() -> io::Result<()> {
     Ok(())
 }
 
-/// Counts two texts in two processes into one state, and in one process without; compares all counts.
+/// Counts two texts in two processes into one state, and in one process without; compares all
+/// counts.
 #[track_caller]
 fn check_two_runs(mode: &str) -> io::Result<()> {
     let dir = tempfile::tempdir()?;

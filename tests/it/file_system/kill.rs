@@ -23,7 +23,8 @@ enum When {
     Saving,
 }
 
-/// Lets a process save until it is killed, and notes what it acknowledged; returns how much that was.
+/// Lets a process save until it is killed, and notes what it acknowledged; returns how much that
+/// was.
 fn run_and_kill(
     root: &Path,
     seed: u64,

@@ -1,14 +1,15 @@
 //! Fields that are stored through serde.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 
 use checkpoint::{
     Checkpointable, DecodeErrorKind, EncodeErrorKind, StateLimits, encode_state, restore_state,
 };
 use proptest::prelude::*;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::{self, DeserializeOwned};
+use serde::ser::SerializeTuple;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const LIMITS: StateLimits = StateLimits::DEFAULT;
 
@@ -102,8 +103,9 @@ fn every_shape_is_stored_in_the_layout_of_bincode_1() {
     });
 }
 
-#[derive(Serialize, Deserialize, Debug, PartialEq, Clone)]
+#[derive(Serialize, Deserialize, Debug, PartialEq, Clone, Default)]
 enum List {
+    #[default]
     Nil,
     Cons(Box<List>),
 }
@@ -123,6 +125,224 @@ fn nesting_is_limited_on_both_ways() {
     let bytes = around(&1_u32.to_le_bytes().repeat(1_000_000));
     let err = restore_state(&mut restored, &bytes, &LIMITS).unwrap_err();
     assert_eq!((err.kind(), err.field().as_str()), (DecodeErrorKind::TooDeep, "value"));
+}
+
+#[derive(Serialize, Deserialize, Debug, PartialEq, Clone, Default)]
+struct Tree {
+    children: Vec<Tree>,
+}
+
+#[derive(Serialize, Deserialize, Debug, PartialEq, Clone, Default)]
+struct Chain {
+    next: Option<Box<Chain>>,
+}
+
+#[derive(Serialize, Deserialize, Debug, PartialEq, Clone, Default)]
+struct Names {
+    inner: BTreeMap<String, Names>,
+}
+
+#[derive(Serialize, Deserialize, Debug, PartialEq, Clone, Default)]
+enum Formula {
+    #[default]
+    Zero,
+    Not {
+        of: Box<Formula>,
+    },
+    And(Box<Formula>, Box<Formula>),
+}
+
+/// What `grow` makes of the default may be `levels` deep, and not one more; nor a million, of which
+/// each has the bytes `level`.
+#[track_caller]
+fn check_nesting<T>(levels: usize, level: &[u8], grow: impl Fn(T) -> T)
+where
+    T: Serialize + DeserializeOwned + Default + Debug + PartialEq,
+{
+    let nested = |levels| Holder {
+        before: 1,
+        value: (0..levels).fold(T::default(), |v, _| grow(v)),
+        after: 2,
+    };
+    let value = encode(nested(levels).value);
+    let mut restored = nested(0);
+    restore_state(&mut restored, &around(&value), &LIMITS).unwrap();
+    assert_eq!(restored, nested(levels));
+    let err = encode_state(&nested(levels + 1), &LIMITS).unwrap_err();
+    assert_eq!((err.kind(), err.field().as_str()), (EncodeErrorKind::TooDeep, "value"));
+
+    assert!(value.starts_with(&level.repeat(levels)));
+    let one_more = [level, &value].concat();
+    for value in [one_more, level.repeat(1_000_000)] {
+        let err = restore_state(&mut restored, &around(&value), &LIMITS).unwrap_err();
+        assert_eq!((err.kind(), err.field().as_str()), (DecodeErrorKind::TooDeep, "value"));
+    }
+    assert_eq!(restored, nested(levels));
+}
+
+#[test]
+fn a_million_nested_levels_are_an_error() {
+    let one = 1_u64.to_le_bytes();
+    check_nesting(62, &one, |tree| Tree { children: vec![tree] });
+    check_nesting(63, &[1], |chain| Chain { next: Some(Box::new(chain)) });
+    let name = [one, 0_u64.to_le_bytes()].concat();
+    check_nesting(62, &name, |inner| Names { inner: BTreeMap::from([(String::new(), inner)]) });
+    let number = 1_u32.to_le_bytes();
+    check_nesting(127, &number, |formula| Formula::Not { of: Box::new(formula) });
+    let number = 2_u32.to_le_bytes();
+    check_nesting(127, &number, |formula| Formula::And(Box::new(formula), Box::default()));
+}
+
+#[test]
+fn lengths_of_2_to_the_60_are_an_error() {
+    #[track_caller]
+    fn check<T: Serialize + DeserializeOwned + Default>(kind: DecodeErrorKind) {
+        for length in [1 << 32, 1 << 60, 1 << 63, u64::MAX] {
+            for rest in [0, 4, 1000] {
+                let value = [u64::to_le_bytes(length).to_vec(), vec![1; rest]].concat();
+                let mut state = Holder::<T>::default();
+                let err = restore_state(&mut state, &around(&value), &LIMITS).unwrap_err();
+                assert_eq!((err.kind(), err.field().as_str()), (kind, "value"), "{err}");
+            }
+        }
+    }
+    check::<String>(DecodeErrorKind::UnexpectedEnd);
+    check::<Bytes>(DecodeErrorKind::UnexpectedEnd);
+    check::<Vec<u8>>(DecodeErrorKind::InvalidLength);
+    check::<Vec<()>>(DecodeErrorKind::InvalidLength);
+    check::<Vec<Everything>>(DecodeErrorKind::InvalidLength);
+    check::<HashMap<String, u64>>(DecodeErrorKind::InvalidLength);
+    check::<Trusting>(DecodeErrorKind::InvalidLength);
+}
+
+/// A byte string, as serde knows it.
+#[derive(PartialEq, Debug, Clone, Default)]
+struct Bytes(Vec<u8>);
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Bytes;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
+                Ok(Bytes(bytes.to_vec()))
+            }
+        }
+        deserializer.deserialize_bytes(Visitor)
+    }
+}
+
+/// A list that allocates all that its length claims, as some crates do.
+#[derive(PartialEq, Debug, Clone, Default)]
+struct Trusting(Vec<u64>);
+
+impl Serialize for Trusting {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Trusting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Trusting;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Trusting, A::Error> {
+                let count = list.size_hint().unwrap();
+                assert!(count <= 20, "it would allocate memory for {count} numbers");
+                let mut numbers = Vec::with_capacity(count);
+                while let Some(number) = list.next_element()? {
+                    numbers.push(number);
+                }
+                Ok(Trusting(numbers))
+            }
+        }
+        deserializer.deserialize_seq(Visitor)
+    }
+}
+
+#[test]
+fn hints_are_bounded_by_the_bytes() {
+    // Few enough to be possible, if they had no bytes.
+    let value = [60_000_u64.to_le_bytes().to_vec(), vec![1; 20]].concat();
+    let mut state = Holder::<Trusting>::default();
+    let err = restore_state(&mut state, &around(&value), &LIMITS).unwrap_err();
+    assert_eq!(err.kind(), DecodeErrorKind::UnexpectedEnd);
+    check(&Trusting(vec![1, 2]));
+    check(&Bytes(vec![1, 2]));
+}
+
+#[test]
+fn bytes_that_are_no_value_are_reported_as_such() {
+    #[track_caller]
+    fn check<T: Serialize + DeserializeOwned + Default>(
+        value: &[u8],
+        expected: (DecodeErrorKind, usize, &str, &str),
+    ) {
+        let mut state = Holder::<(u8, T)>::default();
+        let value = [&[0], value].concat();
+        let err = restore_state(&mut state, &around(&value), &LIMITS).unwrap_err();
+        // Before come a byte, a length and a byte.
+        let found = (err.kind(), err.offset() - 10, err.expected(), err.found());
+        assert_eq!(found, expected);
+        assert_eq!(err.field(), "value");
+    }
+    let invalid = DecodeErrorKind::InvalidValue;
+    check::<bool>(&[7], (invalid, 0, "0 or 1 for a bool", "7"));
+    check::<Option<u8>>(&[2, 0], (invalid, 0, "0 or 1 for an Option", "2"));
+    for bytes in [&[0xff][..], &[0xc3, 0x28], &[0xe2, 0x82, 0x28], &[0xf0, 0x28, 0x8c, 0xbc]] {
+        check::<char>(bytes, (invalid, 0, "a character in UTF-8", "other bytes"));
+    }
+    let end = DecodeErrorKind::UnexpectedEnd;
+    check::<u64>(&[1, 2], (end, 0, "8 bytes", "2"));
+    check::<String>(&[3, 0, 0, 0, 0, 0, 0, 0, b'a'], (end, 8, "3 bytes", "1"));
+    let serde = "a value that serde accepts";
+    let serde = |offset, found| (DecodeErrorKind::Serde, offset, serde, found);
+    check::<String>(&[1, 0, 0, 0, 0, 0, 0, 0, 0xff], serde(9, "a text that is not UTF-8"));
+    let found = "invalid value: integer `9`, expected variant index 0 <= i < 3";
+    check::<Formula>(&[9, 0, 0, 0], serde(4, found));
+    let length = DecodeErrorKind::InvalidLength;
+    check::<Vec<u8>>(&[0xff; 8], (length, 0, "a length of at most 65536", "18446744073709551615"));
+}
+
+/// Says that all went well, whatever did not.
+#[derive(PartialEq, Debug, Default)]
+struct Careless(List);
+
+impl Serialize for Careless {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut tuple = serializer.serialize_tuple(1)?;
+        drop(tuple.serialize_element(&self.0));
+        tuple.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Careless {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(List::deserialize(deserializer).map(Careless).unwrap_or_default())
+    }
+}
+
+#[test]
+fn a_limit_that_the_type_passes_over_in_silence_is_an_error() {
+    let value = Careless((0..1000).fold(List::Nil, |list, _| List::Cons(Box::new(list))));
+    let err = encode_state(&Holder { before: 1, value, after: 2 }, &LIMITS).unwrap_err();
+    assert_eq!(err.kind(), EncodeErrorKind::TooDeep);
+    let bytes = around(&1_u32.to_le_bytes().repeat(1000));
+    let err = restore_state(&mut Holder::<Careless>::default(), &bytes, &LIMITS).unwrap_err();
+    assert_eq!(err.kind(), DecodeErrorKind::TooDeep);
 }
 
 #[test]

@@ -31,9 +31,9 @@ struct LockedFile(SystemFile);
 
 impl Drop for LockedFile {
     fn drop(&mut self) {
-        // Closing is not enough: a program that is just being started has a copy of the handle between
-        // its fork and its exec, and would hold the lock for so long. Nobody can be told of an error,
-        // and the handle is closed next.
+        // Closing is not enough: a program that is just being started has a copy of the handle
+        // between its fork and its exec, and would hold the lock for so long. Nobody can be told of
+        // an error, and the handle is closed next.
         let _closed_next = rustix::fs::flock(&self.0.0, FlockOperation::Unlock);
     }
 }
@@ -65,7 +65,8 @@ impl SystemFiles {
         Ok(Self { root })
     }
 
-    /// The same, but creates the directory if it is missing, though not the one that it is to be in.
+    /// The same, but creates the directory if it is missing, though not the one that it is to be
+    /// in.
     ///
     /// # Errors
     /// The system refuses.
@@ -233,8 +234,8 @@ impl FileOps for SystemFiles {
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(err) => return Err(err.into()),
             }
-            // The lock is on the file, not on its name: if somebody replaced the file meanwhile, the
-            // lock that counts is on another one.
+            // The lock is on the file, not on its name: if somebody replaced the file meanwhile,
+            // the lock that counts is on another one.
             let mine = rustix::fs::fstat(&file.0)?;
             match rustix::fs::statat(parent.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(named) if (named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino) => {

@@ -1,329 +1,286 @@
-//! Reads serde's data model in the layout of bincode 1.
+//! Counts what bincode hands to serde, and stops it at the limits.
 
-use serde::de::{self, DeserializeSeed, Error as _, IntoDeserializer, Visitor};
+use std::fmt;
 
-use crate::state::limits::EMPTY_ELEMENTS_MAX;
-use crate::state::serde_field::error::SerdeError;
-use crate::state::{Checkpointable, DecodeErrorKind, Decoder, Rebuild};
+use bincode::serde::OwnedSerdeDecoder;
+use serde::de::{self, DeserializeOwned, DeserializeSeed, Visitor};
 
-type Result<T> = std::result::Result<T, SerdeError>;
+use crate::state::serde_field::CONFIG;
+use crate::state::serde_field::decode_meter::Meter;
+use crate::state::{DecodeError, Decoder};
 
-pub(super) struct Deserializer<'a, 'de> {
-    decoder: &'a mut Decoder<'de>,
+/// Takes what bincode reads for a value.
+pub(super) fn deserialize<T: DeserializeOwned>(
+    decoder: &mut Decoder<'_>,
+) -> Result<T, DecodeError> {
+    let meter = Meter::new(decoder);
+    let mut bincode = OwnedSerdeDecoder::from_reader(&meter, CONFIG);
+    let result = T::deserialize(meter.around(bincode.as_deserializer()));
+    let (value, left) = meter.outcome(result)?;
+    decoder.read_bytes(decoder.remaining() - left)?;
+    Ok(value)
 }
 
-impl<'a, 'de> Deserializer<'a, 'de> {
-    pub(super) fn new(decoder: &'a mut Decoder<'de>) -> Self {
-        Self { decoder }
-    }
+/// A deserializer, a visitor or a seed with all that is inside of it counted.
+struct Metered<'m, T> {
+    inner: T,
+    meter: &'m Meter<'m>,
+}
 
-    /// Reads what `Checkpointable` writes for the same type.
+impl<'m> Meter<'m> {
     #[inline]
-    fn native<T: Rebuild>(self) -> Result<T> {
-        Ok(T::rebuild(T::decode(self.decoder)?))
-    }
-
-    /// Reads the number of elements that follow, of which some may have no bytes.
-    #[inline]
-    fn count(&mut self) -> Result<usize> {
-        let claimed = u64::decode(self.decoder)?;
-        let count_max = self.decoder.remaining().saturating_add(EMPTY_ELEMENTS_MAX);
-        match usize::try_from(claimed) {
-            Ok(count) if count <= count_max => Ok(count),
-            _ => Err(self
-                .decoder
-                .error(
-                    DecodeErrorKind::InvalidLength,
-                    8,
-                    format!("a length of at most {count_max}"),
-                    claimed.to_string(),
-                )
-                .into()),
-        }
-    }
-
-    #[inline]
-    fn bytes(self) -> Result<&'de [u8]> {
-        let claimed = u64::decode(self.decoder)?;
-        // A length beyond the address space is beyond the rest of the bytes too.
-        let count = usize::try_from(claimed).unwrap_or(usize::MAX);
-        Ok(self.decoder.read_bytes(count)?)
-    }
-
-    #[inline]
-    fn text(self) -> Result<&'de str> {
-        std::str::from_utf8(self.bytes()?)
-            .map_err(|_| SerdeError::custom("a text that is not UTF-8"))
-    }
-
-    /// Reads parts, one level deeper.
-    #[inline]
-    fn parts<V: Visitor<'de>>(self, count: usize, visitor: V) -> Result<V::Value> {
-        self.decoder.enter()?;
-        let value = visitor.visit_seq(Parts::new(self.decoder, count))?;
-        self.decoder.leave();
-        Ok(value)
-    }
-
-    fn not_self_describing<T>(self) -> Result<T> {
-        Err(SerdeError::custom(
-            "a type that needs a self-describing format, by `#[serde(untagged)]`, \
-             `#[serde(tag = …)]` or `#[serde(flatten)]`",
-        ))
+    fn around<T>(&'m self, inner: T) -> Metered<'m, T> {
+        Metered { inner, meter: self }
     }
 }
 
-macro_rules! native {
-    ($($method:ident => $visit:ident),* $(,)?) => {$(
+/// Hands the call on, with what `$wrap` makes of the visitor.
+macro_rules! forward {
+    (
+        |$this:ident, $visitor:ident| $wrap:expr;
+        $($method:ident($($name:ident: $type:ty),*)),* $(,)?
+    ) => {$(
         #[inline]
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-            visitor.$visit(self.native()?)
+        fn $method<V: Visitor<'de>>(
+            self,
+            $($name: $type,)*
+            $visitor: V,
+        ) -> Result<V::Value, D::Error> {
+            let $this = &self;
+            let visitor = $wrap;
+            self.inner.$method($($name,)* visitor)
         }
     )*};
 }
 
-impl<'de> de::Deserializer<'de> for Deserializer<'_, 'de> {
-    type Error = SerdeError;
+impl<'de, D: de::Deserializer<'de>> de::Deserializer<'de> for Metered<'_, D> {
+    type Error = D::Error;
 
-    native!(
-        deserialize_bool => visit_bool,
-        deserialize_i8 => visit_i8,
-        deserialize_i16 => visit_i16,
-        deserialize_i32 => visit_i32,
-        deserialize_i64 => visit_i64,
-        deserialize_i128 => visit_i128,
-        deserialize_u8 => visit_u8,
-        deserialize_u16 => visit_u16,
-        deserialize_u32 => visit_u32,
-        deserialize_u64 => visit_u64,
-        deserialize_u128 => visit_u128,
-        deserialize_f32 => visit_f32,
-        deserialize_f64 => visit_f64,
-        deserialize_char => visit_char,
+    // What has nothing inside of it.
+    forward!(
+        |_this, visitor| visitor;
+        deserialize_bool(),
+        deserialize_i8(),
+        deserialize_i16(),
+        deserialize_i32(),
+        deserialize_i64(),
+        deserialize_i128(),
+        deserialize_u8(),
+        deserialize_u16(),
+        deserialize_u32(),
+        deserialize_u64(),
+        deserialize_u128(),
+        deserialize_f32(),
+        deserialize_f64(),
+        deserialize_char(),
+        deserialize_unit(),
+        deserialize_unit_struct(name: &'static str),
+    );
+
+    forward!(
+        |this, visitor| {
+            this.meter.check_text()?;
+            visitor
+        };
+        deserialize_str(),
+        deserialize_string(),
+        deserialize_bytes(),
+        deserialize_byte_buf(),
+    );
+
+    // What has values inside of it, or is refused by bincode.
+    forward!(
+        |this, visitor| this.meter.around(visitor);
+        deserialize_option(),
+        deserialize_newtype_struct(name: &'static str),
+        deserialize_seq(),
+        deserialize_tuple(count: usize),
+        deserialize_tuple_struct(name: &'static str, count: usize),
+        deserialize_map(),
+        deserialize_struct(name: &'static str, fields: &'static [&'static str]),
+        deserialize_enum(name: &'static str, variants: &'static [&'static str]),
+        deserialize_any(),
+        deserialize_identifier(),
+        deserialize_ignored_any(),
     );
 
     #[inline]
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        visitor.visit_borrowed_str(self.text()?)
+    fn is_human_readable(&self) -> bool {
+        self.inner.is_human_readable()
+    }
+}
+
+/// Only what bincode calls for values that have others inside of them.
+impl<'de, V: Visitor<'de>> Visitor<'de> for Metered<'_, V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.expecting(f)
     }
 
     #[inline]
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        visitor.visit_borrowed_str(self.text()?)
+    fn visit_none<E: de::Error>(self) -> Result<V::Value, E> {
+        self.inner.visit_none()
     }
 
     #[inline]
-    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        visitor.visit_borrowed_bytes(self.bytes()?)
+    fn visit_some<D: de::Deserializer<'de>>(self, some: D) -> Result<V::Value, D::Error> {
+        let some = self.meter.around(some);
+        self.meter.nested(|| self.inner.visit_some(some))
     }
 
     #[inline]
-    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        visitor.visit_borrowed_bytes(self.bytes()?)
-    }
-
-    #[inline]
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        match u8::decode(self.decoder)? {
-            0 => visitor.visit_none(),
-            1 => {
-                self.decoder.enter()?;
-                let value = visitor.visit_some(Deserializer::new(self.decoder))?;
-                self.decoder.leave();
-                Ok(value)
-            }
-            other => Err(self.decoder.invalid_value(1, "0 or 1 for an Option", other).into()),
-        }
-    }
-
-    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        visitor.visit_unit()
-    }
-
-    fn deserialize_unit_struct<V: Visitor<'de>>(
+    fn visit_newtype_struct<D: de::Deserializer<'de>>(
         self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value> {
-        visitor.visit_unit()
+        field: D,
+    ) -> Result<V::Value, D::Error> {
+        let field = self.meter.around(field);
+        self.meter.nested(|| self.inner.visit_newtype_struct(field))
     }
 
     #[inline]
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
+    fn visit_seq<A: de::SeqAccess<'de>>(self, parts: A) -> Result<V::Value, A::Error> {
+        self.meter.check_count(parts.size_hint())?;
+        let parts = Parts { inner: parts, meter: self.meter, empty: 0 };
+        self.meter.nested(|| self.inner.visit_seq(parts))
+    }
+
+    #[inline]
+    fn visit_map<A: de::MapAccess<'de>>(self, parts: A) -> Result<V::Value, A::Error> {
+        self.meter.check_count(parts.size_hint())?;
+        let parts = Parts { inner: parts, meter: self.meter, empty: 0 };
+        self.meter.nested(|| self.inner.visit_map(parts))
+    }
+
+    #[inline]
+    fn visit_enum<A: de::EnumAccess<'de>>(self, variant: A) -> Result<V::Value, A::Error> {
+        self.inner.visit_enum(self.meter.around(variant))
+    }
+}
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Metered<'_, S> {
+    type Value = S::Value;
+
+    #[inline]
+    fn deserialize<D: de::Deserializer<'de>>(self, part: D) -> Result<S::Value, D::Error> {
+        self.inner.deserialize(self.meter.around(part))
+    }
+}
+
+impl<'m, 'de, A: de::EnumAccess<'de>> de::EnumAccess<'de> for Metered<'m, A> {
+    type Error = A::Error;
+    type Variant = Metered<'m, A::Variant>;
+
+    #[inline]
+    fn variant_seed<S: DeserializeSeed<'de>>(
         self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value> {
-        self.decoder.enter()?;
-        let value = visitor.visit_newtype_struct(Deserializer::new(self.decoder))?;
-        self.decoder.leave();
-        Ok(value)
+        seed: S,
+    ) -> Result<(S::Value, Self::Variant), A::Error> {
+        let (value, variant) = self.inner.variant_seed(seed)?;
+        Ok((value, self.meter.around(variant)))
+    }
+}
+
+impl<'de, A: de::VariantAccess<'de>> de::VariantAccess<'de> for Metered<'_, A> {
+    type Error = A::Error;
+
+    #[inline]
+    fn unit_variant(self) -> Result<(), A::Error> {
+        self.inner.unit_variant()
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value> {
-        let count = self.count()?;
-        self.parts(count, visitor)
+    #[inline]
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
+        let seed = self.meter.around(seed);
+        self.meter.nested(|| self.inner.newtype_variant_seed(seed))
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(self, count: usize, visitor: V) -> Result<V::Value> {
-        self.parts(count, visitor)
-    }
-
-    fn deserialize_tuple_struct<V: Visitor<'de>>(
+    #[inline]
+    fn tuple_variant<V: Visitor<'de>>(
         self,
-        _: &'static str,
         count: usize,
         visitor: V,
-    ) -> Result<V::Value> {
-        self.parts(count, visitor)
-    }
-
-    fn deserialize_map<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value> {
-        let count = self.count()?;
-        self.decoder.enter()?;
-        let value = visitor.visit_map(Parts::new(self.decoder, count))?;
-        self.decoder.leave();
-        Ok(value)
-    }
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value> {
-        self.parts(fields.len(), visitor)
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value> {
-        visitor.visit_enum(self)
-    }
-
-    fn deserialize_identifier<V: Visitor<'de>>(self, _: V) -> Result<V::Value> {
-        self.not_self_describing()
-    }
-
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value> {
-        self.not_self_describing()
-    }
-
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value> {
-        self.not_self_describing()
-    }
-
-    fn is_human_readable(&self) -> bool {
-        false
-    }
-}
-
-impl<'de> de::EnumAccess<'de> for Deserializer<'_, 'de> {
-    type Error = SerdeError;
-    type Variant = Self;
-
-    #[inline]
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self)> {
-        let number = u32::decode(self.decoder)?;
-        let variant =
-            seed.deserialize(IntoDeserializer::<SerdeError>::into_deserializer(number))?;
-        Ok((variant, self))
-    }
-}
-
-impl<'de> de::VariantAccess<'de> for Deserializer<'_, 'de> {
-    type Error = SerdeError;
-
-    fn unit_variant(self) -> Result<()> {
-        Ok(())
+    ) -> Result<V::Value, A::Error> {
+        self.inner.tuple_variant(count, self.meter.around(visitor))
     }
 
     #[inline]
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value> {
-        self.decoder.enter()?;
-        let value = seed.deserialize(Deserializer::new(self.decoder))?;
-        self.decoder.leave();
-        Ok(value)
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(self, count: usize, visitor: V) -> Result<V::Value> {
-        self.parts(count, visitor)
-    }
-
     fn struct_variant<V: Visitor<'de>>(
         self,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value> {
-        self.parts(fields.len(), visitor)
+    ) -> Result<V::Value, A::Error> {
+        self.inner.struct_variant(fields, self.meter.around(visitor))
     }
 }
 
 /// The elements of a sequence or a map, or the fields of a struct.
-struct Parts<'a, 'de> {
-    decoder: &'a mut Decoder<'de>,
-    left: usize,
+struct Parts<'m, A> {
+    inner: A,
+    meter: &'m Meter<'m>,
     empty: usize,
 }
 
-impl<'a, 'de> Parts<'a, 'de> {
-    fn new(decoder: &'a mut Decoder<'de>, left: usize) -> Self {
-        Self { decoder, left, empty: 0 }
-    }
-
+impl<A> Parts<'_, A> {
+    /// Counts what `read` reads as one part, if there was one.
     #[inline]
-    fn next<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
-        let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
-        self.left = left;
-        let remaining = self.decoder.remaining();
-        let value = seed.deserialize(Deserializer::new(self.decoder))?;
-        if self.decoder.remaining() == remaining {
+    fn part<T, E: de::Error>(
+        &mut self,
+        read: impl FnOnce(&mut A) -> Result<Option<T>, E>,
+    ) -> Result<Option<T>, E> {
+        let remaining = self.meter.remaining();
+        let part = read(&mut self.inner)?;
+        if self.meter.remaining() == remaining && part.is_some() {
             self.empty += 1;
-            if self.empty > EMPTY_ELEMENTS_MAX {
-                let expected = format!("at most {EMPTY_ELEMENTS_MAX} elements without bytes");
-                let kind = DecodeErrorKind::InvalidLength;
-                return Err(self.decoder.error(kind, 0, expected, "more of them").into());
-            }
+            self.meter.check_empty(self.empty)?;
         }
-        Ok(Some(value))
+        Ok(part)
     }
 
     /// How many more there can be; memory may be allocated for so many.
-    fn hint(&self) -> usize {
-        self.left.min(self.decoder.remaining())
+    #[inline]
+    fn hint(&self, claimed: Option<usize>) -> Option<usize> {
+        claimed.map(|claimed| claimed.min(self.meter.remaining()))
     }
 }
 
-impl<'de> de::SeqAccess<'de> for Parts<'_, 'de> {
-    type Error = SerdeError;
+impl<'de, A: de::SeqAccess<'de>> de::SeqAccess<'de> for Parts<'_, A> {
+    type Error = A::Error;
 
     #[inline]
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
-        self.next(seed)
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, A::Error> {
+        let seed = self.meter.around(seed);
+        self.part(|inner| inner.next_element_seed(seed))
     }
 
+    #[inline]
     fn size_hint(&self) -> Option<usize> {
-        Some(self.hint())
+        self.hint(self.inner.size_hint())
     }
 }
 
-impl<'de> de::MapAccess<'de> for Parts<'_, 'de> {
-    type Error = SerdeError;
+impl<'de, A: de::MapAccess<'de>> de::MapAccess<'de> for Parts<'_, A> {
+    type Error = A::Error;
 
     #[inline]
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {
-        self.next(seed)
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, A::Error> {
+        let seed = self.meter.around(seed);
+        self.part(|inner| inner.next_key_seed(seed))
     }
 
     #[inline]
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value> {
-        seed.deserialize(Deserializer::new(self.decoder))
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
+        self.inner.next_value_seed(self.meter.around(seed))
     }
 
+    #[inline]
     fn size_hint(&self) -> Option<usize> {
-        Some(self.hint())
+        self.hint(self.inner.size_hint())
     }
 }

@@ -1,323 +1,327 @@
-//! Writes serde's data model in the layout of bincode 1.
+//! Counts what serde hands to bincode, as the deserializer will count it.
 
-use serde::ser::{self, Error as _, Serialize};
+use std::cell::{Cell, RefCell};
 
-use crate::state::encoder::too_many_elements;
-use crate::state::limits::EMPTY_ELEMENTS_MAX;
-use crate::state::serde_field::error::SerdeError;
-use crate::state::{Checkpointable, Encoder};
+use bincode::enc::write::Writer;
+use bincode::error::EncodeError as BincodeError;
+use serde::ser::{self, Serialize};
 
-type Result<T = ()> = std::result::Result<T, SerdeError>;
+use crate::state::encoder::{too_deep, too_many_elements};
+use crate::state::limits::{DEPTH_MAX, EMPTY_ELEMENTS_MAX};
+use crate::state::serde_field::CONFIG;
+use crate::state::{EncodeError, EncodeErrorKind, Encoder};
 
-pub(super) struct Serializer<'a> {
-    encoder: &'a mut Encoder,
+/// Appends what bincode writes for the value.
+pub(super) fn serialize<T: Serialize>(value: &T, encoder: &mut Encoder) -> Result<(), EncodeError> {
+    let meter = Meter {
+        depth: Cell::new(encoder.depth()),
+        written: Cell::new(0),
+        refusal: RefCell::new(None),
+    };
+    let writer = MeteredWriter { encoder, meter: &meter };
+    let result = bincode::serde::encode_into_writer(meter.around(value), writer, CONFIG);
+    // Asked for first: a hand-written `Serialize` may have hidden or swallowed it.
+    match meter.refusal.take() {
+        Some(err) => Err(err),
+        None => result.map_err(|err| EncodeError::new(EncodeErrorKind::Serde, message(err))),
+    }
 }
 
-impl<'a> Serializer<'a> {
-    pub(super) fn new(encoder: &'a mut Encoder) -> Self {
-        Self { encoder }
+fn message(err: BincodeError) -> String {
+    match err {
+        BincodeError::OtherString(message) => message,
+        BincodeError::Serde(bincode::serde::EncodeError::SequenceMustHaveLength) => {
+            "a sequence whose length is not known beforehand".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// What is counted; shared by all that is wrapped in [`Metered`].
+struct Meter {
+    depth: Cell<u32>,
+    /// How many bytes bincode has written.
+    written: Cell<usize>,
+    /// Why encoding was stopped, which serde's errors could not tell.
+    refusal: RefCell<Option<EncodeError>>,
+}
+
+/// A value or a serializer with all that is inside of it counted.
+struct Metered<'m, T> {
+    inner: T,
+    meter: &'m Meter,
+}
+
+impl Meter {
+    #[inline]
+    fn around<T>(&self, inner: T) -> Metered<'_, T> {
+        Metered { inner, meter: self }
     }
 
-    /// Writes what `Checkpointable` writes for the same type.
-    #[inline]
-    fn native<T: Checkpointable>(self, value: T) -> Result {
-        Ok(value.encode(self.encoder)?)
+    #[cold]
+    #[inline(never)]
+    fn refuse<E: ser::Error>(&self, err: EncodeError) -> E {
+        let serde_error = E::custom(&err);
+        self.refusal.borrow_mut().get_or_insert(err);
+        serde_error
     }
 
     #[inline]
-    fn bytes(self, bytes: &[u8]) -> Result {
-        (bytes.len() as u64).encode(self.encoder)?;
-        Ok(self.encoder.write_bytes(bytes)?)
-    }
-
-    #[inline]
-    fn nested<T: Serialize + ?Sized>(self, value: &T) -> Result {
-        self.encoder.enter()?;
-        value.serialize(Serializer::new(self.encoder))?;
-        self.encoder.leave();
+    fn enter<E: ser::Error>(&self) -> Result<(), E> {
+        let depth = self.depth.get();
+        if depth >= DEPTH_MAX {
+            return Err(self.refuse(too_deep()));
+        }
+        self.depth.set(depth + 1);
         Ok(())
     }
 
-    /// Begins something with several parts; `announced` if their number is stored.
     #[inline]
-    fn compound(self, announced: Option<usize>) -> Result<Compound<'a>> {
-        if let Some(count) = announced {
-            (count as u64).encode(self.encoder)?;
-        }
-        self.encoder.enter()?;
-        Ok(Compound { encoder: self.encoder, announced, written: 0, empty: 0 })
+    fn leave(&self) {
+        self.depth.set(self.depth.get() - 1);
     }
 
-    fn counted(self, count: Option<usize>) -> Result<Compound<'a>> {
-        let Some(count) = count else {
-            return Err(SerdeError::custom("a sequence whose length is not known beforehand"));
-        };
-        self.compound(Some(count))
+    #[inline]
+    fn nested<T, E: ser::Error>(&self, write: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        self.enter()?;
+        let written = write()?;
+        self.leave();
+        Ok(written)
+    }
+
+    #[inline]
+    fn parts<C, E: ser::Error>(
+        &self,
+        announced: Option<usize>,
+        inner: C,
+    ) -> Result<Parts<'_, C>, E> {
+        self.enter()?;
+        Ok(Parts { inner, meter: self, announced, count: 0, empty: 0 })
     }
 }
 
-macro_rules! native {
-    ($($method:ident($type:ty)),* $(,)?) => {$(
+struct MeteredWriter<'m> {
+    encoder: &'m mut Encoder,
+    meter: &'m Meter,
+}
+
+impl Writer for MeteredWriter<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), BincodeError> {
+        if let Err(err) = self.encoder.write_bytes(bytes) {
+            return Err(self.meter.refuse(err));
+        }
+        self.meter.written.set(self.meter.written.get() + bytes.len());
+        Ok(())
+    }
+}
+
+impl<T: Serialize + ?Sized> Serialize for Metered<'_, &T> {
+    #[inline]
+    fn serialize<S: ser::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.inner.serialize(self.meter.around(serializer))
+    }
+}
+
+/// What has nothing inside of it.
+macro_rules! leaves {
+    ($($method:ident($($name:ident: $type:ty),*)),* $(,)?) => {$(
         #[inline]
-        fn $method(self, value: $type) -> Result {
-            self.native(value)
+        fn $method(self $(, $name: $type)*) -> Result<S::Ok, S::Error> {
+            self.inner.$method($($name),*)
         }
     )*};
 }
 
-impl<'a> ser::Serializer for Serializer<'a> {
-    type Ok = ();
-    type Error = SerdeError;
-    type SerializeSeq = Compound<'a>;
-    type SerializeTuple = Compound<'a>;
-    type SerializeTupleStruct = Compound<'a>;
-    type SerializeTupleVariant = Compound<'a>;
-    type SerializeMap = Compound<'a>;
-    type SerializeStruct = Compound<'a>;
-    type SerializeStructVariant = Compound<'a>;
+/// What has one value inside of it.
+macro_rules! wrappers {
+    ($($method:ident($($name:ident: $type:ty),*)),* $(,)?) => {$(
+        #[inline]
+        fn $method<T: Serialize + ?Sized>(
+            self,
+            $($name: $type,)*
+            value: &T,
+        ) -> Result<S::Ok, S::Error> {
+            let value = self.meter.around(value);
+            self.meter.nested(|| self.inner.$method($($name,)* &value))
+        }
+    )*};
+}
 
-    native!(
-        serialize_bool(bool),
-        serialize_i8(i8),
-        serialize_i16(i16),
-        serialize_i32(i32),
-        serialize_i64(i64),
-        serialize_i128(i128),
-        serialize_u8(u8),
-        serialize_u16(u16),
-        serialize_u32(u32),
-        serialize_u64(u64),
-        serialize_u128(u128),
-        serialize_f32(f32),
-        serialize_f64(f64),
-        serialize_char(char),
+/// What has several values inside of it; `announced` is their number, if it is stored.
+macro_rules! compounds {
+    ($($method:ident($($name:ident: $type:ty),*) -> $parts:ident, $announced:expr;)*) => {$(
+        #[inline]
+        fn $method(self $(, $name: $type)*) -> Result<Self::$parts, S::Error> {
+            self.meter.parts($announced, self.inner.$method($($name),*)?)
+        }
+    )*};
+}
+
+impl<'m, S: ser::Serializer> ser::Serializer for Metered<'m, S> {
+    type Ok = S::Ok;
+    type Error = S::Error;
+    type SerializeSeq = Parts<'m, S::SerializeSeq>;
+    type SerializeTuple = Parts<'m, S::SerializeTuple>;
+    type SerializeTupleStruct = Parts<'m, S::SerializeTupleStruct>;
+    type SerializeTupleVariant = Parts<'m, S::SerializeTupleVariant>;
+    type SerializeMap = Parts<'m, S::SerializeMap>;
+    type SerializeStruct = Parts<'m, S::SerializeStruct>;
+    type SerializeStructVariant = Parts<'m, S::SerializeStructVariant>;
+
+    leaves!(
+        serialize_bool(value: bool),
+        serialize_i8(value: i8),
+        serialize_i16(value: i16),
+        serialize_i32(value: i32),
+        serialize_i64(value: i64),
+        serialize_i128(value: i128),
+        serialize_u8(value: u8),
+        serialize_u16(value: u16),
+        serialize_u32(value: u32),
+        serialize_u64(value: u64),
+        serialize_u128(value: u128),
+        serialize_f32(value: f32),
+        serialize_f64(value: f64),
+        serialize_char(value: char),
+        serialize_str(value: &str),
+        serialize_bytes(value: &[u8]),
+        serialize_none(),
+        serialize_unit(),
+        serialize_unit_struct(name: &'static str),
+        serialize_unit_variant(name: &'static str, number: u32, variant: &'static str),
+    );
+
+    wrappers!(
+        serialize_some(),
+        serialize_newtype_struct(name: &'static str),
+        serialize_newtype_variant(name: &'static str, number: u32, variant: &'static str),
+    );
+
+    compounds!(
+        serialize_seq(count: Option<usize>) -> SerializeSeq, count;
+        serialize_map(count: Option<usize>) -> SerializeMap, count;
+        serialize_tuple(count: usize) -> SerializeTuple, None;
+        serialize_tuple_struct(name: &'static str, count: usize) -> SerializeTupleStruct, None;
+        serialize_struct(name: &'static str, count: usize) -> SerializeStruct, None;
+        serialize_tuple_variant(
+            name: &'static str, number: u32, variant: &'static str, count: usize
+        ) -> SerializeTupleVariant, None;
+        serialize_struct_variant(
+            name: &'static str, number: u32, variant: &'static str, count: usize
+        ) -> SerializeStructVariant, None;
     );
 
     #[inline]
-    fn serialize_str(self, value: &str) -> Result {
-        self.bytes(value.as_bytes())
-    }
-
-    #[inline]
-    fn serialize_bytes(self, value: &[u8]) -> Result {
-        self.bytes(value)
-    }
-
-    #[inline]
-    fn serialize_none(self) -> Result {
-        self.native(0_u8)
-    }
-
-    #[inline]
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result {
-        1_u8.encode(self.encoder)?;
-        self.nested(value)
-    }
-
-    fn serialize_unit(self) -> Result {
-        Ok(())
-    }
-
-    fn serialize_unit_struct(self, _: &'static str) -> Result {
-        Ok(())
-    }
-
-    #[inline]
-    fn serialize_unit_variant(self, _: &'static str, variant: u32, _: &'static str) -> Result {
-        self.native(variant)
-    }
-
-    #[inline]
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result {
-        self.nested(value)
-    }
-
-    #[inline]
-    fn serialize_newtype_variant<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        variant: u32,
-        _: &'static str,
-        value: &T,
-    ) -> Result {
-        variant.encode(self.encoder)?;
-        self.nested(value)
-    }
-
-    fn serialize_seq(self, count: Option<usize>) -> Result<Compound<'a>> {
-        self.counted(count)
-    }
-
-    fn serialize_tuple(self, _: usize) -> Result<Compound<'a>> {
-        self.compound(None)
-    }
-
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Compound<'a>> {
-        self.compound(None)
-    }
-
-    fn serialize_tuple_variant(
-        self,
-        _: &'static str,
-        variant: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Compound<'a>> {
-        variant.encode(self.encoder)?;
-        self.compound(None)
-    }
-
-    fn serialize_map(self, count: Option<usize>) -> Result<Compound<'a>> {
-        self.counted(count)
-    }
-
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Compound<'a>> {
-        self.compound(None)
-    }
-
-    fn serialize_struct_variant(
-        self,
-        _: &'static str,
-        variant: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Compound<'a>> {
-        variant.encode(self.encoder)?;
-        self.compound(None)
-    }
-
     fn is_human_readable(&self) -> bool {
-        false
+        self.inner.is_human_readable()
     }
 }
 
 /// Something with several parts, one level deeper.
-pub(super) struct Compound<'a> {
-    encoder: &'a mut Encoder,
+struct Parts<'m, C> {
+    inner: C,
+    meter: &'m Meter,
     announced: Option<usize>,
-    written: usize,
+    count: usize,
     empty: usize,
 }
 
-impl Compound<'_> {
+impl<C> Parts<'_, C> {
+    /// Counts what `write` writes as one part.
     #[inline]
-    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result {
-        value.serialize(Serializer::new(self.encoder))
-    }
-
-    /// Counts an element that began when the buffer had the length `start`.
-    #[inline]
-    fn element_ends(&mut self, start: usize) -> Result {
-        self.written += 1;
-        if self.encoder.len() == start {
+    fn part<E: ser::Error>(
+        &mut self,
+        write: impl FnOnce(&mut C) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let written = self.meter.written.get();
+        write(&mut self.inner)?;
+        self.count += 1;
+        if self.meter.written.get() == written {
             self.empty += 1;
             if self.empty > EMPTY_ELEMENTS_MAX {
-                return Err(too_many_elements().into());
+                return Err(self.meter.refuse(too_many_elements()));
             }
         }
         Ok(())
     }
 
     #[inline]
-    fn finish(self) -> Result {
+    fn finish<T, E: ser::Error>(self, end: impl FnOnce(C) -> Result<T, E>) -> Result<T, E> {
         if let Some(announced) = self.announced
-            && announced != self.written
+            && announced != self.count
         {
-            let written = self.written;
-            return Err(SerdeError::Message(format!(
-                "a sequence announced {announced} elements and has {written}"
+            let count = self.count;
+            return Err(E::custom(format_args!(
+                "a sequence announced {announced} elements and has {count}"
             )));
         }
-        self.encoder.leave();
-        Ok(())
-    }
-}
-
-impl ser::SerializeSeq for Compound<'_> {
-    type Ok = ();
-    type Error = SerdeError;
-
-    #[inline]
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result {
-        let start = self.encoder.len();
-        self.part(value)?;
-        self.element_ends(start)
-    }
-
-    fn end(self) -> Result {
-        self.finish()
-    }
-}
-
-impl ser::SerializeMap for Compound<'_> {
-    type Ok = ();
-    type Error = SerdeError;
-
-    #[inline]
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result {
-        let start = self.encoder.len();
-        self.part(key)?;
-        self.element_ends(start)
-    }
-
-    #[inline]
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result {
-        self.part(value)
-    }
-
-    fn end(self) -> Result {
-        self.finish()
+        self.meter.leave();
+        end(self.inner)
     }
 }
 
 macro_rules! parts {
-    ($($name:ident :: $method:ident),*) => {$(
-        impl ser::$name for Compound<'_> {
-            type Ok = ();
-            type Error = SerdeError;
+    ($($name:ident::$method:ident $(, $value:ident)?;)*) => {$(
+        impl<C: ser::$name> ser::$name for Parts<'_, C> {
+            type Ok = C::Ok;
+            type Error = C::Error;
 
             #[inline]
-            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result {
-                self.part(value)
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), C::Error> {
+                let value = self.meter.around(value);
+                self.part(|inner| inner.$method(&value))
             }
 
-            fn end(self) -> Result {
-                self.finish()
+            $(
+                #[inline]
+                fn $value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), C::Error> {
+                    self.inner.$value(&self.meter.around(value))
+                }
+            )?
+
+            #[inline]
+            fn end(self) -> Result<C::Ok, C::Error> {
+                self.finish(C::end)
             }
         }
     )*};
 }
 
 parts!(
-    SerializeTuple::serialize_element,
-    SerializeTupleStruct::serialize_field,
-    SerializeTupleVariant::serialize_field
+    SerializeSeq::serialize_element;
+    SerializeTuple::serialize_element;
+    SerializeTupleStruct::serialize_field;
+    SerializeTupleVariant::serialize_field;
+    SerializeMap::serialize_key, serialize_value;
 );
 
 macro_rules! fields {
     ($($name:ident),*) => {$(
-        impl ser::$name for Compound<'_> {
-            type Ok = ();
-            type Error = SerdeError;
+        impl<C: ser::$name> ser::$name for Parts<'_, C> {
+            type Ok = C::Ok;
+            type Error = C::Error;
 
             #[inline]
             fn serialize_field<T: Serialize + ?Sized>(
                 &mut self,
-                _: &'static str,
+                name: &'static str,
                 value: &T,
-            ) -> Result {
-                self.part(value)
+            ) -> Result<(), C::Error> {
+                let value = self.meter.around(value);
+                self.part(|inner| inner.serialize_field(name, &value))
             }
 
-            fn skip_field(&mut self, field: &'static str) -> Result {
-                Err(SerdeError::Message(format!(
-                    "`{field}` is left out by `#[serde(skip_serializing_if)]`, so that it could \
+            fn skip_field(&mut self, name: &'static str) -> Result<(), C::Error> {
+                Err(ser::Error::custom(format_args!(
+                    "`{name}` is left out by `#[serde(skip_serializing_if)]`, so that it could \
                      not be decoded"
                 )))
             }
 
-            fn end(self) -> Result {
-                self.finish()
+            #[inline]
+            fn end(self) -> Result<C::Ok, C::Error> {
+                self.finish(C::end)
             }
         }
     )*};

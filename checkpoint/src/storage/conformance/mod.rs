@@ -9,15 +9,15 @@
 //! conformance::run(|| Arc::new(InMemoryStorage::new())).assert_passed();
 //! ```
 //!
-//! Each check gets an empty storage, has a name that says the promise, and ends in a verdict: also if
-//! the storage panics or never answers. What a storage declares in its
-//! [capabilities](StateStorage::capabilities) is checked; what it does not declare is skipped, and the
-//! report says so. With a [`Harness`] that can reopen, so is what must survive that.
+//! Each check gets an empty storage, has a name that says the promise, and ends in a verdict: also
+//! if the storage panics or never answers. What a storage declares in its
+//! [capabilities](StateStorage::capabilities) is checked; what it does not declare is skipped, and
+//! the report says so. With a [`Harness`] that can reopen, so is what must survive that.
 //!
 //! That an entry is not completed twice needs no check: completing takes the entry.
 //!
-//! [`record`], [`tombstone`], [`save`] and [`fetch`] are for a storage's own tests: of its faults, for
-//! instance, which no kit can know.
+//! [`record`], [`tombstone`], [`save`] and [`fetch`] are for a storage's own tests: of its faults,
+//! for instance, which no kit can know.
 
 mod checks;
 mod report;
@@ -44,8 +44,8 @@ pub trait Harness: Send + Sync {
     /// Returns an empty storage.
     fn fresh(&self) -> Arc<dyn StateStorage>;
 
-    /// Closes the storage that [`fresh`](Self::fresh) returned last, of which this is the only handle,
-    /// and opens it again as a new process would.
+    /// Closes the storage that [`fresh`](Self::fresh) returned last, of which this is the only
+    /// handle, and opens it again as a new process would.
     ///
     /// `None` if that cannot be done.
     fn reopen(&self, storage: Arc<dyn StateStorage>) -> Option<Arc<dyn StateStorage>>;
@@ -93,15 +93,16 @@ impl Conformance {
         Self { harness: Arc::new(harness), deadline: DEADLINE }
     }
 
-    /// Sets how long one answer of the storage, and each check as a whole, may take; the default is ten
-    /// seconds.
+    /// Sets how long one answer of the storage, and each check as a whole, may take; the default is
+    /// ten seconds.
     pub fn deadline(self, deadline: Duration) -> Self {
         Self { deadline, ..self }
     }
 
     /// Runs all checks, one after the other.
     ///
-    /// A check that hangs inside the storage is given up after the deadline; its thread is left behind.
+    /// A check that hangs inside the storage is given up after the deadline; its thread is left
+    /// behind.
     pub fn run(self) -> Report {
         let checks = CHECKS.iter().map(|check| self.run_one(check));
         Report::new(checks.collect())

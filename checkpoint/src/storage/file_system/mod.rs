@@ -37,30 +37,32 @@ use crate::sync::Mutex;
 
 /// Keeps each state in a file of its own below a directory.
 ///
-/// Simple, open to the eye and to ordinary tools, at home on any local file system and on NFS. Where
-/// there are many saves a log is much faster.
+/// Simple, open to the eye and to ordinary tools, at home on any local file system and on NFS.
+/// Where there are many saves a log is much faster.
 ///
 /// # Guarantees
 /// - A state is replaced by writing the new one beside it, syncing it, renaming it over the old one
 ///   and syncing the directory; only then is it acknowledged. So a crash or a loss of power at any
 ///   instant leaves the old or the new state, whole ([`Durability::Power`]).
 /// - An older version never replaces a newer one, and after
-///   [`open_epoch`](StateStorage::open_epoch) a former owner of the partition cannot write any more.
+///   [`open_epoch`](StateStorage::open_epoch) a former owner of the partition cannot write any
+///   more.
 /// - The directory has one user at a time. The lock ends with the process, however that ends. It is
 ///   only as good as the file system's `flock`: on NFS of all machines only where its server locks.
 /// - A state that cannot be read is never reported as absent, nor is one whose file, directory or
 ///   whole store was removed while it was open.
-/// - Files are readable by the owner alone. Symbolic links below the directory are not followed, and
-///   a directory that everybody may write to is refused. Files that are not the store's are left alone.
+/// - Files are readable by the owner alone. Symbolic links below the directory are not followed,
+///   and a directory that everybody may write to is refused. Files that are not the store's are
+///   left alone.
 ///
 /// A removed state leaves a small file that refuses older versions of it; it stays until the id is
-/// saved again. A save that failed is reported with the path, leaves the old state, and does not keep
-/// later ones from succeeding. Only unix systems offer what this needs (operations relative to an open
-/// directory, modes, a lock that ends with the process); elsewhere the type does not exist.
+/// saved again. A save that failed is reported with the path, leaves the old state, and does not
+/// keep later ones from succeeding. Only unix systems offer what this needs (operations relative to
+/// an open directory, modes, a lock that ends with the process); elsewhere the type does not exist.
 ///
 /// A directory is listed when its first state is fetched or saved; from then on
-/// [`may_contain`](StateStorage::may_contain) and [`fetch_now`](StateStorage::fetch_now) know what is
-/// absent, at 8 to 18 bytes of memory for each state.
+/// [`may_contain`](StateStorage::may_contain) and [`fetch_now`](StateStorage::fetch_now) know what
+/// is absent, at 8 to 18 bytes of memory for each state.
 ///
 /// # Examples
 /// ```
@@ -89,7 +91,8 @@ pub struct DefaultFileSystemStateStorage {
     prototypes: Mutex<BTreeMap<String, Arc<PrototypeDirectory>>>,
     // Names of values whose last write may not be durable; also orders the writes.
     unsettled_metadata: Mutex<BTreeSet<String>>,
-    // Held for as long as the store is open. The mutex is only there because a handle is not `Sync`.
+    // Held for as long as the store is open. The mutex is only there because a handle is not
+    // `Sync`.
     _lock: Mutex<Box<dyn FileHandle>>,
 }
 

@@ -1,7 +1,7 @@
 //! Turns names and keys of any bytes into file names, never two into one.
 //!
-//! File names have only digits and the letters a to f, so that they mean the same on file systems that
-//! ignore case or rewrite Unicode, and cannot lead out of their directory.
+//! File names have only digits and the letters a to f, so that they mean the same on file systems
+//! that ignore case or rewrite Unicode, and cannot lead out of their directory.
 
 use sha2::{Digest, Sha256};
 

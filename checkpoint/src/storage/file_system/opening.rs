@@ -84,8 +84,8 @@ impl DefaultFileSystemStateStorageBuilder {
     /// where there is a reliable one (Linux 5.8, ext4, XFS, btrfs); the default is 8.
     ///
     /// Smaller batches sync each file. One sync of the file system is several times faster for a
-    /// batch, but also waits for what other programs have written to it: on a disk that is shared with
-    /// a heavy writer set it to `usize::MAX`.
+    /// batch, but also waits for what other programs have written to it: on a disk that is shared
+    /// with a heavy writer set it to `usize::MAX`.
     pub fn shared_sync_entries_min(self, shared_sync_entries_min: usize) -> Self {
         Self { shared_sync_entries_min, ..self }
     }

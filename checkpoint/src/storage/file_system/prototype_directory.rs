@@ -1,7 +1,8 @@
 //! The directories of one prototype, and which file names are in them.
 //!
-//! A directory is listed when it is first needed, so that opening a store costs the same whatever is
-//! in it. From then on the names are known: nobody else may write, as long as the store is locked.
+//! A directory is listed when it is first needed, so that opening a store costs the same whatever
+//! is in it. From then on the names are known: nobody else may write, as long as the store is
+//! locked.
 
 use std::hash::BuildHasher;
 use std::io;
@@ -43,8 +44,8 @@ pub(super) struct Shard {
     exists: bool,
     // Whether the prototype's directory was synced since this one is there.
     durable: bool,
-    // Ids whose last save was renamed but maybe not made durable: they are not shown to anybody until
-    // a save of them has succeeded.
+    // Ids whose last save was renamed but maybe not made durable: they are not shown to anybody
+    // until a save of them has succeeded.
     unsettled: Vec<CheckpointId>,
 }
 
@@ -182,8 +183,8 @@ fn create(store: &Store, path: &str, exists: &mut bool) -> Result<(), StorageErr
     Ok(())
 }
 
-/// Syncs the directory that another one is in, once in each opening of the store: who created it may
-/// have died before he could.
+/// Syncs the directory that another one is in, once in each opening of the store: who created it
+/// may have died before he could.
 fn make_durable(
     store: &Store,
     parent: &str,

@@ -13,8 +13,8 @@ use crate::sync::{AtomicU64, Mutex, Ordering};
 
 /// Marks a directory as a store; written last when one is created.
 pub(super) const IDENTITY: &str = "store";
-/// The directory of files that are being written. They are renamed from here to where they belong, so
-/// that those of a crashed process are found without looking through all directories.
+/// The directory of files that are being written. They are renamed from here to where they belong,
+/// so that those of a crashed process are found without looking through all directories.
 pub(super) const TEMPORARY: &str = "temp";
 /// Most headers fit, so that one read is enough.
 const HEADER_BYTES_USUAL: usize = 4096;
@@ -27,8 +27,8 @@ pub(super) struct Store {
     // Whether to wait until what is written survives a loss of power.
     pub(super) synced: bool,
     next_temporary: AtomicU64,
-    // Temporary files that could not be removed. Nothing more is written while there are any: a disk
-    // that fails again and again is not filled with them.
+    // Temporary files that could not be removed. Nothing more is written while there are any: a
+    // disk that fails again and again is not filled with them.
     leftovers: Mutex<BTreeSet<String>>,
 }
 
@@ -59,8 +59,8 @@ impl Store {
         self.root.join(path).display().to_string()
     }
 
-    /// Checks that the store has not been removed under our feet: only then does a missing file mean
-    /// that there is none.
+    /// Checks that the store has not been removed under our feet: only then does a missing file
+    /// mean that there is none.
     pub(super) fn check_present(&self) -> Result<(), StorageError> {
         match self.files.open_file(IDENTITY) {
             Ok(_) => Ok(()),

@@ -30,8 +30,8 @@ const SHARDS: usize = 16;
 /// clone, and has restarted the program as far as the states can tell.
 ///
 /// It refuses older versions per key and fences per partition: after
-/// [`open_epoch`](StateStorage::open_epoch), records of that partition with a lower epoch are refused.
-/// Fetches are answered inline. Nothing survives the process ([`Durability::None`]).
+/// [`open_epoch`](StateStorage::open_epoch), records of that partition with a lower epoch are
+/// refused. Fetches are answered inline. Nothing survives the process ([`Durability::None`]).
 ///
 /// # Examples
 /// ```
@@ -76,7 +76,8 @@ impl InMemoryStorage {
         Self { content: Arc::new(content) }
     }
 
-    /// Keeps `older_versions_max` older versions of each state besides the newest; the default is 0.
+    /// Keeps `older_versions_max` older versions of each state besides the newest; the default is
+    /// 0.
     ///
     /// To be called before anything is stored: versions that are gone do not come back.
     #[must_use]

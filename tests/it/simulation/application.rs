@@ -1,0 +1,411 @@
+//! What the simulated application does: events, guards, sessions, requests, ways out of trouble.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use checkpoint::{Eviction, ProcessError, Recover, Recovered};
+
+use super::book::{Plan, run};
+use super::content::{PROTOTYPES, id_of, owner_of, place_of};
+use super::history::History;
+use super::ledger::{Trap, planned_panic};
+use super::process::{Asked, Done, Held, Pending};
+use super::trace::lock;
+
+/// A state of so many bytes is encoded without its shard's lock.
+const LARGE: usize = 70_000;
+
+impl History {
+    pub(super) fn application_steps(&mut self) {
+        let owner = self.any_owner();
+        match self.dice.below(100) {
+            0..30 => self.begin_event(owner),
+            30..45 => self.event_now(owner),
+            45..58 => self.poll_something(),
+            58..63 => self.begin_guard(owner),
+            63..72 => self.use_guard(),
+            72..76 => self.session(),
+            76..83 => self.ask(owner),
+            83..88 => self.evict(owner),
+            88..91 => self.remove(owner),
+            91..95 => self.recover(owner),
+            95..97 => self.reset(owner),
+            97..99 => self.restore_version(owner),
+            _ => self.drop_future(),
+        }
+    }
+
+    fn any_owner(&mut self) -> u64 {
+        owner_of(self.dice.index(PROTOTYPES.len()), self.dice.below(self.profile.keys))
+    }
+
+    fn any_plan(&mut self) -> Plan {
+        if self.dice.chance(self.profile.panics_percent) {
+            return Plan::Panic;
+        }
+        let traps = self.dice.chance(self.profile.traps_percent);
+        let large = self.dice.chance(self.profile.large_percent);
+        Plan::Change {
+            filler_bytes: if large { LARGE } else { self.dice.index(40) },
+            trap: if traps { self.dice.pick(&[Trap::Refuses, Trap::Panics]) } else { Trap::None },
+        }
+    }
+
+    fn begin_event(&mut self, owner: u64) {
+        let plan = self.any_plan();
+        let (prototype, key) = place_of(owner);
+        let (book, ran) = (self.around.book.clone(), Arc::new(AtomicBool::new(false)));
+        let runs = ran.clone();
+        let event = self.prototype(prototype).process_async(key, move |pe| {
+            runs.store(true, Ordering::Relaxed);
+            run(&book, owner, pe, plan).unwrap_or_default();
+        });
+        self.trace(format!("begin an event of {owner}: {plan:?}"));
+        let began = self.around.clock.time();
+        let future = async { Done::Event(event.await) };
+        self.pending.push(Pending::new(owner, "an event", began, ran, future));
+        if self.dice.chance(80) {
+            self.poll(self.pending.len() - 1);
+        }
+    }
+
+    fn begin_guard(&mut self, owner: u64) {
+        let (prototype, key) = place_of(owner);
+        let guard = self.prototype(prototype).pe_async(key);
+        self.trace(format!("begin a guard of {owner}"));
+        let began = self.around.clock.time();
+        let future = async { Done::Guard(guard.await) };
+        self.pending.push(Pending::new(owner, "a guard", began, Arc::default(), future));
+        self.poll(self.pending.len() - 1);
+    }
+
+    fn poll_something(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        if self.dice.chance(20) {
+            // Executors may poll without a reason.
+            let at = self.dice.index(self.pending.len());
+            self.poll(at);
+        } else {
+            self.poll_woken(false);
+        }
+    }
+
+    fn drop_future(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let at = self.dice.index(self.pending.len());
+        let pending = self.pending.swap_remove(at);
+        self.trace(format!("drop {} of {}", pending.what, pending.owner));
+        self.count("dropped future");
+    }
+
+    /// A call that blocks: the world goes on meanwhile.
+    fn event_now(&mut self, owner: u64) {
+        let plan = match self.dice.below(10) {
+            0 | 1 => Plan::Read,
+            2 => Plan::Fail,
+            _ => self.any_plan(),
+        };
+        self.trace(format!("an event of {owner}: {plan:?}"));
+        self.event(owner, plan);
+    }
+
+    pub(super) fn change_one(&mut self) {
+        let owner = self.any_owner();
+        self.trace(format!("an event of {owner}"));
+        self.event(owner, Plan::Change { filler_bytes: 5, trap: Trap::None });
+    }
+
+    fn event(&mut self, owner: u64, plan: Plan) -> bool {
+        let (prototype, key) = place_of(owner);
+        let prototype = self.prototype(prototype);
+        let (book, ran) = (self.around.book.clone(), Arc::new(AtomicBool::new(false)));
+        let began = self.around.clock.time();
+        let result = catch_unwind(AssertUnwindSafe(|| match plan {
+            Plan::Read => prototype.read(key, |pe| {
+                ran.store(true, Ordering::Relaxed);
+                lock(&book).observe(owner, pe);
+            }),
+            _ => prototype
+                .try_process(key, |pe| {
+                    ran.store(true, Ordering::Relaxed);
+                    run(&book, owner, pe, plan)
+                })
+                .map(drop),
+        }));
+        match result {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                self.around.check_error(&self.profile, owner, began, &ran, &error);
+                false
+            }
+            Err(_planned) => {
+                self.count("panic");
+                true
+            }
+        }
+    }
+
+    /// Looks at every PE.
+    pub(super) fn read_all(&mut self) {
+        self.trace("read all");
+        let owners: Vec<u64> = lock(&self.around.book).subjects.keys().copied().collect();
+        let panics = std::mem::take(&mut lock(&self.around.book).factory_panics_percent);
+        for owner in owners {
+            let poisoned = lock(&self.around.book).subject(owner).poisoned;
+            if !self.event(owner, Plan::Read) && !poisoned {
+                self.around.trace.violate(format!("{owner} cannot be read"));
+            }
+        }
+        lock(&self.around.book).factory_panics_percent = panics;
+    }
+
+    fn session(&mut self) {
+        let prototype = self.dice.index(PROTOTYPES.len());
+        let count = self.dice.from_to(1, 6);
+        let events: Vec<(u64, (u64, Plan))> = (0..count)
+            .map(|_| {
+                let key = self.dice.below(self.profile.keys);
+                (key, (owner_of(prototype, key), self.any_plan()))
+            })
+            .collect();
+        self.trace(format!("a session: {events:?}"));
+        self.count("session");
+        let handle = self.prototype(prototype);
+        let book = self.around.book.clone();
+        let began = self.around.clock.time();
+        let mut ran = 0;
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            handle.session().run(events, |pe, (owner, plan)| {
+                ran += 1;
+                run(&book, owner, pe, plan).unwrap_or_default();
+            })
+        }));
+        match result {
+            Ok(Ok(processed)) if processed == ran => {}
+            Ok(Ok(processed)) => {
+                self.around.trace.violate(format!("{ran} events ran, {processed} are told"));
+            }
+            Ok(Err(stopped)) => {
+                if stopped.processed != ran {
+                    self.around.trace.violate(format!("{ran} events ran: {stopped:?}"));
+                }
+                let (owner, _) = stopped.event.1;
+                let ran = Arc::default();
+                self.around.check_error(&self.profile, owner, began, &ran, &stopped.error);
+            }
+            Err(_planned) => self.count("panic"),
+        }
+    }
+
+    fn use_guard(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        let at = self.dice.index(self.held.len());
+        if self.dice.chance(40) && self.held[at].changed.is_none() {
+            let Plan::Change { filler_bytes, trap } = self.any_plan() else { return };
+            let held = &mut self.held[at];
+            let mut book = lock(&self.around.book);
+            book.change(held.owner, &mut held.guard, filler_bytes, trap);
+            held.changed = Some(book.last_serial());
+        } else {
+            let held = self.held.swap_remove(at);
+            let panics = self.dice.chance(self.profile.panics_percent);
+            self.give_back(held, panics);
+        }
+    }
+
+    /// Drops a guard, maybe because of a panic.
+    pub(super) fn give_back(&mut self, held: Held, panics: bool) {
+        let Held { owner, mut guard, changed } = held;
+        self.trace(format!("give {owner} back; panics: {panics}"));
+        let now = self.around.clock.time();
+        {
+            let mut book = lock(&self.around.book);
+            if panics {
+                book.change(owner, &mut guard, 3, Trap::None);
+                book.poison(owner);
+            }
+            let subject = book.subject(owner);
+            subject.out = false;
+            for (serial, since) in &mut subject.unstored {
+                if changed.is_some_and(|changed| *serial >= changed) {
+                    *since = now;
+                }
+            }
+        }
+        if panics {
+            let unwound = catch_unwind(AssertUnwindSafe(move || {
+                let _guard = guard;
+                planned_panic()
+            }));
+            drop(unwound);
+        } else {
+            drop(guard);
+        }
+    }
+
+    fn ask(&mut self, owner: u64) {
+        let (prototype, key) = place_of(owner);
+        self.trace(format!("ask for a checkpoint of {owner}"));
+        self.count("ticket");
+        // Before the call: it may do the work itself.
+        let was = self.around.asked_now(owner);
+        match self.prototype(prototype).checkpoint(key) {
+            Ok(ticket) => self.around.watch(was, ticket, Asked::Checkpoint),
+            Err(ProcessError::Poisoned { .. })
+                if lock(&self.around.book).subject(owner).poisoned => {}
+            Err(error) => self.around.trace.violate(format!("no ticket of {owner}: {error}")),
+        }
+    }
+
+    fn evict(&mut self, owner: u64) {
+        let (prototype, key) = place_of(owner);
+        let result = self.prototype(prototype).evict(key);
+        self.trace(format!("evict {owner}: {result:?}"));
+        lock(&self.around.book).read_news();
+        let is_dirty = lock(&self.around.book).is_dirty(owner);
+        let is_out = lock(&self.around.book).subject(owner).out;
+        match result {
+            Ok(Eviction::Evicted) if is_dirty || is_out => {
+                self.around.trace.violate(format!("{owner} left memory, and is not stored"));
+            }
+            Ok(Eviction::Evicted) => self.count("eviction"),
+            Ok(_) => {}
+            Err(error) => self.around.trace.violate(format!("no eviction of {owner}: {error}")),
+        }
+    }
+
+    fn remove(&mut self, owner: u64) {
+        let (prototype, key) = place_of(owner);
+        self.trace(format!("remove {owner}"));
+        let began = self.around.clock.time();
+        match self.prototype(prototype).remove(key) {
+            Ok(ticket) => self.removed(owner, ticket),
+            Err(error) => {
+                self.around.check_error(&self.profile, owner, began, &Arc::default(), &error);
+            }
+        }
+    }
+
+    fn removed(&mut self, owner: u64, ticket: checkpoint::CheckpointTicket) {
+        self.count("removal");
+        lock(&self.around.book).set(owner, vec![0], true);
+        let was = self.around.asked_now(owner);
+        self.around.watch(was, ticket, Asked::Removal);
+    }
+
+    fn recover(&mut self, owner: u64) {
+        let (prototype, key) = place_of(owner);
+        if !lock(&self.around.book).subject(owner).poisoned {
+            return;
+        }
+        let reloads = self.profile.reloads[prototype];
+        let prototype = self.prototype(prototype);
+        let how = self.dice.pick(&[Recover::Reload, Recover::Keep, Recover::Remove]);
+        if how == Recover::Reload && (reloads || self.event(owner, Plan::Read)) {
+            return;
+        }
+        self.trace(format!("recover {owner}: {how:?}"));
+        self.count("recovery");
+        let began = self.around.clock.time();
+        let poisoned = prototype.status().poisoned;
+        match prototype.recover(key, how) {
+            Ok(Recovered::Kept) => lock(&self.around.book).keep(owner),
+            Ok(Recovered::Reloaded { .. }) => self.set_back(owner),
+            Ok(Recovered::Removed(ticket)) => self.removed(owner, ticket),
+            Ok(_) if reloads => {} // An event that nobody waits for any more has begun it.
+            Ok(other) => self.around.trace.violate(format!("{owner} is poisoned: {other:?}")),
+            Err(error) => {
+                if how == Recover::Reload && prototype.status().poisoned < poisoned {
+                    self.set_back(owner);
+                }
+                self.around.check_error(&self.profile, owner, began, &Arc::default(), &error);
+            }
+        }
+    }
+
+    /// The PE is what is stored of it.
+    fn set_back(&mut self, owner: u64) {
+        let mut book = lock(&self.around.book);
+        book.read_news();
+        let restorable = book.restorable(owner);
+        book.set(owner, restorable, false);
+    }
+
+    fn reset(&mut self, owner: u64) {
+        self.replace(owner, 0, |history| {
+            let (prototype, key) = place_of(owner);
+            history.trace(format!("reset {owner}"));
+            history.prototype(prototype).reset(key)
+        });
+    }
+
+    fn restore_version(&mut self, owner: u64) {
+        let versions: Vec<_> = lock(&self.around.world)
+            .records
+            .versions(&id_of(owner))
+            .iter()
+            .map(|stored| (stored.version, stored.serial()))
+            .collect();
+        if versions.is_empty() {
+            return;
+        }
+        let (version, serial) = self.dice.pick(&versions);
+        self.replace(owner, serial, |history| {
+            let (prototype, key) = place_of(owner);
+            history.trace(format!("restore {version} of {owner}"));
+            history.prototype(prototype).restore_version(key, version)
+        });
+    }
+
+    fn replace(
+        &mut self,
+        owner: u64,
+        serial: u64,
+        call: impl FnOnce(&mut Self) -> Result<checkpoint::CheckpointTicket, ProcessError>,
+    ) {
+        if lock(&self.around.book).subject(owner).poisoned {
+            return;
+        }
+        self.count("replacement");
+        let newest = |history: &Self| {
+            let world = lock(&history.around.world);
+            world.records.newest(&id_of(owner)).map(|newest| newest.version)
+        };
+        let before = newest(self);
+        let began = self.around.clock.time();
+        let last_serial = lock(&self.around.book).last_serial();
+        match call(self) {
+            Ok(ticket) => {
+                let mut book = lock(&self.around.book);
+                book.read_news();
+                book.set(owner, vec![serial], true);
+                drop(book);
+                if newest(self) > before && lock(&self.around.book).stored_serial(owner) == serial {
+                    lock(&self.around.book).set(owner, vec![serial], false);
+                }
+                let mut was = self.around.asked_now(owner);
+                was.last_serial = last_serial;
+                self.around.watch(was, ticket, Asked::Checkpoint);
+            }
+            Err(error) => {
+                let mut book = lock(&self.around.book);
+                book.read_news();
+                let mut live = book.restorable(owner);
+                live.extend(book.subject(owner).live.clone());
+                live.extend([0, serial]);
+                live.sort_unstable();
+                live.dedup();
+                book.set(owner, live, false);
+                drop(book);
+                self.around.check_error(&self.profile, owner, began, &Arc::default(), &error);
+            }
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! The model: what each PE must be like, whatever the keeper and the storage do.
+//!
+//! It is told of every change at the moment when it is made, and of every record that is stored.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use checkpoint::{SaveFailure, StateVersion, StorageResult, StorageResultCode};
+
+use super::clock::SimulatedClock;
+use super::content::{Stored, id_of, owner_of_id, place_of};
+use super::dice::Dice;
+use super::ledger::{Content, Ledger, Trap, planned_panic};
+use super::storage::World;
+use super::trace::{Trace, lock};
+
+/// What an event does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plan {
+    Change {
+        filler_bytes: usize,
+        trap: Trap,
+    },
+    /// Returns an error and changes nothing.
+    Fail,
+    /// Changes, then panics.
+    Panic,
+    Read,
+}
+
+/// What is known of one PE.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Subject {
+    /// The serials that the next event may find; one, unless something failed half-way.
+    pub(super) live: Vec<u64>,
+    pub(super) poisoned: bool,
+    /// A guard has it.
+    pub(super) out: bool,
+    /// It is to be stored again although it has not changed.
+    pub(super) restated: bool,
+    /// It cannot be encoded as it is.
+    pub(super) trapped: bool,
+    /// The serial of the state that was refused for good.
+    pub(super) refused: Option<u64>,
+    /// Changes that are not stored, in order, with the times at which they were made.
+    pub(super) unstored: Vec<(u64, Duration)>,
+}
+
+impl Subject {
+    /// The serial that the next event will find, if that is certain.
+    pub(super) fn certain(&self) -> Option<u64> {
+        match *self.live {
+            [] => Some(0),
+            [serial] => Some(serial),
+            _ => None,
+        }
+    }
+
+    fn may_be(&self, serial: u64) -> bool {
+        if self.live.is_empty() { serial == 0 } else { self.live.contains(&serial) }
+    }
+}
+
+pub(super) struct Book {
+    pub(super) subjects: BTreeMap<u64, Subject>,
+    /// What each change has led to; the index is its serial.
+    contents: Vec<Content>,
+    /// Whether a state is what a panic left, and nobody has decided to keep.
+    half_done: Vec<bool>,
+    /// By prototype: whether a PE in which a closure panicked is restored by its next event.
+    pub(super) reloads: [bool; 2],
+    /// Results by id and version.
+    results: BTreeMap<(u64, StateVersion), u64>,
+    /// The newest version of each PE that was acknowledged.
+    acknowledged: BTreeMap<u64, StateVersion>,
+    pub(super) results_count: u64,
+    pub(super) factory_panics_percent: u64,
+    pub(super) clock: Arc<SimulatedClock>,
+    pub(super) world: Arc<Mutex<World>>,
+    pub(super) trace: Trace,
+    dice: Dice,
+}
+
+impl Book {
+    pub(super) fn new(
+        clock: Arc<SimulatedClock>,
+        world: Arc<Mutex<World>>,
+        trace: Trace,
+        dice: Dice,
+    ) -> Self {
+        Self {
+            subjects: BTreeMap::new(),
+            contents: vec![Ledger::new(0).content()],
+            half_done: vec![false],
+            reloads: [false; 2],
+            results: BTreeMap::new(),
+            acknowledged: BTreeMap::new(),
+            results_count: 0,
+            factory_panics_percent: 0,
+            clock,
+            world,
+            trace,
+            dice,
+        }
+    }
+
+    pub(super) fn subject(&mut self, owner: u64) -> &mut Subject {
+        self.subjects.entry(owner).or_default()
+    }
+
+    pub(super) fn last_serial(&self) -> u64 {
+        self.contents.len() as u64 - 1
+    }
+
+    pub(super) fn stored_serial(&self, owner: u64) -> u64 {
+        lock(&self.world).records.newest_serial(&id_of(owner))
+    }
+
+    /// What a PE may be that is restored now: the acknowledged version, or a newer one.
+    pub(super) fn restorable(&self, owner: u64) -> Vec<u64> {
+        let acknowledged = self.acknowledged.get(&owner);
+        let world = lock(&self.world);
+        let versions = world.records.versions(&id_of(owner)).iter().enumerate();
+        let newer = versions.filter(|(at, s)| *at == 0 || Some(&s.version) >= acknowledged);
+        let serials: Vec<u64> = newer.map(|(_, stored)| stored.serial()).collect();
+        if serials.is_empty() { vec![0] } else { serials }
+    }
+
+    /// Whether the newest version that is stored of a PE was acknowledged.
+    pub(super) fn is_acknowledged(&self, owner: u64) -> bool {
+        let world = lock(&self.world);
+        let newest = world.records.newest(&id_of(owner));
+        newest.is_none_or(|newest| self.acknowledged.get(&owner) == Some(&newest.version))
+    }
+
+    /// Whether the PE has changes that are not stored, as far as that is certain.
+    pub(super) fn is_dirty(&mut self, owner: u64) -> bool {
+        let stored = self.stored_serial(owner);
+        let subject = self.subject(owner);
+        subject.restated || subject.certain().is_some_and(|live| live != stored)
+    }
+
+    /// A factory makes a PE.
+    pub(super) fn make(&mut self, owner: u64) -> Option<Ledger> {
+        let percent = self.factory_panics_percent;
+        if self.dice.chance(percent) {
+            self.trace.add(format!("the factory panics for {owner}"));
+            return None;
+        }
+        Some(Ledger::new(owner))
+    }
+
+    /// Somebody sees the state of a PE: it must be the one that it has.
+    pub(super) fn observe(&mut self, owner: u64, ledger: &Ledger) {
+        let stored = self.stored_serial(owner);
+        let reloads = self.reloads[place_of(owner).0];
+        let restorable = self.restorable(owner);
+        let subject = self.subjects.entry(owner).or_default();
+        let trace = &self.trace;
+        if subject.out {
+            trace.violate(format!("{owner} is in two places"));
+        }
+        if subject.poisoned {
+            if !reloads {
+                trace.violate(format!("an event ran on {owner}, in which a closure had panicked"));
+            }
+            subject.poisoned = false;
+            subject.live = restorable;
+            subject.trapped = false;
+            subject.restated = false;
+            subject.unstored.clear();
+        }
+        let serial = ledger.serial;
+        if !subject.may_be(serial) {
+            trace.violate(format!(
+                "P1: {owner} is seen as of {serial}, expected is one of {:?}; stored is {stored}",
+                subject.live
+            ));
+        }
+        if subject.live.len() > 1 {
+            subject.unstored.retain(|(change, _)| *change <= serial && *change > stored);
+        }
+        subject.live = vec![serial];
+        let content = ledger.content();
+        let is_sound = match usize::try_from(serial).ok().and_then(|at| self.contents.get(at)) {
+            _ if serial == 0 => content == Ledger::new(owner).content(),
+            Some(known) => *known == content,
+            None => false,
+        };
+        if !is_sound {
+            trace.violate(format!("{owner} is no state that it ever had: {content:?}"));
+        }
+    }
+
+    /// Changes a PE that was observed.
+    pub(super) fn change(&mut self, owner: u64, ledger: &mut Ledger, bytes: usize, trap: Trap) {
+        let serial = self.contents.len() as u64;
+        ledger.change(serial, bytes, trap);
+        self.contents.push(ledger.content());
+        self.half_done.push(false);
+        let now = self.clock.time();
+        let subject = self.subject(owner);
+        subject.live = vec![serial];
+        subject.trapped = trap != Trap::None;
+        subject.unstored.push((serial, now));
+        self.trace.add(format!("  {owner} changes to {serial}"));
+    }
+
+    /// Notes that what a closure has changed is what a panic left.
+    pub(super) fn poison(&mut self, owner: u64) {
+        let serial = self.last_serial();
+        *self.half_done.last_mut().unwrap() = true;
+        self.subject(owner).poisoned = true;
+        self.trace.add(format!("  {owner} is poisoned at {serial}"));
+    }
+
+    /// The application goes on with what a panic left.
+    pub(super) fn keep(&mut self, owner: u64) {
+        let now = self.clock.time();
+        let subject = self.subjects.entry(owner).or_default();
+        subject.poisoned = false;
+        subject.restated = true;
+        for serial in &subject.live {
+            self.half_done[usize::try_from(*serial).unwrap()] = false;
+            if !subject.unstored.iter().any(|(change, _)| change == serial) {
+                subject.unstored.push((*serial, now));
+            }
+        }
+    }
+
+    /// The PE is now one of these, whatever it was.
+    pub(super) fn set(&mut self, owner: u64, live: Vec<u64>, restated: bool) {
+        let now = self.clock.time();
+        self.trace.add(format!("  {owner} is now one of {live:?}"));
+        let serial = live.iter().copied().max().unwrap_or_default();
+        let subject = self.subject(owner);
+        let out = subject.out;
+        let unstored = if restated { vec![(serial, now)] } else { Vec::new() };
+        *subject = Subject { live, restated, unstored, out, ..Subject::default() };
+    }
+
+    /// The process has died or was closed: what is stored is what there is.
+    pub(super) fn restart(&mut self) {
+        let owners: Vec<u64> = self.subjects.keys().copied().collect();
+        for owner in owners {
+            let stored = self.stored_serial(owner);
+            self.subjects.insert(owner, Subject { live: vec![stored], ..Subject::default() });
+        }
+        self.results_count = 0;
+    }
+
+    /// Takes in what was stored since the last time.
+    pub(super) fn read_news(&mut self) {
+        let news = std::mem::take(&mut lock(&self.world).records.news);
+        for (id, stored, is_late) in news {
+            if let Some(owner) = owner_of_id(&id) {
+                self.stored(owner, &stored, is_late);
+            }
+        }
+    }
+
+    fn stored(&mut self, owner: u64, stored: &Stored, is_late: bool) {
+        let serial = stored.serial();
+        if let Some(content) = &stored.content {
+            let at = usize::try_from(serial).unwrap();
+            let is_known = match self.contents.get(at) {
+                _ if serial == 0 => *content == Ledger::new(owner).content(),
+                Some(known) => known == content,
+                None => false,
+            };
+            if !is_known || content.owner != owner {
+                self.trace.violate(format!("{owner} is stored as what it never was: {content:?}"));
+            }
+            if self.half_done.get(at).copied().unwrap_or_default() {
+                self.trace.violate(format!("{owner} is stored as a panic left it: {serial}"));
+            }
+        }
+        let subject = self.subject(owner);
+        if subject.certain() == Some(serial) {
+            subject.restated = false;
+            subject.unstored.clear();
+        } else if serial != 0 {
+            subject.unstored.retain(|(change, _)| *change > serial);
+        }
+        if is_late && !subject.restated && subject.unstored.is_empty() && !subject.may_be(serial) {
+            // The PE was set back and is clean: if it leaves memory, it comes back as this.
+            if subject.live.is_empty() {
+                subject.live.push(0);
+            }
+            subject.live.push(serial);
+        }
+    }
+
+    /// Takes in the result of a capture.
+    pub(super) fn result(&mut self, result: &StorageResult) {
+        self.results_count += 1;
+        let Some(owner) = owner_of_id(&result.id) else {
+            return self.trace.violate(format!("a result of {}", result.id));
+        };
+        self.trace.add(format!(
+            "result of {:?} of {owner}: {:?} {:?}",
+            result.version,
+            result.code,
+            result.error.as_ref().map(checkpoint::SaveError::reason)
+        ));
+        if let Some(version) = result.version {
+            let results = self.results.entry((owner, version)).or_default();
+            *results += 1;
+            if *results > 1 {
+                self.trace.violate(format!("P4: {results} results of {version} of {owner}"));
+            }
+        }
+        match (&result.code, &result.error, result.version) {
+            (StorageResultCode::Success, None, Some(version)) => {
+                self.acknowledged.insert(owner, version);
+                let world = lock(&self.world);
+                if !world.records.ever_stored.contains_key(&(result.id.clone(), version)) {
+                    drop(world);
+                    self.trace.violate(format!("{version} of {owner} is acknowledged unstored"));
+                }
+            }
+            (StorageResultCode::Failure, Some(error), _) => {
+                let encodes =
+                    matches!(error.reason(), SaveFailure::Encode(_) | SaveFailure::EncodePanicked);
+                if encodes != result.version.is_none() {
+                    self.trace.violate(format!("{owner}: {error} with {:?}", result.version));
+                }
+                if let SaveFailure::Refused(_) = error.reason() {
+                    let offered = result.version.and_then(|version| {
+                        let world = lock(&self.world);
+                        world.records.ever_offered.get(&(result.id.clone(), version)).copied()
+                    });
+                    self.subject(owner).refused = offered;
+                }
+            }
+            _ => self.trace.violate(format!("a result without a sense: {result:?}")),
+        }
+    }
+
+    /// How often the result of a version was told.
+    pub(super) fn results_of(&self, owner: u64, version: StateVersion) -> u64 {
+        self.results.get(&(owner, version)).copied().unwrap_or_default()
+    }
+}
+
+/// Runs an event on a PE, as its plan says.
+pub(super) fn run(book: &Mutex<Book>, owner: u64, pe: &mut Ledger, plan: Plan) -> Result<(), ()> {
+    let mut book = lock(book);
+    book.observe(owner, pe);
+    match plan {
+        Plan::Change { filler_bytes, trap } => {
+            book.change(owner, pe, filler_bytes, trap);
+            Ok(())
+        }
+        Plan::Read => Ok(()),
+        Plan::Fail => Err(()),
+        Plan::Panic => {
+            book.change(owner, pe, 3, Trap::None);
+            book.poison(owner);
+            drop(book);
+            planned_panic()
+        }
+    }
+}

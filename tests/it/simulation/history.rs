@@ -1,0 +1,358 @@
+//! A history: processes that live and die over one storage, step by step as the seed says.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use checkpoint::SafeKeeper;
+
+use super::book::Book;
+use super::clock::SimulatedClock;
+use super::dice::Dice;
+use super::process::{Done, Held, POOLS, Pending, Prototype, Surroundings, start, step};
+use super::profile::{BACKOFF_MAX, FETCH_WAIT_MAX, FETCHING_PAUSE, Profile};
+use super::storage::{World, deliver_one, kill};
+use super::trace::{Trace, lock};
+use super::weather::Weather;
+
+pub(super) struct History {
+    pub(super) dice: Dice,
+    pub(super) profile: Profile,
+    pub(super) around: Arc<Surroundings>,
+    pub(super) keeper: Arc<SafeKeeper>,
+    pub(super) pending: Vec<Pending>,
+    pub(super) held: Vec<Held>,
+    pub(super) met: BTreeMap<String, u64>,
+}
+
+/// What came of a history.
+pub(super) struct Outcome {
+    pub(super) violation: Option<String>,
+    pub(super) hash: u64,
+    pub(super) text: String,
+    /// How often each thing happened.
+    pub(super) met: BTreeMap<String, u64>,
+}
+
+/// Runs the history of a seed.
+pub(super) fn run(seed: u64, keeps_all: bool) -> Outcome {
+    let trace = Trace::default();
+    if keeps_all {
+        trace.keep_all();
+    }
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        let mut history = History::new(seed, trace.clone());
+        history.live();
+        history.end()
+    }));
+    let met = match ran {
+        Ok(met) => met,
+        Err(payload) => {
+            let said = payload.downcast_ref::<String>().cloned();
+            let said = said.or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string));
+            trace.violate(format!("a panic that was not planned: {said:?}"));
+            if said.is_none() {
+                resume_unwind(payload);
+            }
+            BTreeMap::new()
+        }
+    };
+    Outcome { violation: trace.violation(), hash: trace.hash(), text: trace.text(), met }
+}
+
+impl History {
+    fn new(seed: u64, trace: Trace) -> Self {
+        let mut dice = Dice::new(seed);
+        let profile = Profile::draw(&mut dice);
+        trace.add(format!("seed {seed}: {profile:?}"));
+        let clock = Arc::new(SimulatedClock::default());
+        let mut world = World::new(dice.fork(), trace.clone());
+        world.answers_inline = profile.answers_inline;
+        let world = Arc::new(Mutex::new(world));
+        let book = Book::new(clock.clone(), world.clone(), trace.clone(), dice.fork());
+        let around = Arc::new(Surroundings {
+            clock,
+            world,
+            book: Arc::new(Mutex::new(book)),
+            trace,
+            prototypes: Mutex::default(),
+            tickets: Mutex::default(),
+            dice: Mutex::new(dice.fork()),
+        });
+        lock(&around.book).reloads = profile.reloads;
+        lock(&around.book).factory_panics_percent = profile.factory_panics_percent;
+        let keeper = start(&around, &profile, &mut dice);
+        let (pending, held, met) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Self { dice, profile, around, keeper, pending, held, met }
+    }
+
+    pub(super) fn count(&mut self, what: &str) {
+        *self.met.entry(what.to_owned()).or_default() += 1;
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.around.trace.violation().is_some()
+    }
+
+    pub(super) fn trace(&self, line: impl Into<String>) {
+        self.around.trace.add(line);
+    }
+
+    pub(super) fn prototype(&self, index: usize) -> Prototype {
+        lock(&self.around.prototypes)[index].clone()
+    }
+
+    /// Most of the history, then a quiet end.
+    fn live(&mut self) {
+        for _ in 0..self.profile.steps {
+            match self.dice.below(1000) {
+                0..6 => self.crash(),
+                6..12 => self.close(),
+                12..20 => self.quiet_down(),
+                20..26 => self.flush(),
+                26..60 => self.change_weather(),
+                _ if self.dice.chance(self.profile.keeper_percent) => self.keeper_steps(),
+                _ => self.application_steps(),
+            }
+            self.check();
+            if self.is_broken() {
+                return;
+            }
+        }
+    }
+
+    /// Ends the history: everything that can be stored is, and is found again.
+    fn end(mut self) -> BTreeMap<String, u64> {
+        let ends: [fn(&mut Self); 7] = [
+            Self::quiet_down,
+            Self::steady,
+            Self::flush,
+            Self::read_all,
+            Self::close,
+            Self::read_all,
+            Self::close,
+        ];
+        for end in ends {
+            if self.is_broken() {
+                break;
+            }
+            end(&mut self);
+            self.check();
+        }
+        self.around.clock.set_meanwhile(None);
+        self.pending.clear();
+        self.held.clear();
+        lock(&self.around.prototypes).clear();
+        let met = std::mem::take(&mut lock(&self.around.world).met);
+        self.met.extend(met);
+        self.met
+    }
+
+    fn check(&mut self) {
+        lock(&self.around.book).read_news();
+        self.around.check_bounds(&self.keeper, &self.profile);
+        self.around.check_tickets();
+    }
+
+    fn change_weather(&mut self) {
+        let bad = self.dice.chance(self.profile.bad_weather_percent);
+        let weather = if bad { self.dice.pick(Weather::ALL) } else { Weather::Fine };
+        self.trace(format!("weather: {weather:?}"));
+        lock(&self.around.world).weather = weather;
+    }
+
+    fn keeper_steps(&mut self) {
+        for _ in 0..self.dice.from_to(1, 4) {
+            match self.dice.below(10) {
+                0 => {
+                    deliver_one(&self.around.world);
+                }
+                1 => {
+                    let most = self.dice.pick(&[2_000, 20_000, 150_000]);
+                    let by = Duration::from_micros(self.dice.below(most));
+                    self.advance(by);
+                }
+                _ => {
+                    let pool = self.dice.pick(&POOLS);
+                    step(&self.around, &self.keeper, pool);
+                }
+            }
+        }
+    }
+
+    fn advance(&mut self, by: Duration) {
+        self.around.clock.advance(by);
+        self.trace(format!("{by:?} later"));
+    }
+
+    /// Polls one of the futures that were woken, or all of them.
+    pub(super) fn poll_woken(&mut self, all: bool) {
+        loop {
+            let woken: Vec<usize> =
+                (0..self.pending.len()).filter(|at| self.pending[*at].woken.is_set()).collect();
+            if woken.is_empty() {
+                return;
+            }
+            let at = self.dice.pick(&woken);
+            self.poll(at);
+            if !all || self.is_broken() {
+                return;
+            }
+        }
+    }
+
+    /// Polls a future and takes in what comes of it.
+    pub(super) fn poll(&mut self, at: usize) {
+        let Some(done) = self.pending[at].poll() else { return };
+        let Pending { owner, what, began, ran, .. } = self.pending.remove(at);
+        self.trace(format!("{what} of {owner} ends"));
+        match done {
+            Done::Event(Ok(())) | Done::Panicked => {}
+            Done::Guard(Ok(guard)) => {
+                let mut book = lock(&self.around.book);
+                book.observe(owner, &guard);
+                book.subject(owner).out = true;
+                drop(book);
+                self.held.push(Held { owner, guard, changed: None });
+                self.count("guard");
+            }
+            Done::Event(Err(error)) | Done::Guard(Err(error)) => {
+                self.around.check_error(&self.profile, owner, began, &ran, &error);
+            }
+        }
+    }
+
+    /// Lets the keeper do what it can without time passing.
+    fn run_until_idle(&mut self) {
+        for _ in 0..2000 {
+            let mut stepped = false;
+            let first = self.dice.index(POOLS.len());
+            for at in 0..POOLS.len() {
+                let pool = POOLS[(first + at) % POOLS.len()];
+                stepped |= step(&self.around, &self.keeper, pool);
+            }
+            stepped |= deliver_one(&self.around.world);
+            self.poll_woken(true);
+            if !stepped || self.is_broken() {
+                return;
+            }
+        }
+        self.around.trace.violate("the keeper never rests");
+    }
+
+    /// The storage works again, and time passes: whatever is to be stored by itself must be.
+    fn quiet_down(&mut self) {
+        self.trace("quiet");
+        self.count("quiet");
+        lock(&self.around.world).weather = Weather::Fine;
+        while let Some(held) = self.held.pop() {
+            self.give_back(held, false);
+        }
+        let longest = self.profile.modes.iter().filter_map(|mode| mode.interval()).max();
+        let longest = longest.unwrap_or_default() + self.profile.wait_max + FETCH_WAIT_MAX;
+        let end = self.around.clock.time() + longest + 2 * BACKOFF_MAX + FETCHING_PAUSE;
+        while self.around.clock.time() < end && !self.is_broken() {
+            self.run_until_idle();
+            // Guards that waited for their PEs.
+            while let Some(held) = self.held.pop() {
+                self.give_back(held, false);
+            }
+            let by = Duration::from_micros(self.dice.from_to(20_000, 120_000));
+            self.advance(by);
+        }
+        self.run_until_idle();
+        while let Some(held) = self.held.pop() {
+            self.give_back(held, false);
+        }
+        self.run_until_idle();
+        self.check();
+        if self.is_broken() {
+            return;
+        }
+        for pending in &self.pending {
+            let (what, owner) = (pending.what, pending.owner);
+            self.around.trace.violate(format!("{what} of {owner} never ends"));
+        }
+        lock(&self.around.world).settle_landings();
+        lock(&self.around.book).read_news();
+        self.around.check_quiet(&self.keeper, &self.profile);
+    }
+
+    /// With a storage that works all the time, no change is at risk for longer than promised.
+    fn steady(&mut self) {
+        self.trace("steady");
+        for subject in lock(&self.around.book).subjects.values_mut() {
+            subject.unstored.clear();
+        }
+        for _ in 0..40 {
+            let by = Duration::from_micros(self.dice.below(3000));
+            for _ in 0..self.dice.below(4) {
+                self.change_one();
+            }
+            self.advance(by);
+            self.run_until_idle();
+            self.around.check_exposure(&self.profile, by + Duration::from_millis(3));
+            if self.is_broken() {
+                return;
+            }
+        }
+    }
+
+    /// The process dies at this very moment.
+    fn crash(&mut self) {
+        self.trace("crash");
+        self.count("crash");
+        kill(&self.around.world);
+        self.end_process(false);
+    }
+
+    fn close(&mut self) {
+        self.trace("close");
+        self.count("close");
+        let timeout = Duration::from_millis(self.dice.pick(&[0, 1, 1000]));
+        let report = self.keeper.close(timeout);
+        lock(&self.around.book).read_news();
+        self.around.check_report(&report);
+        if report.is_ok() {
+            self.count("complete close");
+        }
+        self.end_process(true);
+    }
+
+    /// Nothing of the old process is heard of any more; a new one starts.
+    fn end_process(&mut self, was_closed: bool) {
+        let old = self.keeper.clone();
+        self.around.clock.set_meanwhile(None);
+        if !was_closed {
+            // What its drop does.
+            drop(self.keeper.close(Duration::from_secs(10)));
+        }
+        if self.dice.chance(50) {
+            self.pending.reverse();
+        }
+        self.held.clear();
+        for _ in 0..4 {
+            self.pending.retain_mut(|pending| !pending.woken.is_set() || pending.poll().is_none());
+        }
+        for pending in self.pending.drain(..) {
+            let (what, owner) = (pending.what, pending.owner);
+            self.around.trace.violate(format!("{what} of {owner} never ends after the close"));
+        }
+        kill(&self.around.world);
+        self.around.check_end(&old);
+        lock(&self.around.prototypes).clear();
+        lock(&self.around.book).read_news();
+        lock(&self.around.book).restart();
+        drop(old);
+        self.keeper = start(&self.around, &self.profile, &mut self.dice);
+    }
+
+    fn flush(&mut self) {
+        self.trace("flush");
+        self.count("flush");
+        let report = self.keeper.flush(Duration::from_millis(100));
+        lock(&self.around.book).read_news();
+        self.around.check_report(&report);
+    }
+}

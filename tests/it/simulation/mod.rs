@@ -1,0 +1,136 @@
+//! Histories of a keeper, drawn from seeds: every promise is checked after every step.
+//!
+//! One seed is one history: events, guards, requests, panics, failures of the storage, crashes and
+//! restarts in an order that the seed decides, on one thread, with a keeper that is stepped by hand
+//! and a clock that is moved by hand. `book` is the model that the keeper is held against,
+//! `content` is what the simulated storage insists on, `checks` says what must hold.
+//!
+//! A failing history prints its seed; `CHECKPOINT_SIMULATION_SEED=<seed>` runs that one alone and
+//! shows all of it.
+
+mod application;
+mod book;
+mod checks;
+mod clock;
+mod content;
+mod dice;
+mod history;
+mod ledger;
+mod process;
+mod profile;
+mod storage;
+mod trace;
+mod weather;
+
+use std::collections::BTreeMap;
+use std::env;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use checkpoint_tests::Quota;
+
+use self::history::{Outcome, run};
+use self::trace::lock;
+
+/// Runs one history alone.
+const SEED: &str = "CHECKPOINT_SIMULATION_SEED";
+
+/// Seeds of histories that have failed once.
+const FAILED_ONCE: &[u64] = &[];
+
+/// What must have happened in so many histories, or they prove nothing.
+const ALWAYS_MET: &[&str] = &[
+    "crash",
+    "complete close",
+    "flush",
+    "quiet",
+    "guard",
+    "session",
+    "ticket",
+    "eviction",
+    "removal",
+    "recovery",
+    "replacement",
+    "dropped future",
+    "panic",
+    "Stored",
+    "AcknowledgedLater",
+    "StoredLater",
+    "Refused",
+    "RefusedForGood",
+    "UnknownStored",
+    "UnknownLost",
+    "UnknownLate",
+    "DroppedStored",
+    "DroppedLost",
+    "Panics",
+    "Answered",
+    "AnsweredLater",
+    "Unavailable",
+    "Unreadable",
+    "Damaged",
+    "Dropped",
+];
+
+#[track_caller]
+fn check(seed: u64) -> Outcome {
+    let alone = env::var(SEED).is_ok();
+    let outcome = run(seed, alone);
+    if let Some(violation) = &outcome.violation {
+        let text = &outcome.text;
+        panic!("{text}\nseed {seed}: {violation}\n(alone: {SEED}={seed} cargo test simulation)");
+    }
+    outcome
+}
+
+#[test]
+fn every_history_keeps_the_promises() {
+    if let Ok(seed) = env::var(SEED) {
+        check(seed.parse().unwrap());
+        return;
+    }
+    let seeds = Quota::SIMULATION_SEEDS.get();
+    let next = AtomicU64::new(0);
+    let met = Mutex::new(BTreeMap::<String, u64>::new());
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        return;
+                    }
+                    let outcome = check(seed);
+                    for (what, count) in outcome.met {
+                        *lock(&met).entry(what).or_default() += count;
+                    }
+                }
+            });
+        }
+    });
+    if seeds >= 100 {
+        for what in ALWAYS_MET {
+            assert!(lock(&met).contains_key(*what), "{what} never happened: {:?}", lock(&met));
+        }
+    }
+}
+
+#[test]
+fn histories_that_failed_once_hold() {
+    for seed in FAILED_ONCE {
+        check(*seed);
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_history() {
+    for seed in 0..20 {
+        let (one, other) = (run(seed, true), run(seed, true));
+        if one.hash != other.hash {
+            let differ = one.text.lines().zip(other.text.lines()).find(|(a, b)| a != b);
+            panic!("seed {seed} has two histories: {differ:?}");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! One life of the simulated process: a keeper, its prototypes, and what the application has in
+//! hand.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use checkpoint::{
+    CheckpointTicket, PeGuard, PePrototype, Pool, ProcessError, SafeKeeper, StorageCallback,
+    StorageCallbackFactory, StorageResult,
+};
+
+use super::book::Book;
+use super::clock::SimulatedClock;
+use super::content::{PROTOTYPES, owner_of, owner_of_id, place_of};
+use super::dice::Dice;
+use super::ledger::{Ledger, planned_panic};
+use super::profile::Profile;
+use super::storage::{SimulatedStorage, World, deliver_one};
+use super::trace::{Trace, lock};
+
+pub(super) type Prototype = PePrototype<u64, Ledger>;
+
+/// What outlives the process, and what its callbacks need.
+pub(super) struct Surroundings {
+    pub(super) clock: Arc<SimulatedClock>,
+    pub(super) world: Arc<Mutex<World>>,
+    pub(super) book: Arc<Mutex<Book>>,
+    pub(super) trace: Trace,
+    /// The prototypes of the living process.
+    pub(super) prototypes: Mutex<Vec<Prototype>>,
+    pub(super) tickets: Mutex<Vec<Watched>>,
+    pub(super) dice: Mutex<Dice>,
+}
+
+/// What a manual request has to lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    Checkpoint,
+    Removal,
+}
+
+/// What a PE was when something was asked for.
+#[derive(Debug, Clone)]
+pub(super) struct AskedNow {
+    pub(super) owner: u64,
+    pub(super) live: Option<u64>,
+    pub(super) was_dirty: bool,
+    /// The last change that was made of any PE before.
+    pub(super) last_serial: u64,
+}
+
+/// A ticket that is waited for.
+pub(super) struct Watched {
+    pub(super) ticket: CheckpointTicket,
+    pub(super) asked: Asked,
+    pub(super) was: AskedNow,
+    pub(super) woken: Arc<Woken>,
+}
+
+/// Remembers that it was woken.
+#[derive(Default)]
+pub(super) struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Woken {
+    pub(super) fn new() -> Arc<Self> {
+        let woken = Arc::<Self>::default();
+        woken.clone().wake();
+        woken
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn poll<F: Future + ?Sized>(
+        self: &Arc<Self>,
+        future: Pin<&mut F>,
+    ) -> Poll<F::Output> {
+        self.0.store(false, Ordering::Relaxed);
+        future.poll(&mut Context::from_waker(&Waker::from(self.clone())))
+    }
+}
+
+/// What a future has come to.
+pub(super) enum Done {
+    Event(Result<(), ProcessError>),
+    Guard(Result<PeGuard<u64, Ledger>, ProcessError>),
+    Panicked,
+}
+
+/// A call that the application has not seen the end of.
+pub(super) struct Pending {
+    pub(super) owner: u64,
+    pub(super) what: &'static str,
+    future: Pin<Box<dyn Future<Output = Done>>>,
+    pub(super) woken: Arc<Woken>,
+    pub(super) began: Duration,
+    pub(super) ran: Arc<AtomicBool>,
+}
+
+impl Pending {
+    pub(super) fn new(
+        owner: u64,
+        what: &'static str,
+        began: Duration,
+        ran: Arc<AtomicBool>,
+        future: impl Future<Output = Done> + 'static,
+    ) -> Self {
+        Self { owner, what, future: Box::pin(future), woken: Woken::new(), began, ran }
+    }
+
+    pub(super) fn poll(&mut self) -> Option<Done> {
+        let Self { future, woken, .. } = self;
+        match catch_unwind(AssertUnwindSafe(|| woken.poll(future.as_mut()))) {
+            Ok(Poll::Ready(done)) => Some(done),
+            Ok(Poll::Pending) => None,
+            Err(_planned) => Some(Done::Panicked),
+        }
+    }
+}
+
+/// A PE that was lent out.
+pub(super) struct Held {
+    pub(super) owner: u64,
+    pub(super) guard: PeGuard<u64, Ledger>,
+    /// The serial of the first change under it.
+    pub(super) changed: Option<u64>,
+}
+
+impl Surroundings {
+    /// Notes what a PE is before something is asked for.
+    pub(super) fn asked_now(&self, owner: u64) -> AskedNow {
+        let mut book = lock(&self.book);
+        book.read_news();
+        let (live, was_dirty) = (book.subject(owner).certain(), book.is_dirty(owner));
+        AskedNow { owner, live, was_dirty, last_serial: book.last_serial() }
+    }
+
+    pub(super) fn watch(&self, was: AskedNow, ticket: CheckpointTicket, asked: Asked) {
+        let woken = Woken::new();
+        let mut watched = Watched { ticket, asked, was, woken };
+        if watched.woken.poll(Pin::new(&mut watched.ticket)).is_ready() {
+            watched.woken.clone().wake();
+        }
+        lock(&self.tickets).push(watched);
+    }
+}
+
+struct Results(Weak<Surroundings>);
+
+impl StorageCallbackFactory for Results {
+    fn create_storage_callback(&self, _prototype: &str) -> Arc<dyn StorageCallback> {
+        Arc::new(Self(self.0.clone()))
+    }
+}
+
+impl StorageCallback for Results {
+    fn storage_operation_result(&self, result: &StorageResult) {
+        let Some(around) = self.0.upgrade() else { return };
+        lock(&around.book).result(result);
+        let Some(owner) = owner_of_id(&result.id) else { return };
+        let what = lock(&around.dice).below(20);
+        let prototype = lock(&around.prototypes).get(place_of(owner).0).cloned();
+        match what {
+            0 => planned_panic(),
+            1 | 2 => {
+                let Some(prototype) = prototype else { return };
+                let was = around.asked_now(owner);
+                if let Ok(ticket) = prototype.checkpoint(place_of(owner).1) {
+                    around.trace.add(format!("  the callback asks for {owner}"));
+                    around.watch(was, ticket, Asked::Checkpoint);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Starts a keeper over what is stored.
+pub(super) fn start(
+    around: &Arc<Surroundings>,
+    profile: &Profile,
+    dice: &mut Dice,
+) -> Arc<SafeKeeper> {
+    let storage = SimulatedStorage::of_new_process(&around.world);
+    let callbacks = Results(Arc::downgrade(around));
+    let keeper = profile.keeper(storage, around.clock.clone(), dice.next(), callbacks);
+    let keeper = Arc::new(keeper.build().unwrap());
+    for (prototype, name) in PROTOTYPES.iter().enumerate() {
+        let (book, removed) = (around.book.clone(), around.book.clone());
+        let built = keeper
+            .prototype::<u64, Ledger>(*name)
+            .config(profile.config(prototype))
+            .create(move |key| {
+                let made = lock(&book).make(owner_of(prototype, *key));
+                made.unwrap_or_else(|| planned_panic())
+            })
+            .on_remove(move |key, _| {
+                let trace = lock(&removed).trace.clone();
+                trace.add(format!("  on_remove of {}", owner_of(prototype, *key)));
+            })
+            .build();
+        lock(&around.prototypes).push(built.unwrap());
+    }
+    let (weak, world) = (Arc::downgrade(&keeper), Arc::downgrade(around));
+    let dice = Mutex::new(dice.fork());
+    around.clock.set_meanwhile(Some(Arc::new(move |at| {
+        let Some(around) = world.upgrade() else { return };
+        let (what, by, pool) = {
+            let mut dice = lock(&dice);
+            (dice.below(10), dice.next(), dice.pick(&POOLS))
+        };
+        match (what, weak.upgrade()) {
+            (0..5, Some(keeper)) => {
+                step(&around, &keeper, pool);
+            }
+            (5..8, _) => {
+                deliver_one(&around.world);
+            }
+            _ => {
+                let left = at.since_start().saturating_sub(around.clock.time());
+                let by = Duration::from_micros(by % 60_000).min(left);
+                around.clock.advance(by);
+            }
+        }
+        lock(&around.book).read_news();
+    })));
+    keeper
+}
+
+pub(super) const POOLS: [Pool; 4] =
+    [Pool::Serialization, Pool::Storage, Pool::Fetching, Pool::Timing];
+
+/// Lets a pool do one thing.
+pub(super) fn step(around: &Surroundings, keeper: &SafeKeeper, pool: Pool) -> bool {
+    // A storage thread that looks something up waits for the answer.
+    lock(&around.world).may_delay_fetches = pool == Pool::Fetching;
+    let stepped = keeper.step(pool);
+    lock(&around.world).may_delay_fetches = false;
+    if stepped {
+        around.trace.add(format!("{pool:?}"));
+    }
+    lock(&around.book).read_news();
+    stepped
+}

@@ -1,0 +1,149 @@
+//! What one history is about: settings, modes and habits, drawn from the seed.
+
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::sync::Arc;
+use std::time::Duration;
+
+use checkpoint::{
+    CheckpointingConfig, CheckpointingMode, Clock, OnFull, OnPanic, Overflow, RandomSource,
+    SafeKeeper, SafeKeeperBuilder, SeededRandom, StateStorage, StorageCallbackFactory,
+};
+
+use super::dice::Dice;
+
+#[derive(Debug, Clone)]
+pub(super) struct Profile {
+    pub(super) steps: u64,
+    pub(super) keys: u64,
+    pub(super) modes: [CheckpointingMode; 2],
+    pub(super) reloads: [bool; 2],
+    capacity: [Option<usize>; 2],
+    rejects_when_full: bool,
+    idle_max: Option<Duration>,
+    pub(super) wait_max: Duration,
+    shards: usize,
+    partitions: u32,
+    storage_threads: usize,
+    pub(super) captures_max: usize,
+    pub(super) captured_bytes_max: usize,
+    due_max: usize,
+    caller_runs: bool,
+    attempts_max: u32,
+    fetch_queue_max: usize,
+    fetch_overflow: Overflow,
+    pub(super) answers_inline: bool,
+    pub(super) factory_panics_percent: u64,
+    pub(super) panics_percent: u64,
+    pub(super) traps_percent: u64,
+    pub(super) large_percent: u64,
+    pub(super) bad_weather_percent: u64,
+    /// How many of a hundred steps are the keeper's.
+    pub(super) keeper_percent: u64,
+}
+
+/// The longest that a fetch may take.
+pub(super) const FETCH_WAIT_MAX: Duration = Duration::from_millis(400);
+/// For how long fetching is switched off after too many failures.
+pub(super) const FETCHING_PAUSE: Duration = Duration::from_millis(700);
+/// The longest wait between two attempts to save.
+pub(super) const BACKOFF_MAX: Duration = Duration::from_millis(200);
+
+fn mode(dice: &mut Dice) -> CheckpointingMode {
+    let event_count = NonZeroU64::new(dice.from_to(1, 5)).unwrap();
+    let interval = Duration::from_millis(dice.pick(&[1, 7, 50, 300, 1000]));
+    match dice.below(5) {
+        0 => CheckpointingMode::None,
+        1 | 2 => CheckpointingMode::EventCount(event_count),
+        3 => CheckpointingMode::Time(interval),
+        _ => CheckpointingMode::EventCountOrTime { event_count, interval },
+    }
+}
+
+impl Profile {
+    pub(super) fn draw(dice: &mut Dice) -> Self {
+        let often = |dice: &mut Dice, percent| if dice.chance(40) { percent } else { 0 };
+        let overflows = [Overflow::Reject, Overflow::CallerRuns];
+        Self {
+            steps: dice.pick(&[60, 150, 300]),
+            keys: dice.from_to(1, 6),
+            modes: [mode(dice), mode(dice)],
+            reloads: [dice.chance(30), dice.chance(30)],
+            capacity: [0, 1].map(|_| {
+                let capacity = usize::try_from(dice.from_to(1, 4)).unwrap();
+                dice.chance(25).then_some(capacity)
+            }),
+            rejects_when_full: dice.chance(50),
+            idle_max: dice.chance(25).then(|| Duration::from_millis(dice.pick(&[20, 200]))),
+            wait_max: Duration::from_millis(dice.pick(&[50, 500])),
+            shards: dice.pick(&[1, 2]),
+            partitions: u32::try_from(dice.from_to(1, 3)).unwrap(),
+            storage_threads: dice.pick(&[1, 2, 3]),
+            captures_max: dice.pick(&[1, 2, 4, 8192]),
+            captured_bytes_max: dice.pick(&[1, 1000, 100_000, 64 << 20]),
+            due_max: dice.pick(&[1, 3, 1000]),
+            caller_runs: dice.chance(30),
+            attempts_max: dice.pick(&[1, 2, 3, 8]),
+            fetch_queue_max: dice.pick(&[1, 2, 100]),
+            fetch_overflow: dice.pick(&overflows),
+            answers_inline: dice.chance(30),
+            factory_panics_percent: often(dice, 5),
+            panics_percent: often(dice, 8),
+            traps_percent: often(dice, 8),
+            large_percent: often(dice, 15),
+            bad_weather_percent: dice.pick(&[0, 50, 80]),
+            keeper_percent: dice.pick(&[20, 50, 70]),
+        }
+    }
+
+    pub(super) fn config(&self, prototype: usize) -> CheckpointingConfig {
+        let mut config = CheckpointingConfig::builder(self.modes[prototype])
+            .shards(self.shards)
+            .wait_max(self.wait_max);
+        if self.reloads[prototype] {
+            config = config.on_panic(OnPanic::Reload);
+        }
+        if let Some(capacity) = self.capacity[prototype].and_then(NonZeroUsize::new) {
+            config = config.capacity(capacity);
+        }
+        if self.rejects_when_full {
+            config = config.on_full(OnFull::Reject);
+        }
+        if let Some(idle_max) = self.idle_max {
+            config = config.idle_max(idle_max);
+        }
+        config.build().unwrap()
+    }
+
+    pub(super) fn keeper(
+        &self,
+        storage: impl StateStorage + 'static,
+        clock: Arc<dyn Clock>,
+        seed: u64,
+        callbacks: impl StorageCallbackFactory + 'static,
+    ) -> SafeKeeperBuilder {
+        let random: Arc<dyn RandomSource> = Arc::new(SeededRandom::new(seed));
+        let count = |n| NonZeroUsize::new(n).unwrap();
+        let overflow = if self.caller_runs { Overflow::CallerRuns } else { Overflow::Reject };
+        SafeKeeper::builder(storage)
+            .stepped()
+            .clock(clock)
+            .random(random)
+            .storage_callback_factory(callbacks)
+            .partitions(NonZeroU32::new(self.partitions).unwrap())
+            .storage_max_threads(count(self.storage_threads))
+            .storage_max_outstanding_requests(count(self.captures_max))
+            .captured_bytes_max(count(self.captured_bytes_max))
+            .serialization_max_outstanding_requests(count(self.due_max))
+            .serialization_overflow(overflow)
+            .storage_overflow(if self.caller_runs { Overflow::CallerRuns } else { Overflow::Block })
+            .save_attempts_max(NonZeroU32::new(self.attempts_max).unwrap())
+            .save_backoff_max(BACKOFF_MAX)
+            .fetching_max_wait(FETCH_WAIT_MAX)
+            .fetching_queue_size(count(self.fetch_queue_max))
+            .fetching_overflow(self.fetch_overflow)
+            .fetching_max_consecutive_failures_before_disabling(NonZeroU32::new(3).unwrap())
+            .fetching_disabled_duration(FETCHING_PAUSE)
+            // A stepped keeper starts no threads, whatever hangs.
+            .fetching_replacement_threads_max(0)
+    }
+}

@@ -1,0 +1,386 @@
+//! A storage whose every misdeed is drawn from the seed.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use checkpoint::{
+    CheckpointId, CompareAndSet, Durability, Epoch, FetchEntry, FetchOutcome, FetchVersion,
+    Metadata, MetadataVersion, SaveBatch, SaveEntry, SaveOutcome, StateStorage,
+    StorageCapabilities, StorageError, StorageErrorKind, StoredVersion,
+};
+
+use super::content::{Records, Stored, VERSIONS_KEPT, is_quarantine, stored};
+use super::dice::Dice;
+use super::ledger::planned_panic;
+use super::trace::{Trace, lock};
+use super::weather::{FetchFate, SaveFate, Weather};
+
+/// The world outside the process: it goes on when the process dies.
+pub(super) struct World {
+    pub(super) records: Records,
+    pub(super) weather: Weather,
+    /// Whether fetches may be answered later: not those of a thread that waits for the answer.
+    pub(super) may_delay_fetches: bool,
+    /// Whether answers are given at once where that is possible.
+    pub(super) answers_inline: bool,
+    /// Only calls of this process are taken.
+    living: u64,
+    late_saves: Vec<LateSave>,
+    late_fetches: Vec<FetchEntry>,
+    /// Saves whose outcome was told to be unknown, and that land later.
+    late_landings: Vec<(CheckpointId, Stored)>,
+    /// How often each fate was met.
+    pub(super) met: BTreeMap<String, u64>,
+    dice: Dice,
+    trace: Trace,
+}
+
+/// An entry whose outcome comes later.
+struct LateSave {
+    id: CheckpointId,
+    entry: SaveEntry,
+    /// What is stored with the acknowledgement.
+    stored: Option<Stored>,
+}
+
+/// One process's way to the storage.
+#[derive(Clone)]
+pub(super) struct SimulatedStorage {
+    world: Arc<Mutex<World>>,
+    process: u64,
+}
+
+impl World {
+    pub(super) fn new(dice: Dice, trace: Trace) -> Self {
+        Self {
+            records: Records::new(trace.clone()),
+            weather: Weather::Fine,
+            may_delay_fetches: false,
+            answers_inline: false,
+            living: 0,
+            late_saves: Vec::new(),
+            late_fetches: Vec::new(),
+            late_landings: Vec::new(),
+            met: BTreeMap::new(),
+            dice,
+            trace,
+        }
+    }
+
+    pub(super) fn count(&mut self, what: &str) {
+        *self.met.entry(what.to_owned()).or_default() += 1;
+    }
+
+    /// Whatever an unknown save has still to do happens now, or never.
+    pub(super) fn settle_landings(&mut self) {
+        for (id, stored) in std::mem::take(&mut self.late_landings) {
+            if self.dice.chance(50) {
+                self.trace.add(format!("storage: {} of {id} lands late", stored.version));
+                self.records.land(&id, stored);
+            }
+        }
+    }
+
+    fn kill(&mut self) -> (Vec<LateSave>, Vec<FetchEntry>) {
+        self.living += 1;
+        let saves = std::mem::take(&mut self.late_saves);
+        for save in &saves {
+            if let Some(stored) = save.stored.clone()
+                && self.dice.chance(50)
+            {
+                self.trace.add(format!("storage: {} of {} lands", stored.version, save.id));
+                self.records.store(&save.id, stored);
+            }
+        }
+        self.settle_landings();
+        self.records.crash();
+        (saves, std::mem::take(&mut self.late_fetches))
+    }
+}
+
+fn error(kind: StorageErrorKind, id: &CheckpointId) -> StorageError {
+    StorageError::new(kind, format!("do what was planned for {id}"))
+}
+
+/// Ends the process: what it has on its way lands or not; none of its calls gets through any more.
+pub(super) fn kill(world: &Arc<Mutex<World>>) {
+    let late = lock(world).kill();
+    // Dropped without the lock: their outcomes are told to the dying keeper.
+    drop(late);
+}
+
+/// Lets one thing happen that was put off; returns whether there was one.
+pub(super) fn deliver_one(world: &Arc<Mutex<World>>) -> bool {
+    enum Late {
+        Save(LateSave, SaveOutcome),
+        Fetch(FetchEntry),
+    }
+    let late = {
+        let mut guard = lock(world);
+        let world = &mut *guard;
+        let (saves, fetches) = (world.late_saves.len(), world.late_fetches.len());
+        if !world.late_landings.is_empty() && world.dice.chance(20) {
+            let at = world.dice.index(world.late_landings.len());
+            let (id, stored) = world.late_landings.swap_remove(at);
+            world.trace.add(format!("storage: {} of {id} lands late", stored.version));
+            world.records.land(&id, stored);
+        }
+        if saves + fetches == 0 {
+            return false;
+        }
+        let at = world.dice.index(saves + fetches);
+        if at < saves {
+            let mut late = world.late_saves.swap_remove(at);
+            let fails = late.stored.is_some() && world.dice.chance(15);
+            let (version, id) = (late.entry.version(), late.id.clone());
+            let outcome = if fails {
+                SaveOutcome::NotStored(error(StorageErrorKind::Unavailable, &id))
+            } else {
+                if let Some(stored) = late.stored.take() {
+                    world.records.store(&id, stored);
+                }
+                SaveOutcome::Stored
+            };
+            world.trace.add(format!("storage: late outcome of {version} of {id}: {outcome:?}"));
+            world.records.save_ends(&id);
+            Late::Save(late, outcome)
+        } else {
+            let entry = world.late_fetches.swap_remove(at - saves);
+            world.trace.add(format!("storage: late answer for {}", entry.id()));
+            Late::Fetch(entry)
+        }
+    };
+    match late {
+        Late::Save(late, outcome) => late.entry.complete(outcome),
+        Late::Fetch(entry) => {
+            let found = lock(world).records.get(entry.id(), entry.version());
+            entry.complete(Ok(found));
+        }
+    }
+    true
+}
+
+impl SimulatedStorage {
+    /// The storage as a new process finds it.
+    pub(super) fn of_new_process(world: &Arc<Mutex<World>>) -> Self {
+        let mut guard = lock(world);
+        guard.living += 1;
+        let process = guard.living;
+        drop(guard);
+        Self { world: world.clone(), process }
+    }
+
+    fn living(&self) -> Option<MutexGuard<'_, World>> {
+        let world = lock(&self.world);
+        (world.living == self.process).then_some(world)
+    }
+
+    fn dead<T>(&self) -> Result<T, StorageError> {
+        let attempted = format!("do anything for the dead process {}", self.process);
+        Err(StorageError::new(StorageErrorKind::Unavailable, attempted))
+    }
+
+    /// Meets the fate of one entry; returns what is to be told now, and whether the storage panics.
+    fn meet(&self, entry: SaveEntry, bytes: &[u8]) -> (Option<(SaveEntry, SaveOutcome)>, bool) {
+        let id = entry.id_in(bytes).to_owned();
+        let unavailable = || error(StorageErrorKind::Unavailable, &id);
+        let Some(mut guard) = self.living() else {
+            return (Some((entry, SaveOutcome::NotStored(unavailable()))), false);
+        };
+        let world = &mut *guard;
+        let record = entry.record_in(bytes);
+        world.records.save_begins(entry.partition(), &id, record);
+        let mut fate = world.weather.save(&mut world.dice);
+        if is_quarantine(&id) && matches!(fate, SaveFate::AcknowledgedLater | SaveFate::StoredLater)
+        {
+            fate = SaveFate::Stored; // Its thread waits for the outcome.
+        }
+        world.count(&format!("{fate:?}"));
+        let Some(stored) = stored(&id, record) else {
+            world.trace.violate(format!("{id} is saved as what cannot be restored"));
+            return (Some((entry, SaveOutcome::NotStored(unavailable()))), false);
+        };
+        world.trace.add(format!(
+            "storage: save {} of {id} with {}: {fate:?}",
+            entry.version(),
+            stored.serial()
+        ));
+        let outcome = match fate {
+            SaveFate::Stored => SaveOutcome::Stored,
+            SaveFate::Refused => SaveOutcome::NotStored(unavailable()),
+            SaveFate::RefusedForGood => {
+                SaveOutcome::NotStored(error(StorageErrorKind::Unsupported, &id))
+            }
+            SaveFate::AcknowledgedLater | SaveFate::StoredLater => {
+                let stored = if fate == SaveFate::AcknowledgedLater {
+                    world.records.store(&id, stored);
+                    None
+                } else {
+                    Some(stored)
+                };
+                world.late_saves.push(LateSave { id, entry, stored });
+                return (None, false);
+            }
+            _ => SaveOutcome::Unknown(unavailable()),
+        };
+        match fate {
+            SaveFate::Stored | SaveFate::UnknownStored | SaveFate::DroppedStored => {
+                world.records.store(&id, stored);
+            }
+            SaveFate::UnknownLate => world.late_landings.push((id.clone(), stored)),
+            _ => {}
+        }
+        world.records.save_ends(&id);
+        drop(guard);
+        match fate {
+            SaveFate::DroppedStored | SaveFate::DroppedLost => {
+                drop(entry);
+                (None, false)
+            }
+            SaveFate::Panics => {
+                drop(entry);
+                (None, true)
+            }
+            _ => (Some((entry, outcome)), false),
+        }
+    }
+
+    /// Answers a fetch, or gives it back to be answered later; `Err` is a panic.
+    fn answer(&self, id: &CheckpointId, version: FetchVersion) -> Result<Answer, ()> {
+        let Some(mut guard) = self.living() else { return Ok(Answer::Now(self.dead())) };
+        let world = &mut *guard;
+        let mut fate = world.weather.fetch(&mut world.dice);
+        if fate == FetchFate::AnsweredLater && !world.may_delay_fetches {
+            fate = FetchFate::Answered;
+        }
+        world.count(&format!("{fate:?}"));
+        world.trace.add(format!("storage: fetch {id}: {fate:?}"));
+        let found = world.records.get(id, version);
+        Ok(match fate {
+            FetchFate::Answered => Answer::Now(Ok(found)),
+            FetchFate::AnsweredLater => Answer::Later,
+            FetchFate::Unavailable => Answer::Now(Err(error(StorageErrorKind::Unavailable, id))),
+            FetchFate::Unreadable => Answer::Now(Err(error(StorageErrorKind::Unreadable, id))),
+            FetchFate::Damaged => Answer::Now(Ok(found.map(|mut bytes| {
+                let at = world.dice.index(bytes.len());
+                bytes[at] ^= 1 << world.dice.below(8);
+                bytes
+            }))),
+            FetchFate::Dropped => Answer::Never,
+            FetchFate::Panics => return Err(()),
+        })
+    }
+}
+
+enum Answer {
+    Now(FetchOutcome),
+    Later,
+    Never,
+}
+
+impl StateStorage for SimulatedStorage {
+    fn capabilities(&self) -> StorageCapabilities {
+        StorageCapabilities::new(Durability::Process)
+            .with_compare_and_set(CompareAndSet::PerKey)
+            .with_older_versions_max(VERSIONS_KEPT as u64 - 1)
+    }
+
+    fn save(&self, batch: SaveBatch) {
+        let (bytes, entries) = batch.into_parts();
+        for entry in entries {
+            let (tell, panics) = self.meet(entry, &bytes);
+            if let Some((entry, outcome)) = tell {
+                entry.complete(outcome);
+            }
+            if panics {
+                planned_panic();
+            }
+        }
+    }
+
+    fn fetch(&self, entries: Vec<FetchEntry>) {
+        for entry in entries {
+            match self.answer(entry.id(), entry.version()) {
+                Ok(Answer::Now(outcome)) => entry.complete(outcome),
+                Ok(Answer::Later) => lock(&self.world).late_fetches.push(entry),
+                Ok(Answer::Never) => drop(entry),
+                Err(()) => planned_panic(),
+            }
+        }
+    }
+
+    fn fetch_now(&self, id: &CheckpointId) -> Option<FetchOutcome> {
+        if !self.living()?.answers_inline {
+            return None;
+        }
+        match self.answer(id, FetchVersion::Newest) {
+            Ok(Answer::Now(outcome)) => Some(outcome),
+            Ok(Answer::Later | Answer::Never) | Err(()) => None,
+        }
+    }
+
+    fn may_contain(&self, id: &CheckpointId) -> bool {
+        // Said by an index in memory, which is complete.
+        self.living().is_none_or(|world| world.records.newest(id).is_some())
+    }
+
+    fn prefetch(&self, _ids: &[CheckpointId]) {}
+
+    fn ids(
+        &self,
+        prototype: &str,
+        visit: &mut dyn FnMut(CheckpointId) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        let Some(world) = self.living() else { return self.dead() };
+        let ids = world.records.ids_of(prototype);
+        drop(world);
+        for id in ids {
+            if visit(id).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn versions(&self, id: &CheckpointId) -> Result<Vec<StoredVersion>, StorageError> {
+        let Some(world) = self.living() else { return self.dead() };
+        let list = |stored: &Stored| StoredVersion {
+            version: stored.version,
+            kind: stored.kind,
+            captured_at: std::time::UNIX_EPOCH,
+            record_bytes: stored.bytes.len() as u64,
+        };
+        Ok(world.records.versions(id).iter().map(list).collect())
+    }
+
+    fn open_epoch(&self, partition: u32) -> Result<Epoch, StorageError> {
+        let Some(mut world) = self.living() else { return self.dead() };
+        let epoch = world.records.epochs.entry(partition).or_default();
+        epoch.0 += 1;
+        Ok(*epoch)
+    }
+
+    fn metadata(&self, name: &str) -> Result<Option<Metadata>, StorageError> {
+        let Some(world) = self.living() else { return self.dead() };
+        Ok(world.records.metadata.get(name).cloned())
+    }
+
+    fn put_metadata(
+        &self,
+        name: &str,
+        expected: Option<MetadataVersion>,
+        bytes: &[u8],
+    ) -> Result<MetadataVersion, StorageError> {
+        let Some(mut world) = self.living() else { return self.dead() };
+        let found = world.records.metadata.get(name).map(|value| value.version);
+        if found != expected {
+            let attempted = format!("put metadata {name}");
+            return Err(StorageError::new(StorageErrorKind::Conflict, attempted));
+        }
+        let version = MetadataVersion(found.map_or(1, |version| version.0 + 1));
+        let value = Metadata { version, bytes: bytes.to_vec() };
+        world.records.metadata.insert(name.to_owned(), value);
+        Ok(version)
+    }
+}
