@@ -1,8 +1,8 @@
 //! What a keeper does next: its state, stepped by whoever runs it.
 //!
 //! [`Core::next`] gives a pool's thread something to do or tells it to wait; what has come of it is
-//! told by the `…ed` methods. Nothing here blocks, reads a clock, starts a thread or calls a storage, a
-//! prototype or the user's code: so a test can run a keeper step by step.
+//! told by the `…ed` methods. Nothing here blocks, reads a clock, starts a thread or calls a
+//! storage, a prototype or the user's code: so a test can run a keeper step by step.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -43,6 +43,7 @@ pub(super) enum Action {
     Save(SaveStateTask),
     Report(SavingResults),
     Fetch(FetchCall),
+    Attend((PrototypeIndex, usize)),
     Tick(PrototypeIndex),
     /// These fetches have waited for too long.
     Expire(Vec<StateFetch>),
@@ -88,7 +89,10 @@ pub(super) struct CoreLimits {
 pub(super) struct Core {
     limits: CoreLimits,
     phase: Phase,
-    /// Shards with due PEs or with mail, each once.
+    /// Shards with results to take in, each once.
+    mail: VecDeque<(PrototypeIndex, usize)>,
+    has_mail: HashSet<(PrototypeIndex, usize)>,
+    /// Shards with due PEs, each once.
     ready: VecDeque<(PrototypeIndex, usize)>,
     is_ready: HashSet<(PrototypeIndex, usize)>,
     serializing: usize,
@@ -107,6 +111,8 @@ pub(super) struct Core {
     ticks: BTreeMap<PrototypeIndex, Timestamp>,
     ticking: HashSet<PrototypeIndex>,
     flushes: Vec<Arc<FlushState>>,
+    /// Set also while no flush is in the list: one that is being looked at comes back, and what has
+    /// happened meanwhile must not be overlooked.
     check_flushes: bool,
     buffers: Vec<Vec<u8>>,
 }
@@ -116,6 +122,8 @@ impl Core {
         Self {
             limits,
             phase: Phase::Running,
+            mail: VecDeque::new(),
+            has_mail: HashSet::new(),
             ready: VecDeque::new(),
             is_ready: HashSet::new(),
             serializing: 0,
@@ -140,7 +148,7 @@ impl Core {
     /// Gives a thread of `pool` something to do.
     pub(super) fn next(&mut self, pool: Pool, now: Timestamp) -> Step {
         let action = match pool {
-            Pool::Serialization => self.next_serialization(),
+            Pool::Serialization => self.next_serialization(now),
             Pool::Storage => self.next_storage(now),
             Pool::Fetching => self.fetches.next_call(now).map(Action::Fetch),
             Pool::Timing => self.next_timing(now),
@@ -149,14 +157,23 @@ impl Core {
             Some(action) => Step::Run(action),
             None if self.phase == Phase::Stopped => Step::Exit,
             None => Step::Wait(match pool {
-                Pool::Serialization | Pool::Fetching => None,
+                Pool::Serialization => self.ticks.values().min().copied(),
+                Pool::Fetching => None,
                 Pool::Storage => self.delayed.keys().next().map(|(at, _)| *at),
                 Pool::Timing => self.next_time(),
             }),
         }
     }
 
-    fn next_serialization(&mut self) -> Option<Action> {
+    fn next_serialization(&mut self, now: Timestamp) -> Option<Action> {
+        // Neither of these waits for the storage.
+        if let Some(shard) = self.mail.pop_front() {
+            self.has_mail.remove(&shard);
+            return Some(Action::Attend(shard));
+        }
+        if let Some(tick) = self.next_tick(now) {
+            return Some(tick);
+        }
         if self.is_storage_full() {
             // Whoever brings the states does the saving, if that is what was wished for.
             return match self.limits.storage_overflow {
@@ -225,9 +242,10 @@ impl Core {
                 return Some(Action::CheckFlushes(flushes));
             }
         }
-        if self.phase == Phase::Stopped {
-            return None;
-        }
+        None
+    }
+
+    fn next_tick(&mut self, now: Timestamp) -> Option<Action> {
         let (index, _) = self.ticks.iter().find(|(_, at)| **at <= now)?;
         let index = *index;
         self.ticks.remove(&index);
@@ -236,9 +254,8 @@ impl Core {
     }
 
     fn next_time(&self) -> Option<Timestamp> {
-        let tick = self.ticks.values().min().copied();
         let flush = self.flushes.iter().map(|flush| flush.deadline).min();
-        [tick, flush, self.fetches.next_look()].into_iter().flatten().min()
+        [flush, self.fetches.next_look()].into_iter().flatten().min()
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -250,6 +267,15 @@ impl Core {
         let new = self.is_ready.insert(shard);
         if new {
             self.ready.push_back(shard);
+        }
+        new
+    }
+
+    /// A shard has results to take in. Returns whether that was not known already.
+    pub(super) fn shard_has_mail(&mut self, shard: (PrototypeIndex, usize)) -> bool {
+        let new = self.has_mail.insert(shard);
+        if new {
+            self.mail.push_back(shard);
         }
         new
     }
@@ -294,7 +320,7 @@ impl Core {
             self.saves.push_back(save);
         }
         // A capture that failed for good may be all that a flush was waiting for.
-        self.check_flushes = !self.flushes.is_empty();
+        self.check_flushes = true;
         None
     }
 
@@ -339,7 +365,7 @@ impl Core {
             self.delayed.insert((at, self.next_delayed), task);
             self.next_delayed += 1;
         }
-        self.check_flushes = !self.flushes.is_empty();
+        self.check_flushes = true;
         None
     }
 
