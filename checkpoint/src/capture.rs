@@ -145,8 +145,9 @@ impl CaptureBatch {
         &self.captures
     }
 
-    /// Computes the checksums of all records. Until then they are none.
-    pub(crate) fn seal(&mut self) {
+    /// Computes the checksums of all records. Until then they are none: to be called once, before any record
+    /// is stored.
+    pub fn seal(&mut self) {
         for capture in &self.captures {
             capture.writer.seal(&mut self.bytes, capture.place.record.end);
         }
@@ -217,7 +218,8 @@ impl Capture {
         self.place.version
     }
 
-    /// Returns how this capture ended, for the prototype; answers the manual requests that wait for it.
+    /// Returns how this capture ended, for the prototype; answers the manual requests that wait for
+    /// it.
     #[must_use]
     pub fn settle(&self, id: &CheckpointId, outcome: SettlementOutcome) -> Settlement {
         self.answer(id, &outcome);
