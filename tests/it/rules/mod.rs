@@ -2,8 +2,12 @@
 
 mod capacity;
 mod closing;
+mod frameworks;
+mod futures;
 mod one_operation;
 mod panics;
 mod reentrancy;
 mod results;
+mod settings_sources;
 mod unreadable;
+mod waiting;

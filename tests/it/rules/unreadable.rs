@@ -24,7 +24,9 @@ impl<'de> Deserialize<'de> for Picky {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         DECODED.fetch_add(1, Ordering::Relaxed);
         match u64::deserialize(deserializer)? {
-            13 if IS_SUPERSTITIOUS.load(Ordering::Relaxed) => Err(serde::de::Error::custom("no such number")),
+            13 if IS_SUPERSTITIOUS.load(Ordering::Relaxed) => {
+                Err(serde::de::Error::custom("no such number"))
+            }
             number => Ok(Self(number)),
         }
     }

@@ -1,0 +1,195 @@
+//! A prototype runs over any framework by the same call; stores are not opened in another way (rule 15).
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
+
+use checkpoint::{
+    BuildError, Caller, CaptureBatch, CaptureLimits, CheckpointId, CheckpointSource,
+    CheckpointingConfig, CheckpointingFramework, NewPrototype, NoOpCheckpointingFramework,
+    Overloaded, Partitioner, PePrototype, PeStatus, PrototypeIndex, Recover, RegisterError,
+    Registration, SettlementOutcome, StateFetch, Timestamp,
+};
+
+use crate::support::{
+    Counter, FAIL_SAFE, FaultyStorage, counted, counters, every, manual, settings,
+};
+
+/// Stores each due PE in a map, at the next call of `run`.
+#[derive(Default)]
+struct MapFramework {
+    states: Mutex<HashMap<CheckpointId, Vec<u8>>>,
+    source: Mutex<Option<Arc<dyn CheckpointSource>>>,
+    shards: Mutex<Vec<usize>>,
+}
+
+impl MapFramework {
+    fn run(&self) {
+        let source = self.source.lock().unwrap().clone().expect("a prototype is attached");
+        let mut shards = std::mem::take(&mut *self.shards.lock().unwrap());
+        shards.dedup();
+        for shard in shards {
+            let mut batch = CaptureBatch::new(CaptureLimits::default());
+            source.capture(shard, &mut batch);
+            batch.seal();
+            let mut settlements = Vec::new();
+            for capture in batch.captures() {
+                let id = capture.id(batch.bytes()).to_owned();
+                let record = capture.record(batch.bytes()).to_vec();
+                self.states.lock().unwrap().insert(id.clone(), record);
+                settlements.push(capture.settle(&id, SettlementOutcome::Stored));
+            }
+            source.settle(shard, settlements);
+        }
+    }
+}
+
+impl CheckpointingFramework for MapFramework {
+    fn register(&self, prototype: &NewPrototype<'_>) -> Result<Registration, RegisterError> {
+        assert_eq!((prototype.name, prototype.key_type), ("counter", "string"));
+        Ok(Registration::new(PrototypeIndex(0)))
+    }
+
+    fn attach(&self, _: PrototypeIndex, source: Arc<dyn CheckpointSource>) {
+        *self.source.lock().unwrap() = Some(source);
+    }
+
+    fn is_checkpointable(&self, config: &CheckpointingConfig, pe: &PeStatus) -> bool {
+        config.mode().event_count().is_some_and(|n| pe.events_since_capture >= n.get())
+    }
+
+    fn save_state(&self, _: PrototypeIndex, shard: usize) {
+        self.shards.lock().unwrap().push(shard);
+    }
+
+    fn look_after(&self, index: PrototypeIndex, shard: usize) {
+        self.save_state(index, shard);
+    }
+
+    fn fetch_serialized_state(&self, fetch: StateFetch) {
+        let state = self.states.lock().unwrap().get(fetch.id()).cloned();
+        fetch.decide(Ok(state));
+    }
+
+    fn call_at(&self, _: PrototypeIndex, _: Timestamp) {}
+
+    fn relieve(&self, _: Caller) -> Result<(), Overloaded> {
+        Ok(())
+    }
+}
+
+fn over(framework: Arc<dyn CheckpointingFramework>) -> PePrototype<String, Counter> {
+    PePrototype::builder(framework, "counter")
+        .config(every(2).build().unwrap())
+        .create(|_| Counter { count: 0, handle: 7 })
+        .build()
+        .unwrap()
+}
+
+#[test]
+fn a_framework_of_ones_own_checkpoints_and_restores() {
+    let framework = Arc::new(MapFramework::default());
+    let prototype = over(framework.clone());
+    for _ in 0..3 {
+        prototype.process("a", |pe| pe.count += 1).unwrap();
+    }
+    let ticket = prototype.checkpoint("a").unwrap();
+    assert!(ticket.outcome().is_none());
+    framework.run();
+    assert!(ticket.wait().unwrap().is_some());
+    assert_eq!(prototype.evict("a").unwrap(), checkpoint::Eviction::Evicted);
+    assert_eq!(prototype.read("a", |pe| (pe.count, pe.handle)).unwrap(), (3, 7));
+}
+
+#[test]
+fn over_the_framework_that_does_nothing_everything_works_and_nothing_is_stored() {
+    let prototype = over(Arc::new(NoOpCheckpointingFramework::new()));
+    for n in 1..=10 {
+        assert_eq!(
+            prototype
+                .process("a", |pe| {
+                    pe.count += 1;
+                    pe.count
+                })
+                .unwrap(),
+            n
+        );
+    }
+    assert_eq!(prototype.checkpoint("a").unwrap().wait().unwrap(), None);
+    assert!(prototype.flush(FAIL_SAFE).is_ok());
+    prototype.pe("a").unwrap().count += 1;
+    prototype.session().run([("a", ())], |pe, ()| pe.count += 1).unwrap();
+    assert_eq!(pollster::block_on(prototype.process_async("a", |pe| pe.count)).unwrap(), 12);
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        prototype.process("a", |_| panic!("the event was told to panic"))
+    }));
+    assert!(panicked.is_err());
+    prototype.recover("a", Recover::Keep).unwrap();
+    assert_eq!(prototype.remove("a").unwrap().wait().unwrap(), None);
+    assert_eq!(prototype.read("a", |pe| pe.count).unwrap(), 0);
+    prototype.evict("a").unwrap();
+    assert!(prototype.is_empty());
+}
+
+#[derive(Debug)]
+struct FirstByte;
+
+impl Partitioner for FirstByte {
+    fn name(&self) -> &'static str {
+        "first byte"
+    }
+
+    fn partition(&self, key: &[u8], partitions: NonZeroU32) -> u32 {
+        u32::from(key.first().copied().unwrap_or(0)) % partitions
+    }
+}
+
+#[test]
+fn a_store_is_not_opened_with_another_number_of_partitions_or_another_partitioner() {
+    let storage = FaultyStorage::new();
+    let four: NonZeroU32 = 4.try_into().unwrap();
+    let keeper = settings(&storage).partitions(four).partitioner(FirstByte).build().unwrap();
+    let prototype = counters(&keeper, manual());
+    assert_eq!(prototype.partition_of("a"), u32::from(b'a') % 4);
+    keeper.close(FAIL_SAFE).unwrap();
+    let five = settings(&storage).partitions(5.try_into().unwrap()).partitioner(FirstByte).build();
+    let other = settings(&storage).partitions(four).build();
+    for refused in [five, other] {
+        match refused {
+            Err(error @ BuildError::Partitions { .. }) => {
+                assert!(error.to_string().contains("4 first byte"), "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    settings(&storage).partitions(four).partitioner(FirstByte).build().unwrap();
+}
+
+#[test]
+fn a_prototype_is_not_opened_with_keys_of_another_type_nor_twice() {
+    let storage = FaultyStorage::new();
+    let keeper = settings(&storage).build().unwrap();
+    let _first = counted(&keeper, "counter", manual());
+    let again = keeper.prototype::<String, Counter>("counter").create(|_| Counter::default());
+    assert!(matches!(again.build(), Err(RegisterError::NameTaken { .. })));
+    keeper.close(FAIL_SAFE).unwrap();
+    let keeper = settings(&storage).build().unwrap();
+    let other = keeper.prototype::<u64, Counter>("counter").create(|_| Counter::default()).build();
+    match other {
+        Err(error @ RegisterError::KeyType { .. }) => {
+            assert!(error.to_string().contains("string"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    counters(&keeper, manual());
+}
+
+#[test]
+fn a_name_that_cannot_be_one_is_refused() {
+    let keeper = settings(&FaultyStorage::new()).build().unwrap();
+    for name in ["", "a\u{1}b", &"x".repeat(201)] {
+        let refused = keeper.prototype::<String, u64>(name).create(|_| 0).build();
+        assert!(matches!(refused, Err(RegisterError::InvalidName { .. })), "{name:?}");
+    }
+    keeper.prototype::<String, u64>("x".repeat(200)).create(|_| 0).build().unwrap();
+}
