@@ -128,6 +128,8 @@ pub(super) struct Core {
     ticks: BTreeMap<PrototypeIndex, Timestamp>,
     ticking: HashSet<PrototypeIndex>,
     flushes: Vec<Arc<FlushState>>,
+    /// Set also while no flush is in the list: one that is being looked at comes back, and what has
+    /// happened meanwhile must not be overlooked.
     check_flushes: bool,
     buffers: Vec<Vec<u8>>,
 }
@@ -356,7 +358,8 @@ impl Core {
             self.saves.push_back(save);
         }
         // A capture that failed for good may be all that a flush was waiting for.
-        self.check_flushes = !self.flushes.is_empty();
+        // Also while flushes are being looked at: they may have been looked at just before this.
+        self.check_flushes = true;
     }
 
     /// Registers a save that is about to be given to the storage.
@@ -398,7 +401,8 @@ impl Core {
             self.delayed.insert((at, self.next_delayed), delayed);
             self.next_delayed += 1;
         }
-        self.check_flushes = !self.flushes.is_empty();
+        // Also while flushes are being looked at: they may have been looked at just before this.
+        self.check_flushes = true;
     }
 
     fn keep_buffer(&mut self, buffer: Option<Vec<u8>>) {

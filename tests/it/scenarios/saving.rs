@@ -56,7 +56,7 @@ fn x3_all_of_20_000_dirty_pes_are_stored_in_time_mode_with_default_settings() {
             keeper.stats().stored == round * PES
         });
     }
-    assert_eq!(results.counts(), (2 * PES as usize, 0));
+    assert_eq!(results.counts(), (2 * usize::try_from(PES).unwrap(), 0));
     keeper.close(FAIL_SAFE).unwrap();
 }
 

@@ -173,7 +173,7 @@ impl History {
 
     fn session(&mut self) {
         let prototype = self.dice.index(PROTOTYPES.len());
-        let count = self.dice.from_to(1, 6);
+        let count = self.dice.between(1, 6);
         let events: Vec<(u64, (u64, Plan))> = (0..count)
             .map(|_| {
                 let key = self.dice.below(self.profile.keys);

@@ -163,7 +163,7 @@ impl History {
     }
 
     fn keeper_steps(&mut self) {
-        for _ in 0..self.dice.from_to(1, 4) {
+        for _ in 0..self.dice.between(1, 4) {
             match self.dice.below(10) {
                 0 => {
                     deliver_one(&self.around.world);
@@ -261,7 +261,7 @@ impl History {
             while let Some(held) = self.held.pop() {
                 self.give_back(held, false);
             }
-            let by = Duration::from_micros(self.dice.from_to(20_000, 120_000));
+            let by = Duration::from_micros(self.dice.between(20_000, 120_000));
             self.advance(by);
         }
         self.run_until_idle();
