@@ -339,6 +339,9 @@ pub struct Unsaved {
     pub id: CheckpointId,
     /// Why the changes are not stored.
     pub state: UnsavedState,
+    /// An attempt to store it was refused since it was last stored: its changes may be older than a
+    /// flush that is through.
+    pub was_refused: bool,
 }
 
 /// Why changes are not stored.
@@ -358,8 +361,8 @@ pub enum UnsavedState {
 }
 
 impl Unsaved {
-    pub(crate) fn new(id: CheckpointId, state: UnsavedState) -> Self {
-        Self { id, state }
+    pub(crate) fn new(id: CheckpointId, state: UnsavedState, was_refused: bool) -> Self {
+        Self { id, state, was_refused }
     }
 }
 

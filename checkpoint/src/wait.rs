@@ -1,6 +1,7 @@
 //! The one way to wait for something that happens once, for threads and for futures alike.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -101,7 +102,10 @@ pub(crate) fn block_on<F: Future + Unpin>(
 
 fn wake_all(wakers: Vec<(u64, Waker)>) {
     for (_, waker) in wakers {
-        waker.wake();
+        // An executor's code: a panic in it must not keep the others from being woken.
+        if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
+            tracing::error!(target: "checkpoint", "a waker panicked");
+        }
     }
 }
 

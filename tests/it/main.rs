@@ -8,6 +8,7 @@
     reason = "a test that fails may panic, also in its helpers"
 )]
 
+mod adversary;
 mod checkpoint_id;
 mod compile_fail;
 mod conformance;

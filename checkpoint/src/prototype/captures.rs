@@ -250,12 +250,14 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         now: Timestamp,
     ) -> Option<Large<K, P>> {
         let table = locked.table();
+        // Before the PE leaves its place: the clone is the user's code.
+        let key = table.get_mut(pe)?.key.clone();
         let state = table.take_out(pe, now)?;
         let requests = table.take_requests(pe);
         let entry = table.get_mut(pe)?;
         let large = Large {
             pe,
-            key: entry.key.clone(),
+            key,
             state,
             version,
             event_count: entry.event_count,

@@ -80,6 +80,9 @@ impl Flags {
     /// `IN_FLIGHT`.
     pub(super) const REMOVAL_CAPTURED: Self = Self(1 << 12);
 
+    /// Its state was refused since it was last stored.
+    pub(super) const REFUSED: Self = Self(1 << 13);
+
     #[inline]
     pub(super) fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0

@@ -183,7 +183,7 @@ impl<K, P> Table<K, P> {
         match settlement.outcome {
             SettlementOutcome::Stored => {
                 entry.durable = entry.durable.max(settlement.version);
-                entry.flags.clear(Flags::PRESERVE);
+                entry.flags.clear(Flags::PRESERVE.and(Flags::REFUSED));
                 if removal_captured {
                     entry.flags.clear(Flags::REMOVED);
                 }
@@ -200,6 +200,7 @@ impl<K, P> Table<K, P> {
                 self.make_due(pe);
             }
             SettlementOutcome::Refused(reason) => {
+                entry.flags.set(Flags::REFUSED);
                 entry.since_capture = entry.since_capture.saturating_add(settlement.events);
                 self.exposure.end(settlement.generation);
                 if !entry.flags.has(Flags::DIRTY) {

@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::framework::{Caller, PeStatus};
 use crate::process_error::ProcessError;
 use crate::prototype::exposure::GENERATION;
+use crate::prototype::hooks::contain;
 use crate::prototype::inner::Inner;
 use crate::prototype::results::Mail;
 use crate::prototype::table::{Aftermath, Table, Triggers};
@@ -192,9 +193,20 @@ impl<K, P> Inner<K, P> {
         if notify {
             self.framework.save_state(self.index, index);
         }
-        // The user's own code, last: a panic in it finds everything else done.
-        drop(dropped);
-        drop(dropped_states);
+        // The user's own code, last, and each state by itself: a panic in one `drop` must not end a
+        // thread of the keeper, nor take the result of another PE's with it.
+        for entry in dropped {
+            self.contain_drop(entry);
+        }
+        for state in dropped_states {
+            self.contain_drop(state);
+        }
+    }
+
+    fn contain_drop<T>(&self, dropped: T) {
+        if contain(|| drop(dropped)).is_err() {
+            tracing::error!(target: "checkpoint", prototype = &*self.name, "a PE's drop panicked");
+        }
     }
 
     /// Asks for a tick in time for a change that was made then: nothing else waits in its shard.

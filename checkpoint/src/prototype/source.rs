@@ -124,7 +124,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
             let table = locked.table();
             for entry in table.entries.iter() {
                 if let Some(state) = self.why_unsaved(entry, table.stuck_reason(entry.ticket)) {
-                    unsaved.push(Unsaved::new(self.id_of_entry(&entry.key), state));
+                    let was_refused = entry.flags.has(Flags::REFUSED);
+                    let id = self.id_of_entry(&entry.key);
+                    unsaved.push(Unsaved::new(id, state, was_refused));
                 }
             }
         }

@@ -30,21 +30,19 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             if !self.shard(shard).has_marks() {
                 continue;
             }
-            let oldest = loop {
+            let due = loop {
                 let Some(mut locked) = self.lock_within(shard, TICK_LOCK_WAIT) else {
+                    // Somebody may be overdue in it: look again as soon as may be.
                     break Some(now);
                 };
                 let limit = now.since_start().checked_sub(wait).map(Timestamp::new);
                 let more =
                     limit.is_some_and(|limit| locked.table().promote(limit, PROMOTIONS_PER_LOCK));
                 if !more {
-                    break locked.table().oldest_mark();
+                    break locked.table().oldest_mark().map(|oldest| oldest.after(wait));
                 }
             };
-            if let Some(oldest) = oldest {
-                let due = oldest.after(wait);
-                next = Some(next.map_or(due, |next| next.min(due)));
-            }
+            next = next.into_iter().chain(due).min();
         }
         // If nothing is waiting, the first change that is asks for the next look.
         next.map(|next| next.max(now.after(tick_step(interval))))

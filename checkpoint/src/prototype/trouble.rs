@@ -137,7 +137,7 @@ impl<K, P> Table<K, P> {
             self.exposure.end(entry.generation);
             self.stirred = true;
         }
-        entry.flags.set(Flags::DIRTY.and(Flags::STUCK));
+        entry.flags.set(Flags::DIRTY.and(Flags::STUCK).and(Flags::REFUSED));
         self.stuck.insert(pe.ticket, reason);
     }
 

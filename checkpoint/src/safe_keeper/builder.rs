@@ -24,7 +24,7 @@ use crate::safe_keeper::shared::{Shared, Wakers};
 use crate::safe_keeper::stats::Counters;
 use crate::storage::{StateStorage, StorageError};
 use crate::store_metadata::{PARTITIONS, Recorded, record_once};
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{AtomicBool, Condvar, Mutex};
 use crate::thread_start::{SystemThreads, ThreadStart};
 
 /// Builds a [`SafeKeeper`].
@@ -228,6 +228,7 @@ impl SafeKeeperBuilder {
             partitioner,
             callbacks,
             prototypes: Mutex::default(),
+            closing: AtomicBool::new(false),
             counters: Counters::default(),
             due: Arc::default(),
             pools: Mutex::new(Pools::default()),

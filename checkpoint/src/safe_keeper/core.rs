@@ -341,14 +341,19 @@ impl Core {
         }
     }
 
+    /// A serialization is done. Returns what it captured if nothing is saved any more.
+    #[must_use]
     pub(super) fn serialized(
         &mut self,
         save: Option<SaveStateTask>,
         unused: Option<Vec<u8>>,
         again: Vec<(PrototypeIndex, usize)>,
-    ) {
+    ) -> Option<SaveStateTask> {
         self.serializing -= 1;
         self.keep_buffer(unused);
+        if self.phase == Phase::Stopped {
+            return save;
+        }
         for shard in again {
             self.shard_ready(shard);
         }
@@ -358,6 +363,12 @@ impl Core {
             self.saves.push_back(save);
         }
         // A capture that failed for good may be all that a flush was waiting for.
+        self.look_at_flushes();
+        None
+    }
+
+    /// Something has come to its end: flushes may be through.
+    pub(super) fn look_at_flushes(&mut self) {
         // Also while flushes are being looked at: they may have been looked at just before this.
         self.check_flushes = true;
     }
@@ -401,8 +412,7 @@ impl Core {
             self.delayed.insert((at, self.next_delayed), delayed);
             self.next_delayed += 1;
         }
-        // Also while flushes are being looked at: they may have been looked at just before this.
-        self.check_flushes = true;
+        self.look_at_flushes();
     }
 
     fn keep_buffer(&mut self, buffer: Option<Vec<u8>>) {

@@ -64,12 +64,12 @@ impl CheckpointingFramework for KeeperHandle {
     }
 
     fn attach(&self, index: PrototypeIndex, source: Arc<dyn CheckpointSource>) {
-        let is_running = self.0.core.lock().is_running();
-        if !is_running {
+        // Under the registry's lock: whoever closes the keeper sets the mark before he goes through
+        // it.
+        let mut prototypes = self.0.prototypes.lock();
+        if self.0.closing.load(Ordering::Relaxed) {
             source.close();
-            return;
-        }
-        if let Some(registered) = self.0.prototypes.lock().get_mut(index.0) {
+        } else if let Some(registered) = prototypes.get_mut(index.0) {
             registered.source = Some(source);
         }
     }

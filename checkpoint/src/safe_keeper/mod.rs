@@ -177,8 +177,8 @@ impl SafeKeeper {
             return Err(CloseReport::reentrant());
         }
         let deadline = self.shared.clock.now().after(timeout);
-        self.flush_until(deadline, false);
-        self.report(&[])
+        let settled = self.flush_until(deadline, false);
+        self.report(&[], settled)
     }
 
     /// Stores every change, as [`flush`](Self::flush) does, without blocking the thread.
@@ -190,8 +190,8 @@ impl SafeKeeper {
             return Err(CloseReport::reentrant());
         }
         let deadline = self.shared.clock.now().after(timeout);
-        self.begin_flush(deadline, false).into_future().await;
-        self.report(&[])
+        let settled = self.begin_flush(deadline, false).into_future().await;
+        self.report(&[], settled)
     }
 
     /// Lets no event in any more and stores every change, as [`close`](Self::close) does, without
@@ -204,9 +204,7 @@ impl SafeKeeper {
             return Err(CloseReport::reentrant());
         }
         let deadline = self.shared.clock.now().after(timeout);
-        for source in self.shared.sources() {
-            source.close();
-        }
+        self.shared.close_sources();
         self.begin_flush(deadline, true).into_future().await;
         self.close(deadline.since(self.shared.clock.now()))
     }
@@ -235,46 +233,41 @@ impl SafeKeeper {
     fn shut_down(&self, deadline: Timestamp) -> Result<CloseReport, NotAllStored> {
         let shared = &*self.shared;
         let saved_before = shared.counters.stored.get();
-        for source in shared.sources() {
-            source.close();
-        }
+        shared.close_sources();
         self.flush_until(deadline, true);
         let mut left = Vec::new();
         let stopped = shared.core.lock().stop();
         shared.wakers.wake_all();
         shared.relief.notify_all();
         shared.fetch_room.notify_all();
-        self.withdraw(stopped, &mut left);
+        Self::withdraw(shared, stopped, &mut left);
         let threads_stuck = self.join_threads();
         // What the threads had in hand when they were told to end.
         let stopped = shared.core.lock().stop();
-        self.withdraw(stopped, &mut left);
+        Self::withdraw(shared, stopped, &mut left);
         for source in shared.sources() {
             source.end();
         }
-        let mut report = self.report(&left);
+        let mut report = self.report(&left, false);
         let part = match &mut report {
             Ok(report) | Err(NotAllStored(report)) => report,
         };
         part.threads_stuck = threads_stuck;
         part.saved = shared.counters.stored.get() - saved_before;
-        // Prototypes and keeper know each other: here they part.
-        let sources: Vec<_> =
-            shared.prototypes.lock().iter_mut().map(|p| p.source.take()).collect();
-        drop(sources);
-        let storage = shared.storage.lock().take();
-        drop(storage);
+        shared.part();
         report
     }
 
-    fn flush_until(&self, deadline: Timestamp, waits_for_guards: bool) {
+    /// Returns whether everything was stored that was changed before.
+    fn flush_until(&self, deadline: Timestamp, waits_for_guards: bool) -> bool {
         let shared = &*self.shared;
         let done = self.begin_flush(deadline, waits_for_guards);
         if !self.has_threads {
             self.step_until(|| done.result().is_some() || shared.clock.now() >= deadline);
+            done.result().unwrap_or(false)
         } else {
             // The keeper's own deadline ends the wait.
-            done.wait(&*shared.clock, None);
+            done.wait(&*shared.clock, None).unwrap_or(false)
         }
     }
 
@@ -320,8 +313,7 @@ impl SafeKeeper {
     }
 
     /// Gives everything its result that will not get one any more.
-    fn withdraw(&self, stopped: Stopped, left: &mut Vec<SaveError>) {
-        let shared = &*self.shared;
+    fn withdraw(shared: &Shared, stopped: Stopped, left: &mut Vec<SaveError>) {
         let mut end = |bytes: &[u8], mut saving: Saving, outcome, with_storage| {
             let ended = match outcome {
                 Some(outcome) => shared.judge(&mut saving, outcome),
@@ -364,6 +356,22 @@ impl SafeKeeper {
         }
     }
 
+    /// Gives everything its result on a thread that is free to wait for a shard's lock.
+    fn end_elsewhere(&self, stopped: Stopped) {
+        let shared = self.shared.clone();
+        let end = move || {
+            Self::withdraw(&shared, stopped, &mut Vec::new());
+            for source in shared.sources() {
+                source.end();
+            }
+            shared.part();
+        };
+        let started = self.shared.threads.start("checkpoint-closing-0".to_owned(), Box::new(end));
+        if let Err(error) = started {
+            tracing::error!(target: "checkpoint", %error, "cannot start a thread to end a keeper");
+        }
+    }
+
     /// Waits for the threads to end; one that hangs in the storage is left behind.
     fn join_threads(&self) -> usize {
         let shared = &*self.shared;
@@ -383,8 +391,9 @@ impl SafeKeeper {
         stuck
     }
 
-    /// What is not stored now, by id.
-    fn report(&self, left: &[SaveError]) -> Result<CloseReport, NotAllStored> {
+    /// What is not stored now, by id; if everything was stored that was changed before a mark, only
+    /// what cannot be stored: the rest was changed since.
+    fn report(&self, left: &[SaveError], settled: bool) -> Result<CloseReport, NotAllStored> {
         let mut report = CloseReport::default();
         for error in left {
             match error.reason() {
@@ -402,6 +411,9 @@ impl SafeKeeper {
                 }
                 match unsaved.state {
                     UnsavedState::Failed(error) => report.failed.push(error),
+                    // Changed since: what was there before is stored.
+                    UnsavedState::InFlight | UnsavedState::Waiting
+                        if settled && !unsaved.was_refused => {}
                     UnsavedState::InFlight => report.unknown.push(unsaved.id),
                     UnsavedState::Waiting | UnsavedState::CheckedOut | UnsavedState::Poisoned => {
                         report.not_attempted.push(unsaved.id);
@@ -461,10 +473,11 @@ impl Drop for SafeKeeper {
             return;
         }
         if !reentrancy::may_wait() {
-            // Dropped by a callback or inside an event: the threads end by themselves.
+            // Dropped by a callback or inside an event: what waits is answered by another thread.
+            self.shared.close_sources();
             let stopped = self.shared.core.lock().stop();
             self.shared.wakers.wake_all();
-            drop(stopped);
+            self.end_elsewhere(stopped);
             tracing::error!(target: "checkpoint", "a keeper was dropped where it cannot be closed");
             return;
         }

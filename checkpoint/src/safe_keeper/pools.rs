@@ -1,5 +1,6 @@
 //! The threads of a keeper: shells that ask the core what to do, and do it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -71,7 +72,11 @@ fn run(shared: &Arc<Shared>, pool: Pool) {
                 }
             };
             drop(core);
-            shared.perform(action);
+            // What the user's code can throw is caught where it runs; this is for what nobody
+            // thought of: the pool must not lose its threads.
+            if catch_unwind(AssertUnwindSafe(|| shared.perform(action))).is_err() {
+                tracing::error!(target: "checkpoint", ?pool, "a task of the keeper panicked");
+            }
         }
     });
 }

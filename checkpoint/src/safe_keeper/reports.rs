@@ -146,6 +146,15 @@ impl Shared {
         }
     }
 
+    /// Ends captures that were made when nothing was saved any more.
+    pub(super) fn end_late(&self, task: SaveStateTask) {
+        let (bytes, savings) = task.into_parts();
+        for saving in savings {
+            let (id, outcome) = withdrawn(&bytes, &saving, false);
+            self.ended(&saving, &id, &outcome);
+        }
+    }
+
     /// Ends a capture of a keeper that is closing.
     pub(super) fn ended(&self, saving: &Saving, id: &CheckpointId, outcome: &SettlementOutcome) {
         let capture = &saving.capture;

@@ -14,7 +14,7 @@ use crate::safe_keeper::retry::RetryPolicy;
 use crate::safe_keeper::settings::SafeKeeperSettings;
 use crate::safe_keeper::stats::Counters;
 use crate::storage::{FetchOutcome, StateStorage};
-use crate::sync::{AtomicUsize, Condvar, Mutex};
+use crate::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, Ordering};
 use crate::task::{
     CheckpointingTask, FetchAnswers, FetchNumber, FetchTask, SaveStateTask, SerializeTask,
 };
@@ -41,6 +41,8 @@ pub(super) struct Shared {
     pub(super) partitioner: Arc<dyn Partitioner>,
     pub(super) callbacks: Arc<dyn StorageCallbackFactory>,
     pub(super) prototypes: Mutex<Vec<Registered>>,
+    /// Set under the lock of `prototypes`: no more are taken in.
+    pub(super) closing: AtomicBool,
     pub(super) counters: Counters,
     /// PEs that are due, over all prototypes.
     pub(super) due: Arc<AtomicUsize>,
@@ -96,6 +98,26 @@ impl Shared {
         self.prototypes.lock().get(index.0)?.source.clone()
     }
 
+    /// Lets no event in any more, and no prototype.
+    pub(super) fn close_sources(&self) {
+        {
+            let _prototypes = self.prototypes.lock();
+            self.closing.store(true, Ordering::Relaxed);
+        }
+        for source in self.sources() {
+            source.close();
+        }
+    }
+
+    /// Forgets prototypes, which have a way to this keeper too, and the storage, so that the store
+    /// can be opened again.
+    pub(super) fn part(&self) {
+        let sources: Vec<_> =
+            self.prototypes.lock().iter_mut().map(|prototype| prototype.source.take()).collect();
+        let storage = self.storage.lock().take();
+        drop((sources, storage));
+    }
+
     pub(super) fn sources(&self) -> Vec<Arc<dyn CheckpointSource>> {
         self.prototypes.lock().iter().filter_map(|p| p.source.clone()).collect()
     }
@@ -121,11 +143,17 @@ impl Shared {
             }
             Action::Attend((index, shard)) => {
                 let attended = self.source(index).is_none_or(|source| source.attend(shard));
-                if !attended {
-                    // Whoever has the shard empties its inbox; this is for the case that he did
-                    // before.
-                    self.core.lock().shard_has_mail((index, shard));
+                {
+                    let mut core = self.core.lock();
+                    if attended {
+                        core.look_at_flushes();
+                    } else {
+                        // Whoever has the shard empties its inbox; this is for the case that he
+                        // did before.
+                        core.shard_has_mail((index, shard));
+                    }
                 }
+                self.wakers.of(Pool::Timing).notify_one();
             }
             Action::Tick(index) => {
                 let next = self
@@ -147,9 +175,9 @@ impl Shared {
 
     fn serialize(&self, task: SerializeTask) {
         let done = task.run();
-        {
-            let mut core = self.core.lock();
-            core.serialized(done.save, done.unused, done.again);
+        let too_late = self.core.lock().serialized(done.save, done.unused, done.again);
+        if let Some(task) = too_late {
+            self.end_late(task);
         }
         self.wakers.of(Pool::Storage).notify_one();
         self.wakers.of(Pool::Serialization).notify_one();
@@ -161,7 +189,7 @@ impl Shared {
     }
 
     fn save(&self, mut task: SaveStateTask) {
-        let Some(storage) = self.storage() else { return };
+        let Some(storage) = self.storage() else { return self.end_late(task) };
         {
             let prototypes = self.prototypes.lock();
             for saving in task.savings_mut() {

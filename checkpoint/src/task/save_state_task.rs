@@ -205,12 +205,10 @@ impl Work {
             let error = StorageError::new(StorageErrorKind::Broken, attempted);
             return ControlFlow::Break(SaveOutcome::NotStored(error));
         }
-        if self.may_be_stored {
-            match self.is_stored(storage, bytes) {
-                Ok(true) => return ControlFlow::Break(SaveOutcome::Stored),
-                Ok(false) => {}
-                Err(error) => return ControlFlow::Break(SaveOutcome::Unknown(error)),
-            }
+        // If that cannot be found out, it is sent again, which is always safe: the same version is the
+        // same record, and one that is older than what is stored is refused by the storage itself.
+        if self.may_be_stored && self.is_stored(storage, bytes).unwrap_or(false) {
+            return ControlFlow::Break(SaveOutcome::Stored);
         }
         if self.preserve
             && let Err(error) = self.put_aside(storage, bytes)
@@ -220,12 +218,13 @@ impl Work {
         ControlFlow::Continue(self.place.clone())
     }
 
-    /// Whether this very version, or a newer one, is stored.
+    /// Whether this very version is stored. A newer one is another writer's: the storage is to say
+    /// so.
     fn is_stored(&self, storage: &dyn StateStorage, bytes: &[u8]) -> Result<bool, StorageError> {
         let id = self.place.id_in(bytes).to_owned();
         let Some(stored) = fetch_now(storage, id)? else { return Ok(false) };
         // What is damaged is replaced: the version to be saved is newer than whatever it was.
-        Ok(RecordHeader::parse(&stored).is_ok_and(|header| header.version >= self.place.version))
+        Ok(RecordHeader::parse(&stored).is_ok_and(|header| header.version == self.place.version))
     }
 
     /// Puts aside what is stored now, which could not be restored.

@@ -1,7 +1,7 @@
 //! `DefaultFileSystemStateStorage`: what it promises beyond the conformance kit.
 
 mod faults;
-mod files_that_fail;
+pub(crate) mod files_that_fail;
 mod kill;
 mod lock;
 mod options;
