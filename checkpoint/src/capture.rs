@@ -145,8 +145,8 @@ impl CaptureBatch {
         &self.captures
     }
 
-    /// Computes the checksums of all records. Until then they are none: to be called once, before any record
-    /// is stored.
+    /// Computes the checksums of all records. Until then they are none: to be called once, before
+    /// any record is stored.
     pub fn seal(&mut self) {
         for capture in &self.captures {
             capture.writer.seal(&mut self.bytes, capture.place.record.end);
@@ -226,8 +226,8 @@ impl Capture {
         self.settlement(outcome)
     }
 
-    /// Answers the manual requests; whoever goes on after that must find the PE as the outcome left it, so
-    /// the prototype is to be told first.
+    /// Answers the manual requests; whoever goes on after that must find the PE as the outcome left
+    /// it, so the prototype is to be told first.
     pub(crate) fn answer(&self, id: &CheckpointId, outcome: &SettlementOutcome) {
         for request in &self.requests {
             request.finish(match outcome {

@@ -203,8 +203,8 @@ impl<'a, K: Key, P: Checkpointable + Send + 'static> Held<'a, K, P> {
                 let Some(locked) = self.shards.get_mut(place.shard).and_then(Option::take) else {
                     unreachable!("the shard was locked just now");
                 };
-                // Nothing is waited for while a shard is held; this one is given up by `overcome`, and
-                // what else comes with giving up the others waits for that.
+                // Nothing is waited for while a shard is held; this one is given up by `overcome`,
+                // and what else comes with giving up the others waits for that.
                 let rests = self.unlock();
                 let hindrance = inner.overcome(place, key, obstacle, locked, Caller::MayWait);
                 self.finish(rests);

@@ -541,8 +541,9 @@ impl<K, P> Table<K, P> {
         }
     }
 
-    /// Makes room for a PE that is to come in the place of one that is there; what that one did since
-    /// its last capture is dropped. A removal that is not stored yet is kept, in case that nothing comes.
+    /// Makes room for a PE that is to come in the place of one that is there; what that one did
+    /// since its last capture is dropped. A removal that is not stored yet is kept, in case that
+    /// nothing comes.
     ///
     /// Only for a PE that is resident or gone, and of which nothing is in flight.
     pub(super) fn clear_place(&mut self, pe: PeHandle) -> Option<Cleared> {

@@ -338,8 +338,8 @@ impl Core {
         self.reports.push_back(results);
     }
 
-    /// A report is done: so many captures are settled, some are to be tried again. Returns the latter if
-    /// nothing is saved any more.
+    /// A report is done: so many captures are settled, some are to be tried again. Returns the
+    /// latter if nothing is saved any more.
     #[must_use]
     pub(super) fn reported(
         &mut self,

@@ -273,7 +273,8 @@ fn a_retry_that_comes_up_while_the_keeper_closes_is_reported() {
     let gate = Gate::new();
     let waits = gate.clone();
     results.then(move |_| waits.pass());
-    // One batch: one of it fails and is to be tried again, once the callback of the other is through.
+    // One batch: one of it fails and is to be tried again, once the callback of the other is
+    // through.
     storage.on_save_of("fails", 1, SaveFault::NotStored(StorageErrorKind::Unavailable));
     prototype.process("stored", |pe| pe.count = 1).unwrap();
     prototype.process("fails", |pe| pe.count = 1).unwrap();

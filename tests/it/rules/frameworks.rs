@@ -1,4 +1,5 @@
-//! A prototype runs over any framework by the same call; stores are not opened in another way (rule 15).
+//! A prototype runs over any framework by the same call; stores are not opened in another way (rule
+//! 15).
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;

@@ -1,4 +1,5 @@
-//! User code that runs under a shard's lock gets an error from every way in, and never waits for itself.
+//! User code that runs under a shard's lock gets an error from every way in, and never waits for
+//! itself.
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
@@ -296,7 +297,8 @@ fn what_is_dropped_during_a_session_may_send_events_to_the_same_shards() {
             if seen == 150 && std::mem::take(&mut is_first) {
                 gate.open();
                 storage.until("the eviction is stored", |seen| seen.stored.len() == 1);
-                // Its result is in the shard's inbox in a moment, or its drop waits for this session.
+                // Its result is in the shard's inbox in a moment, or its drop waits for this
+                // session.
                 for _ in 0..50 {
                     thread::park_timeout(Duration::from_millis(1));
                 }

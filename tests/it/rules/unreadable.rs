@@ -1,4 +1,5 @@
-//! What cannot be restored is never lost, never decoded again and again, and there are ways out (rule 7).
+//! What cannot be restored is never lost, never decoded again and again, and there are ways out
+//! (rule 7).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -51,7 +52,8 @@ fn flipped(record: Vec<u8>) -> Vec<u8> {
     record
 }
 
-/// A storage that has a counter of 5 under `a`, stored after one of 4, and whose next fetches are damaged.
+/// A storage that has a counter of 5 under `a`, stored after one of 4, and whose next fetches are
+/// damaged.
 fn damaged(fetches: usize, content: InMemoryStorage) -> FaultyStorage {
     let storage = FaultyStorage::over(content);
     let keeper = settings(&storage).build().unwrap();

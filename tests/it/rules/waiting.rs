@@ -1,4 +1,5 @@
-//! Full queues: block, reject or let the caller do it; without deadlock, and nothing is lost (rule 4).
+//! Full queues: block, reject or let the caller do it; without deadlock, and nothing is lost (rule
+//! 4).
 
 use std::future::Future;
 use std::sync::Arc;

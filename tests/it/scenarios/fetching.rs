@@ -1,5 +1,5 @@
-//! Fetching from a storage that hangs or fails: bounded, counted, and back when the storage is (X1, X2,
-//! X11, X12, X13, X15).
+//! Fetching from a storage that hangs or fails: bounded, counted, and back when the storage is (X1,
+//! X2, X11, X12, X13, X15).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

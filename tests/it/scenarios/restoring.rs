@@ -1,4 +1,5 @@
-//! A fetch that hangs or fails does not hold up the event, and never loses what is stored (T5, T10, X9).
+//! A fetch that hangs or fails does not hold up the event, and never loses what is stored (T5, T10,
+//! X9).
 
 use std::sync::Arc;
 use std::thread;
@@ -155,7 +156,8 @@ fn every_way_in_which_a_fetch_can_fail_is_an_error_and_not_an_empty_state() {
     }
 }
 
-/// A storage where a counter has 1,000,000, and a keeper whose first fetch hangs until it times out.
+/// A storage where a counter has 1,000,000, and a keeper whose first fetch hangs until it times
+/// out.
 fn million(on_restore_error: OnRestoreError) -> (FaultyStorage, Result<u64, ProcessError>) {
     let storage = FaultyStorage::over(InMemoryStorage::new().keeping_versions(3));
     let keeper = settings(&storage).build().unwrap();

@@ -28,7 +28,8 @@ fn x4_events_go_on_while_a_save_hangs_and_the_queues_are_full_and_nothing_is_los
     let prototype = counters(&keeper, every(1));
     prototype.process("0", |pe| pe.count += 1).unwrap();
     gate.reached();
-    // The save hangs until all these events are through: that they end shows that none waits for it.
+    // The save hangs until all these events are through: that they end shows that none waits for
+    // it.
     for _ in 0..3 {
         for key in 0..KEYS {
             prototype.process(&key.to_string(), |pe| pe.count += 1).unwrap();

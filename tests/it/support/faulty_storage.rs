@@ -1,5 +1,5 @@
-//! A storage in memory that fails, hangs, panics and loses answers when it is told to, and that notes what
-//! it was asked.
+//! A storage in memory that fails, hangs, panics and loses answers when it is told to, and that
+//! notes what it was asked.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -14,8 +14,8 @@ use checkpoint::{
 use crate::support::faults::Rules;
 use crate::support::{FAIL_SAFE, FetchFault, SaveFault};
 
-/// Each fault applies to the saves or fetches that come next, of one key or of any. A clone is the same
-/// storage. It notes if one id ever has two unfinished saves: see [`FaultyStorage::check`].
+/// Each fault applies to the saves or fetches that come next, of one key or of any. A clone is the
+/// same storage. It notes if one id ever has two unfinished saves: see [`FaultyStorage::check`].
 #[derive(Clone)]
 pub(crate) struct FaultyStorage {
     inner: InMemoryStorage,
