@@ -13,7 +13,7 @@ impl Quota {
     /// How often a writing process is killed with SIGKILL and looked at after its restart.
     pub const KILLS: Self = Self { variable: "CHECKPOINT_KILLS", quick: 3 };
     /// How many seeds the deterministic simulation of the keeper runs.
-    pub const SIMULATION_SEEDS: Self = Self { variable: "CHECKPOINT_SIMULATION_SEEDS", quick: 100 };
+    pub const SIMULATION_SEEDS: Self = Self { variable: "CHECKPOINT_SIMULATION_SEEDS", quick: 300 };
     /// How many damaged or invented inputs each decoder gets.
     pub const HOSTILE_INPUTS: Self = Self { variable: "CHECKPOINT_HOSTILE_INPUTS", quick: 2000 };
     /// How many events a stress test with threads sends.

@@ -316,8 +316,9 @@ pub trait CheckpointSource: Send + Sync {
     /// Lets no event in any more.
     fn close(&self);
 
-    /// Answers the manual requests that still wait: nothing is captured any more.
-    fn abandon(&self);
+    /// Answers whoever still waits: nothing is captured or fetched any more. Called once, after
+    /// [`close`](Self::close) and after the last result.
+    fn end(&self);
 
     /// Returns the PEs that have changes that are not stored, and why.
     fn unsaved(&self) -> Vec<Unsaved>;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::checkpoint_id::CheckpointId;
-use crate::state::EncodeError;
+use crate::state::{DecodeError, EncodeError};
 use crate::storage::StorageError;
 
 /// Says which PE could not be stored, and why. The PE stays dirty.
@@ -23,6 +23,9 @@ pub enum SaveFailure {
     Encode(Arc<EncodeError>),
     /// Encoding the state panicked. It is tried again when the PE has changed.
     EncodePanicked,
+    /// What was encoded cannot be decoded again: the type's own `encode` and `decode` do not match.
+    /// Found in debug builds only.
+    NotRestorable(Arc<DecodeError>),
     /// The storage refused for good. It is tried again when the PE has changed.
     Refused(Arc<StorageError>),
     /// The storage failed as often as it may; a new capture follows by itself.
@@ -69,6 +72,7 @@ impl fmt::Display for SaveFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Encode(_) => "it cannot be encoded",
+            Self::NotRestorable(_) => "what was encoded cannot be decoded again",
             Self::EncodePanicked => "encoding it panicked",
             Self::Refused(_) => "the storage refused it",
             Self::GaveUp(_) => "the storage failed too often; a new capture follows by itself",
@@ -86,6 +90,7 @@ impl Error for SaveError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.reason {
             SaveFailure::Encode(error) => Some(&**error),
+            SaveFailure::NotRestorable(error) => Some(&**error),
             SaveFailure::Refused(error) | SaveFailure::GaveUp(error) => Some(&**error),
             _ => None,
         }

@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::result_large_err,
     reason = "a test that fails may panic, also in its helpers"
 )]
 

@@ -108,3 +108,34 @@ fn a_guard_dropped_under_its_own_session_is_not_lost() {
         .unwrap();
     assert_eq!(numbers.read(1, |n| *n).unwrap(), 5);
 }
+
+/// A type whose hand-written `decode` wants more than its `encode` writes.
+struct Mismatched;
+
+impl Checkpointable for Mismatched {
+    type Staged = u64;
+    const MIN_SIZE: usize = 1;
+    const SCHEMA: &'static checkpoint::Schema = <u8 as Checkpointable>::SCHEMA;
+
+    fn encode(&self, encoder: &mut checkpoint::Encoder) -> Result<(), checkpoint::EncodeError> {
+        encoder.write_bytes(&[1])
+    }
+
+    fn decode(decoder: &mut checkpoint::Decoder<'_>) -> Result<u64, checkpoint::DecodeError> {
+        <u64 as Checkpointable>::decode(decoder)
+    }
+
+    fn apply(&mut self, _: u64) {}
+}
+
+#[test]
+#[cfg(debug_assertions)]
+fn a_debug_build_finds_what_could_not_be_restored() {
+    let keeper = SafeKeeper::builder(InMemoryStorage::new()).build().unwrap();
+    let prototype = keeper.prototype::<u64, Mismatched>("p").create(|_| Mismatched).build();
+    let prototype = prototype.unwrap();
+    prototype.process(1, |_| ()).unwrap();
+    let error = prototype.checkpoint(1).unwrap().wait().unwrap_err();
+    assert!(matches!(error.reason(), checkpoint::SaveFailure::NotRestorable(_)), "{error}");
+    assert_eq!(keeper.close(SECONDS).unwrap_err().0.failed.len(), 1);
+}

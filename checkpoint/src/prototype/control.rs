@@ -19,8 +19,9 @@ use crate::prototype::inner::{Inner, Place};
 use crate::prototype::key::{AsKey, Key, KeyBytes};
 use crate::prototype::leave::Eviction;
 use crate::prototype::pe_prototype::{Hindrance, PePrototype};
+use crate::prototype::requests::Requested;
 use crate::prototype::shard::Locked;
-use crate::prototype::table::{Obstacle, Requested};
+use crate::prototype::table::Obstacle;
 use crate::reentrancy;
 use crate::save_error::{SaveError, SaveFailure};
 use crate::state::Checkpointable;
@@ -322,9 +323,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 }
             },
         };
-        let (ticket, request) = CheckpointTicket::new(id, self.clock.clone());
+        let (ticket, request) = CheckpointTicket::new(id.clone(), self.clock.clone());
         let stores = self.triggers.stores;
-        let state = table.remove(pe, now, stores.then(|| request.clone()));
+        let state = table.remove(pe, now, &id, stores.then(|| request.clone()));
         if !stores {
             table.remove_entry(pe);
             request.finish(Ok(None));

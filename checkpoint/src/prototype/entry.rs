@@ -74,6 +74,11 @@ impl Flags {
     pub(super) const REQUESTED: Self = Self(1 << 9);
     /// Its state is large: encode it without the shard's lock.
     pub(super) const LARGE: Self = Self(1 << 10);
+    /// It was removed, and what is stored may still be older than that: it must not come back.
+    pub(super) const REMOVED: Self = Self(1 << 11);
+    /// What is in flight was captured after the removal. Only together with `REMOVED` and
+    /// `IN_FLIGHT`.
+    pub(super) const REMOVAL_CAPTURED: Self = Self(1 << 12);
 
     #[inline]
     pub(super) fn has(self, other: Self) -> bool {
@@ -111,6 +116,15 @@ impl<K, P> Entry<K, P> {
 
     pub(super) fn last_durable(&self) -> Option<StateVersion> {
         (self.durable != StateVersion::default()).then_some(self.durable)
+    }
+
+    /// Marks it as captured, with all changes so far.
+    pub(super) fn begin_flight(&mut self) {
+        self.flags.clear(Flags::DIRTY.and(Flags::DUE));
+        self.flags.set(Flags::IN_FLIGHT);
+        if self.flags.has(Flags::REMOVED) {
+            self.flags.set(Flags::REMOVAL_CAPTURED);
+        }
     }
 
     /// Whether nothing of it would be lost if it left memory now.

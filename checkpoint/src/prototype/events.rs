@@ -4,7 +4,7 @@
 //! those who wait, and they look at the time.
 
 use std::borrow::Borrow;
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -65,9 +65,13 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     }
 }
 
-/// Who waits in a future, in the order of the deadlines, most of which are equally far away.
+/// Who waits in a future, by the deadlines. They do not come in order: a future that waits for the
+/// second time keeps the deadline of the first.
 #[derive(Default)]
-pub(super) struct AsyncWaits(VecDeque<(Timestamp, Awaited)>);
+pub(super) struct AsyncWaits {
+    by_deadline: BTreeMap<(Timestamp, u64), Awaited>,
+    next: u64,
+}
 
 enum Awaited {
     Arrival(Weak<Arrival>),
@@ -76,15 +80,24 @@ enum Awaited {
 }
 
 impl AsyncWaits {
-    fn add(&mut self, deadline: Timestamp, awaited: Awaited) {
-        let behind = self.0.iter().rev().take_while(|(later, _)| *later > deadline).count();
-        self.0.insert(self.0.len() - behind, (deadline, awaited));
-    }
-
     /// Takes out those whose deadline has come; they are to be nudged, outside any lock.
     fn take_due(&mut self, now: Timestamp) -> Vec<Awaited> {
-        let due = self.0.partition_point(|(deadline, _)| *deadline <= now);
-        self.0.drain(..due).map(|(_, awaited)| awaited).collect()
+        let mut due = Vec::new();
+        while let Some(first) = self.by_deadline.first_entry()
+            && first.key().0 <= now
+        {
+            due.push(first.remove());
+        }
+        due
+    }
+
+    fn add(&mut self, deadline: Timestamp, awaited: Awaited) {
+        self.by_deadline.insert((deadline, self.next), awaited);
+        self.next += 1;
+    }
+
+    fn next_deadline(&self) -> Option<Timestamp> {
+        self.by_deadline.keys().next().map(|(deadline, _)| *deadline)
     }
 }
 
@@ -94,7 +107,7 @@ impl<K, P> Inner<K, P> {
         let (due, next) = {
             let mut waits = self.async_waits.lock();
             let due = waits.take_due(now);
-            (due, waits.0.front().map(|(deadline, _)| *deadline))
+            (due, waits.next_deadline())
         };
         for awaited in due {
             match awaited {

@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::sync::Arc;
 
 use crate::capture::{PeHandle, RequestSignal};
+use crate::checkpoint_id::CheckpointId;
 use crate::clock::Timestamp;
 use crate::prototype::entry::{Flags, Slot};
 use crate::prototype::table::{CheckedOut, Obstacle, Table};
@@ -93,6 +94,7 @@ impl<K, P> Table<K, P> {
         &mut self,
         pe: PeHandle,
         now: Timestamp,
+        id: &CheckpointId,
         request: Option<Arc<RequestSignal>>,
     ) -> Option<P> {
         let entry = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket)?;
@@ -105,8 +107,8 @@ impl<K, P> Table<K, P> {
         }
         let was_poisoned = entry.flags.has(Flags::POISONED);
         let broken = Flags::POISONED.and(Flags::RUNNING).and(Flags::STUCK).and(Flags::EVICTING);
-        entry.flags.clear(broken);
-        entry.flags.set(Flags::DIRTY);
+        entry.flags.clear(broken.and(Flags::REMOVAL_CAPTURED));
+        entry.flags.set(Flags::DIRTY.and(Flags::REMOVED));
         entry.since_capture = entry.since_capture.saturating_add(1);
         let state = match std::mem::replace(&mut entry.slot, Slot::Gone) {
             Slot::Resident(state) => Some(state),
@@ -117,6 +119,7 @@ impl<K, P> Table<K, P> {
         }
         if state.is_some() {
             self.resident -= 1;
+            self.withdraw_requests(pe, id);
         }
         self.forget_stuck(pe.ticket);
         if let Some(request) = request {

@@ -6,6 +6,7 @@
 //! (captures and time, as the framework sees them).
 
 mod builder;
+mod captures;
 mod control;
 mod entry;
 mod events;
@@ -19,12 +20,15 @@ mod listing;
 mod pe_prototype;
 mod recency;
 mod recover;
+mod requests;
 mod restore;
 mod results;
 mod session;
 mod shard;
 mod source;
 mod table;
+mod ticks;
+mod trouble;
 
 pub use builder::{PrototypeBuilder, PrototypeBuilderWithFactory};
 pub use guard::PeGuard;

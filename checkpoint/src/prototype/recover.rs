@@ -6,21 +6,20 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::callback::key_hash;
-use crate::capture::{PeHandle, RequestSignal};
+use crate::capture::PeHandle;
 use crate::checkpoint_id::CheckpointId;
 use crate::checkpoint_ticket::CheckpointTicket;
 use crate::config::OnPanic;
 use crate::framework::Caller;
 use crate::process_error::ProcessError;
-use crate::prototype::entry::Arrival;
+use crate::prototype::entry::{Arrival, Flags, Slot};
 use crate::prototype::inner::{Inner, Place};
 use crate::prototype::key::{AsKey, Key};
 use crate::prototype::pe_prototype::{Hindrance, PePrototype};
 use crate::prototype::restore::{Coming, Wanted};
 use crate::prototype::shard::Locked;
-use crate::prototype::table::{Cleared, Obstacle};
+use crate::prototype::table::Obstacle;
 use crate::record::StateVersion;
-use crate::save_error::{SaveError, SaveFailure};
 use crate::state::Checkpointable;
 use crate::storage::{StorageError, StorageErrorKind, StoredVersion};
 
@@ -278,12 +277,10 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             if let Some(arrival) = table.until_quiet(pe) {
                 return Ok(Err(Hindrance::Arrival(arrival, None)));
             }
-            let Some(cleared) = table.clear_place(pe) else {
-                unreachable!("the PE is in its slot");
+            return match table.clear_place(pe, &self.id_of_entry(key)) {
+                Some((arrival, _lost)) => Ok(Ok((pe, arrival))),
+                None => unreachable!("the PE is in its slot"),
             };
-            drop(locked);
-            self.withdraw(key, cleared.withdrawn);
-            return Ok(Ok((pe, cleared.arrival)));
         }
         match table.obstacle(place.hash, key) {
             Obstacle::Fetch(pe, arrival) => {
@@ -341,21 +338,20 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         if let Some(arrival) = table.until_quiet(pe) {
             return Err(Some(Hindrance::Arrival(arrival, None)));
         }
-        let Cleared { arrival, events_lost, withdrawn } = table.clear_place(pe).ok_or(None)?;
         let Some(entry) = table.get_mut(pe) else { return Err(None) };
         let key = entry.key.clone();
-        drop(locked);
-        self.withdraw(&key, withdrawn);
         let id = self.id_of_entry(&key);
-        self.begin_fetch(Coming { shard, pe, key, id }, Caller::MustNotWait);
-        Ok((arrival, events_lost))
-    }
-
-    /// Answers requests for a state that was dropped.
-    fn withdraw(&self, key: &K, requests: Vec<Arc<RequestSignal>>) {
-        for request in requests {
-            let error = SaveError::new(self.id_of_entry(key), SaveFailure::Withdrawn);
-            request.finish(Err(error));
+        let was_removed = entry.flags.has(Flags::REMOVED);
+        let (arrival, lost) = table.clear_place(pe, &id).ok_or(None)?;
+        if was_removed && let Some(entry) = table.get_mut(pe) {
+            // What is stored was removed, and must not come back.
+            entry.slot = Slot::Gone;
+            table.remove_again(pe, || self.now());
+            arrival.finish(Ok(()));
+            return Ok((arrival, lost));
         }
+        drop(locked);
+        self.begin_fetch(Coming { shard, pe, key, id }, Caller::MustNotWait);
+        Ok((arrival, lost))
     }
 }

@@ -62,7 +62,7 @@ impl<K, P> Table<K, P> {
             }
             Mail::Settled(settlements) => {
                 for settlement in settlements {
-                    self.settle(settlement, triggers);
+                    self.settle(settlement, triggers, now);
                 }
             }
         }
@@ -116,7 +116,9 @@ impl<K, P> Table<K, P> {
             return;
         };
         // A removal that is not stored yet must not be forgotten: what it removes would come back.
-        let removed = entry.flags.has_any(Flags::DIRTY.and(Flags::IN_FLIGHT));
+        let unstored = Flags::DIRTY.and(Flags::IN_FLIGHT).and(Flags::REMOVED);
+        let removed = entry.flags.has_any(unstored);
+        let was_due = entry.flags.has(Flags::DUE);
         let changed = arrived.as_ref().is_ok_and(|arrived| arrived.changed);
         let slot = match arrived {
             Ok(arrived) => {
@@ -131,7 +133,11 @@ impl<K, P> Table<K, P> {
                 Ok(std::mem::replace(&mut entry.slot, Slot::Resident(arrived.state)))
             }
             // A failure is not remembered: the next event tries again.
-            Err(error) if removed => Err((std::mem::replace(&mut entry.slot, Slot::Gone), error)),
+            Err(error) if removed => {
+                let old = std::mem::replace(&mut entry.slot, Slot::Gone);
+                self.remove_again(pe, now);
+                Err((old, error))
+            }
             Err(error) => match self.remove_entry(pe) {
                 Some(mut entry) => Err((std::mem::replace(&mut entry.slot, Slot::Gone), error)),
                 None => return,
@@ -142,6 +148,9 @@ impl<K, P> Table<K, P> {
                 self.track_recency(pe, coarse_now);
                 if changed && triggers.stores {
                     self.mark_changed(pe, triggers, now, |_, _| false);
+                }
+                // Whoever wanted to capture a removal while the PE was made anew has left it.
+                if (changed || was_due) && triggers.stores {
                     self.make_due(pe);
                 }
                 (old, Ok(()))
@@ -159,13 +168,14 @@ impl<K, P> Table<K, P> {
 
     /// Takes the result of a capture. Whatever happened to the PE meanwhile, no change of it is
     /// forgotten.
-    fn settle(&mut self, settlement: Settlement, triggers: &Triggers) {
+    fn settle(&mut self, settlement: Settlement, triggers: &Triggers, now: &dyn Fn() -> Timestamp) {
         let pe = settlement.pe;
         let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
             self.exposure.end(settlement.generation);
             return;
         };
-        entry.flags.clear(Flags::IN_FLIGHT);
+        let removal_captured = entry.flags.has(Flags::REMOVAL_CAPTURED);
+        entry.flags.clear(Flags::IN_FLIGHT.and(Flags::REMOVAL_CAPTURED));
         self.is_quiet(pe);
         let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
             return;
@@ -174,6 +184,9 @@ impl<K, P> Table<K, P> {
             SettlementOutcome::Stored => {
                 entry.durable = entry.durable.max(settlement.version);
                 entry.flags.clear(Flags::PRESERVE);
+                if removal_captured {
+                    entry.flags.clear(Flags::REMOVED);
+                }
                 self.exposure.end(settlement.generation);
             }
             SettlementOutcome::GaveUp(_) => {
@@ -190,7 +203,12 @@ impl<K, P> Table<K, P> {
                 entry.since_capture = entry.since_capture.saturating_add(settlement.events);
                 self.exposure.end(settlement.generation);
                 if !entry.flags.has(Flags::DIRTY) {
+                    let is_requested = entry.flags.has(Flags::REQUESTED);
                     self.mark_stuck(pe, reason);
+                    if is_requested {
+                        // Asked for while it was in flight: tried once more, as if asked for now.
+                        self.mark_changed(pe, triggers, now, |_, _| false);
+                    }
                 }
             }
         }
@@ -205,7 +223,7 @@ impl<K, P> Table<K, P> {
             // A request that came while the capture was in flight is met by it: nothing changed
             // since.
             for request in self.take_requests(pe) {
-                self.aftermath().answers.push((request, durable));
+                self.aftermath().answers.push((request, Ok(durable)));
             }
             let Some(entry) = self.get_mut(pe) else { return };
             entry.flags.clear(Flags::DUE);

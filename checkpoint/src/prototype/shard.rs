@@ -186,8 +186,8 @@ impl<K, P> Inner<K, P> {
         for (arrival, result) in arrivals {
             arrival.finish(result);
         }
-        for (request, version) in answers {
-            request.finish(Ok(version));
+        for (request, outcome) in answers {
+            request.finish(outcome);
         }
         if notify {
             self.framework.save_state(self.index, index);

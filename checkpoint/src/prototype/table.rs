@@ -11,6 +11,7 @@ use std::time::Duration;
 use hashbrown::HashTable;
 
 use crate::capture::{PeHandle, RequestSignal};
+use crate::checkpoint_ticket::CheckpointOutcome;
 use crate::clock::Timestamp;
 use crate::process_error::ProcessError;
 use crate::prototype::entry::{Arrival, Entry, Flags, Slot};
@@ -31,11 +32,11 @@ pub(super) struct Table<K, P> {
     pub(super) exposure: Exposure,
     /// PEs that somebody has, by ticket.
     pub(super) out: HashMap<u64, CheckedOut>,
-    requests: HashMap<u64, Vec<Arc<RequestSignal>>>,
+    pub(super) requests: HashMap<u64, Vec<Arc<RequestSignal>>>,
     /// Why PEs are stuck, by ticket.
-    stuck: HashMap<u64, SaveFailure>,
+    pub(super) stuck: HashMap<u64, SaveFailure>,
     /// Who waits until no storage operation of a PE is unfinished, by ticket.
-    quiet: HashMap<u64, Arc<Arrival>>,
+    pub(super) quiet: HashMap<u64, Arc<Arrival>>,
     recency: Option<Recency>,
     next_ticket: u64,
     /// PEs in memory, those included that somebody has.
@@ -68,7 +69,7 @@ pub(super) struct CheckedOut {
 /// What is to be done once the lock is released.
 pub(super) struct Aftermath<K, P> {
     pub(super) arrivals: Vec<(Arc<Arrival>, Result<(), ProcessError>)>,
-    pub(super) answers: Vec<(Arc<RequestSignal>, Option<StateVersion>)>,
+    pub(super) answers: Vec<(Arc<RequestSignal>, CheckpointOutcome)>,
     pub(super) dropped: Vec<Entry<K, P>>,
     pub(super) dropped_states: Vec<P>,
     /// PEs have become due in a shard that had none.
@@ -97,24 +98,6 @@ pub(super) struct Triggers {
     pub(super) stores: bool,
     /// Whether the PEs without an event for long must be found.
     pub(super) tracks_recency: bool,
-}
-
-/// The place of a PE was cleared for another state.
-pub(super) struct Cleared {
-    pub(super) arrival: Arc<Arrival>,
-    /// Events since the last capture.
-    pub(super) events_lost: u32,
-    /// Manual requests that cannot be met any more.
-    pub(super) withdrawn: Vec<Arc<RequestSignal>>,
-}
-
-/// What came of a manual request.
-pub(super) enum Requested {
-    /// There is nothing to be stored: this version is.
-    Answered(Option<StateVersion>),
-    /// It is answered when the capture is settled.
-    Waits,
-    Poisoned(Option<StateVersion>),
 }
 
 /// What came of an attempt to run an event.
@@ -305,43 +288,6 @@ impl<K, P> Table<K, P> {
         Some(pe)
     }
 
-    /// Finds out whether a closure panicked in the PE, and remembers it.
-    pub(super) fn notice_panic(&mut self, pe: PeHandle) -> bool {
-        let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
-            return false;
-        };
-        if entry.flags.has(Flags::RUNNING) {
-            entry.flags.clear(Flags::RUNNING);
-            entry.flags.set(Flags::POISONED);
-            self.poisoned += 1;
-        }
-        entry.flags.has(Flags::POISONED)
-    }
-
-    /// Lets a PE in which a closure panicked go on as it is.
-    pub(super) fn forgive_panic(
-        &mut self,
-        pe: PeHandle,
-        triggers: &Triggers,
-        now: impl FnOnce() -> Timestamp,
-        due: impl FnOnce(u64, u64) -> bool,
-    ) {
-        let Some(entry) = self.get_mut(pe).filter(|entry| entry.flags.has(Flags::POISONED)) else {
-            return;
-        };
-        entry.flags.clear(Flags::POISONED);
-        entry.since_capture = entry.since_capture.saturating_add(1);
-        // A visit may have passed it over while it was poisoned.
-        let was_due = entry.flags.has_any(Flags::DUE.and(Flags::REQUESTED));
-        self.poisoned -= 1;
-        if triggers.stores {
-            self.mark_changed(pe, triggers, now, due);
-            if was_due {
-                self.make_due(pe);
-            }
-        }
-    }
-
     /// Says why an event cannot run, and prepares that it can later.
     #[inline(never)]
     pub(super) fn obstacle<Q>(&mut self, hash: u64, key: &Q) -> Obstacle
@@ -504,132 +450,6 @@ impl<K, P> Table<K, P> {
             entry.flags.set(Flags::STUCK);
             self.exposure.end(entry.generation);
             self.stirred = true;
-        }
-    }
-
-    pub(super) fn stuck_reason(&self, ticket: u64) -> Option<&SaveFailure> {
-        self.stuck.get(&ticket)
-    }
-
-    pub(super) fn stuck(&self) -> usize {
-        self.stuck.len()
-    }
-
-    /// Marks a PE whose state cannot be stored before it changes again.
-    pub(super) fn mark_stuck(&mut self, pe: PeHandle, reason: SaveFailure) {
-        let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
-            return;
-        };
-        entry.flags.clear(Flags::DUE.and(Flags::EVICTING));
-        if entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK) {
-            self.exposure.end(entry.generation);
-            self.stirred = true;
-        }
-        entry.flags.set(Flags::DIRTY.and(Flags::STUCK));
-        self.stuck.insert(pe.ticket, reason);
-    }
-
-    /// Returns what to wait for if a storage operation of the PE is unfinished.
-    pub(super) fn until_quiet(&mut self, pe: PeHandle) -> Option<Arc<Arrival>> {
-        let in_flight = self.get_mut(pe)?.flags.has(Flags::IN_FLIGHT);
-        in_flight.then(|| self.quiet.entry(pe.ticket).or_insert_with(Signal::new).clone())
-    }
-
-    pub(super) fn is_quiet(&mut self, pe: PeHandle) {
-        if let Some(arrival) = self.quiet.remove(&pe.ticket) {
-            self.aftermath().arrivals.push((arrival, Ok(())));
-        }
-    }
-
-    /// Makes room for a PE that is to come in the place of one that is there; what that one did
-    /// since its last capture is dropped. A removal that is not stored yet is kept, in case that
-    /// nothing comes.
-    ///
-    /// Only for a PE that is resident or gone, and of which nothing is in flight.
-    pub(super) fn clear_place(&mut self, pe: PeHandle) -> Option<Cleared> {
-        let entry = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket)?;
-        debug_assert!(!entry.flags.has(Flags::IN_FLIGHT), "its saves were waited for");
-        let arrival = Signal::new();
-        match entry.slot {
-            Slot::Resident(_) => {}
-            Slot::Gone => {
-                entry.slot = Slot::Fetching(arrival.clone());
-                return Some(Cleared { arrival, events_lost: 0, withdrawn: Vec::new() });
-            }
-            Slot::Out | Slot::Fetching(_) => return None,
-        }
-        if entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK) {
-            self.exposure.end(entry.generation);
-            self.stirred = true;
-        }
-        if entry.flags.has_any(Flags::POISONED) {
-            self.poisoned -= 1;
-        }
-        let events_lost = std::mem::take(&mut entry.since_capture);
-        // Marks in queues stay, and find nothing to do.
-        entry.flags.keep(Flags::QUEUED.and(Flags::REQUESTED));
-        let old = std::mem::replace(&mut entry.slot, Slot::Fetching(arrival.clone()));
-        self.stuck.remove(&pe.ticket);
-        if let Slot::Resident(state) = old {
-            self.resident -= 1;
-            self.aftermath().dropped_states.push(state);
-        }
-        let withdrawn = self.take_requests(pe);
-        Some(Cleared { arrival, events_lost, withdrawn })
-    }
-
-    pub(super) fn forget_stuck(&mut self, ticket: u64) {
-        self.stuck.remove(&ticket);
-    }
-
-    pub(super) fn take_requests(&mut self, pe: PeHandle) -> Vec<Arc<RequestSignal>> {
-        if let Some(entry) = self.get_mut(pe)
-            && entry.flags.has(Flags::REQUESTED)
-        {
-            entry.flags.clear(Flags::REQUESTED);
-            return self.requests.remove(&pe.ticket).unwrap_or_default();
-        }
-        Vec::new()
-    }
-
-    /// Has a PE captured for a manual request.
-    pub(super) fn request(
-        &mut self,
-        pe: PeHandle,
-        request: &Arc<RequestSignal>,
-        triggers: &Triggers,
-        now: impl FnOnce() -> Timestamp,
-    ) -> Requested {
-        let Some(entry) = self.get_mut(pe) else { return Requested::Answered(None) };
-        let (flags, last_durable) = (entry.flags, entry.last_durable());
-        let is_out = match entry.slot {
-            // Nothing that happened before this call can be missing from what is stored.
-            Slot::Fetching(_) => return Requested::Answered(None),
-            Slot::Out => true,
-            Slot::Resident(_) | Slot::Gone => false,
-        };
-        if flags.has_any(Flags::POISONED.and(Flags::RUNNING)) {
-            return Requested::Poisoned(last_durable);
-        }
-        let is_dirty = flags.has(Flags::DIRTY);
-        let in_flight = flags.has(Flags::IN_FLIGHT);
-        if !is_dirty && !in_flight && !is_out && last_durable.is_some() {
-            return Requested::Answered(last_durable);
-        }
-        self.add_request(pe, request.clone());
-        // What is in flight has everything, unless the PE was changed meanwhile.
-        if is_dirty || !in_flight || is_out {
-            // A PE that was never stored, and one whose state was refused, count as changed.
-            self.mark_changed(pe, triggers, now, |_, _| false);
-            self.make_due(pe);
-        }
-        Requested::Waits
-    }
-
-    pub(super) fn add_request(&mut self, pe: PeHandle, request: Arc<RequestSignal>) {
-        if let Some(entry) = self.get_mut(pe) {
-            entry.flags.set(Flags::REQUESTED);
-            self.requests.entry(pe.ticket).or_default().push(request);
         }
     }
 

@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use crate::capture::CaptureLimits;
+use crate::capture::{CaptureLimits, Settlement};
 use crate::clock::Timestamp;
 use crate::framework::{CheckpointSource, FlushMark, PrototypeIndex, StateFetch};
 use crate::safe_keeper::fetches::{FetchCall, Fetches};
 use crate::safe_keeper::settings::Overflow;
+use crate::save_error::SaveError;
 use crate::task::{SaveStateTask, Saving, SavingResults, SavingRun};
 use crate::wait::Signal;
 
@@ -42,6 +43,8 @@ pub(super) enum Action {
     },
     Save(SaveStateTask),
     Report(SavingResults),
+    /// These captures were given up, and their PEs have waited before they are captured again.
+    GiveBack(Vec<GivenUp>),
     Fetch(FetchCall),
     Attend((PrototypeIndex, usize)),
     Tick(PrototypeIndex),
@@ -58,6 +61,19 @@ pub(super) enum Step {
     /// Nothing to do before then, unless something happens.
     Wait(Option<Timestamp>),
     Exit,
+}
+
+/// A capture that was given up and reported; its PE does not know yet.
+pub(super) struct GivenUp {
+    pub(super) place: (PrototypeIndex, usize),
+    pub(super) settlement: Settlement,
+    pub(super) error: SaveError,
+}
+
+/// What waits after a failure, so that a storage in trouble is not asked again and again.
+enum Delayed {
+    Save(SaveStateTask),
+    GiveBack(Vec<GivenUp>),
 }
 
 /// A flush that somebody waits for.
@@ -100,13 +116,14 @@ pub(super) struct Core {
     captures: usize,
     bytes: usize,
     saves: VecDeque<SaveStateTask>,
-    /// Failed saves that wait for their next attempt.
-    delayed: BTreeMap<(Timestamp, u64), SaveStateTask>,
+    /// Failed saves that wait for their next attempt, and captures that were given up.
+    delayed: BTreeMap<(Timestamp, u64), Delayed>,
     next_delayed: u64,
     running: HashMap<u64, Arc<SavingRun>>,
     next_run: u64,
     reports: VecDeque<SavingResults>,
     reporting: usize,
+    given_up: VecDeque<Vec<GivenUp>>,
     pub(super) fetches: Fetches,
     ticks: BTreeMap<PrototypeIndex, Timestamp>,
     ticking: HashSet<PrototypeIndex>,
@@ -136,6 +153,7 @@ impl Core {
             next_run: 0,
             reports: VecDeque::new(),
             reporting: 0,
+            given_up: VecDeque::new(),
             fetches,
             ticks: BTreeMap::new(),
             ticking: HashSet::new(),
@@ -192,9 +210,10 @@ impl Core {
         for shard in &shards {
             self.is_ready.remove(shard);
         }
+        let limits = self.limits_of_next_batch();
         self.serializing += 1;
         let bytes = self.buffers.pop().unwrap_or_default();
-        Some(Action::Serialize { shards, limits: self.limits.capture, bytes })
+        Some(Action::Serialize { shards, limits, bytes })
     }
 
     /// Whether no more states should be captured now: what waits is captured later, and then newer.
@@ -209,15 +228,35 @@ impl Core {
             || (has_work && self.bytes + reserved_bytes >= self.limits.bytes_max)
     }
 
+    /// How much the next batch may take, so that no more is in flight than may be.
+    fn limits_of_next_batch(&self) -> CaptureLimits {
+        let limits = self.limits.capture;
+        let captures = self.captures + self.serializing * limits.captures_max;
+        let bytes = self.bytes + self.serializing * limits.bytes_max;
+        let captures_left = self.limits.captures_max.saturating_sub(captures);
+        let bytes_left = self.limits.bytes_max.saturating_sub(bytes);
+        CaptureLimits {
+            captures_max: limits.captures_max.min(captures_left).max(1),
+            bytes_max: limits.bytes_max.min(bytes_left).max(1),
+            ..limits
+        }
+    }
+
     fn next_storage(&mut self, now: Timestamp) -> Option<Action> {
         if let Some(report) = self.reports.pop_front() {
             self.reporting += 1;
             return Some(Action::Report(report));
         }
+        if let Some(given_up) = self.given_up.pop_front() {
+            return Some(Action::GiveBack(given_up));
+        }
         if let Some((at, _)) = self.delayed.keys().next().copied()
             && at <= now
         {
-            return self.delayed.pop_first().map(|(_, task)| Action::Save(task));
+            return self.delayed.pop_first().map(|(_, delayed)| match delayed {
+                Delayed::Save(task) => Action::Save(task),
+                Delayed::GiveBack(given_up) => Action::GiveBack(given_up),
+            });
         }
         self.take_save()
     }
@@ -294,23 +333,22 @@ impl Core {
 
     /// Lets every failed save be tried again now.
     fn hurry(&mut self) {
-        let delayed = std::mem::take(&mut self.delayed);
-        self.saves.extend(delayed.into_values());
+        for delayed in std::mem::take(&mut self.delayed).into_values() {
+            match delayed {
+                Delayed::Save(task) => self.saves.push_back(task),
+                Delayed::GiveBack(given_up) => self.given_up.push_back(given_up),
+            }
+        }
     }
 
-    /// A serialization is done. Returns what it captured if nothing is saved any more.
-    #[must_use]
     pub(super) fn serialized(
         &mut self,
         save: Option<SaveStateTask>,
         unused: Option<Vec<u8>>,
         again: Vec<(PrototypeIndex, usize)>,
-    ) -> Option<SaveStateTask> {
+    ) {
         self.serializing -= 1;
         self.keep_buffer(unused);
-        if self.phase == Phase::Stopped {
-            return save;
-        }
         for shard in again {
             self.shard_ready(shard);
         }
@@ -320,8 +358,8 @@ impl Core {
             self.saves.push_back(save);
         }
         // A capture that failed for good may be all that a flush was waiting for.
+        // Also while flushes are being looked at: they may have been looked at just before this.
         self.check_flushes = true;
-        None
     }
 
     /// Registers a save that is about to be given to the storage.
@@ -338,16 +376,15 @@ impl Core {
         self.reports.push_back(results);
     }
 
-    /// A report is done: so many captures are settled, some are to be tried again. Returns the
-    /// latter if nothing is saved any more.
-    #[must_use]
+    /// A report is done: so many captures are settled, some are to be tried again.
     pub(super) fn reported(
         &mut self,
         settled: usize,
         memory: Option<Arc<Vec<u8>>>,
         again: Option<(Timestamp, SaveStateTask)>,
+        given_up: Option<(Timestamp, Vec<GivenUp>)>,
         any_stored: bool,
-    ) -> Option<SaveStateTask> {
+    ) {
         self.reporting -= 1;
         self.captures -= settled;
         if let Some(memory) = memory {
@@ -358,15 +395,14 @@ impl Core {
             // The storage works: what waits for its next attempt need not wait any longer.
             self.hurry();
         }
-        if self.phase == Phase::Stopped {
-            return again.map(|(_, task)| task);
-        }
-        if let Some((at, task)) = again {
-            self.delayed.insert((at, self.next_delayed), task);
+        let again = again.map(|(at, task)| (at, Delayed::Save(task)));
+        let given_up = given_up.map(|(at, given_up)| (at, Delayed::GiveBack(given_up)));
+        for (at, delayed) in again.into_iter().chain(given_up) {
+            self.delayed.insert((at, self.next_delayed), delayed);
             self.next_delayed += 1;
         }
+        // Also while flushes are being looked at: they may have been looked at just before this.
         self.check_flushes = true;
-        None
     }
 
     fn keep_buffer(&mut self, buffer: Option<Vec<u8>>) {
@@ -391,18 +427,22 @@ impl Core {
         self.flushes.extend(flushes);
     }
 
-    /// Ends everything that is not with the storage, and lets the threads end.
+    /// Ends everything, and lets the threads end. What they have in hand comes with the next call.
     pub(super) fn stop(&mut self) -> Stopped {
         self.phase = Phase::Stopped;
         self.ready.clear();
         self.is_ready.clear();
         self.ticks.clear();
+        // What waits after a failure goes the way of everything else.
+        self.hurry();
         let saves = std::mem::take(&mut self.saves).into_iter();
-        let delayed = std::mem::take(&mut self.delayed).into_values();
-        let running: Vec<_> = self.running.drain().map(|(_, run)| run).collect();
+        let mut running: Vec<_> = self.running.drain().collect();
+        running.sort_unstable_by_key(|(number, _)| *number);
         Stopped {
-            waiting: saves.chain(delayed).map(SaveStateTask::into_parts).collect(),
-            with_storage: running.iter().filter_map(|run| run.abandon()).collect(),
+            waiting: saves.map(SaveStateTask::into_parts).collect(),
+            with_storage: running.into_iter().map(|(_, run)| run).collect(),
+            reports: std::mem::take(&mut self.reports).into(),
+            given_up: std::mem::take(&mut self.given_up).into_iter().flatten().collect(),
             flushes: std::mem::take(&mut self.flushes),
             fetches: self.fetches.take_all(),
         }
@@ -422,7 +462,9 @@ impl Core {
 /// What a keeper had in hand when it was stopped.
 pub(super) struct Stopped {
     pub(super) waiting: Vec<(Arc<Vec<u8>>, Vec<Saving>)>,
-    pub(super) with_storage: Vec<(Arc<Vec<u8>>, Vec<Saving>)>,
+    pub(super) with_storage: Vec<Arc<SavingRun>>,
+    pub(super) reports: Vec<SavingResults>,
+    pub(super) given_up: Vec<GivenUp>,
     pub(super) flushes: Vec<Arc<FlushState>>,
     pub(super) fetches: Vec<StateFetch>,
 }

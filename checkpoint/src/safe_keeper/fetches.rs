@@ -2,7 +2,7 @@
 //!
 //! Only bookkeeping: nothing here blocks, reads a clock or calls a storage.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub(super) struct Fetches {
     queue: VecDeque<FetchNumber>,
     /// In the order in which they end, because all may wait for the same time.
     deadlines: VecDeque<(Timestamp, FetchNumber)>,
-    calls: HashMap<u64, Call>,
+    calls: BTreeMap<u64, Call>,
     next_number: u64,
     next_call: u64,
     /// Threads in place of hanging ones.
@@ -72,7 +72,7 @@ impl Fetches {
             open: HashMap::new(),
             queue: VecDeque::new(),
             deadlines: VecDeque::new(),
-            calls: HashMap::new(),
+            calls: BTreeMap::new(),
             next_number: 0,
             next_call: 0,
             replacements: 0,
@@ -200,7 +200,9 @@ impl Fetches {
     pub(super) fn take_all(&mut self) -> Vec<StateFetch> {
         self.queue.clear();
         self.deadlines.clear();
-        self.open.drain().map(|(_, open)| open.fetch).collect()
+        let mut open: Vec<_> = self.open.drain().collect();
+        open.sort_unstable_by_key(|(number, _)| *number);
+        open.into_iter().map(|(_, open)| open.fetch).collect()
     }
 
     pub(super) fn hanging(&self) -> usize {

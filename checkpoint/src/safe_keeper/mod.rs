@@ -14,6 +14,7 @@ mod fetches;
 mod file_system_module;
 mod handle;
 mod pools;
+mod reports;
 mod retry;
 mod settings;
 mod shared;
@@ -32,6 +33,7 @@ pub use file_system_module::{FileSystemBackendCheckpointingModule, ModuleError};
 pub use settings::{Overflow, SafeKeeperSettings};
 pub use stats::KeeperStats;
 
+use crate::capture::SettlementOutcome;
 use crate::clock::Timestamp;
 use crate::close_report::{CloseReport, NotAllStored};
 use crate::framework::{CheckpointingFramework, UnsavedState};
@@ -40,12 +42,13 @@ use crate::quarantine::{Quarantined, quarantine_name};
 use crate::reentrancy;
 use crate::safe_keeper::core::{FlushState, Stopped};
 use crate::safe_keeper::handle::KeeperHandle;
-use crate::safe_keeper::shared::{Shared, withdrawn};
+use crate::safe_keeper::reports::withdrawn;
+use crate::safe_keeper::shared::Shared;
 use crate::save_error::{SaveError, SaveFailure};
 use crate::state::Checkpointable;
 use crate::storage::{StateStorage, StorageError, StorageErrorKind};
 use crate::sync::{Mutex, Ordering};
-use crate::task::save_and_wait;
+use crate::task::{Saving, save_and_wait};
 use crate::wait::Signal;
 
 /// Checkpoints the PEs of its prototypes into a storage, and restores them from it.
@@ -243,8 +246,12 @@ impl SafeKeeper {
         shared.fetch_room.notify_all();
         self.withdraw(stopped, &mut left);
         let threads_stuck = self.join_threads();
-        // Results that came when no thread was left to report them.
-        while shared.step(Pool::Storage) {}
+        // What the threads had in hand when they were told to end.
+        let stopped = shared.core.lock().stop();
+        self.withdraw(stopped, &mut left);
+        for source in shared.sources() {
+            source.end();
+        }
         let mut report = self.report(&left);
         let part = match &mut report {
             Ok(report) | Err(NotAllStored(report)) => report,
@@ -253,10 +260,8 @@ impl SafeKeeper {
         part.saved = shared.counters.stored.get() - saved_before;
         // Prototypes and keeper know each other: here they part.
         let sources: Vec<_> =
-            shared.prototypes.lock().iter_mut().filter_map(|p| p.source.take()).collect();
-        for source in sources {
-            source.abandon();
-        }
+            shared.prototypes.lock().iter_mut().map(|p| p.source.take()).collect();
+        drop(sources);
         let storage = shared.storage.lock().take();
         drop(storage);
         report
@@ -317,14 +322,39 @@ impl SafeKeeper {
     /// Gives everything its result that will not get one any more.
     fn withdraw(&self, stopped: Stopped, left: &mut Vec<SaveError>) {
         let shared = &*self.shared;
-        let with_storage = stopped.with_storage.into_iter().map(|part| (part, true));
-        let waiting = stopped.waiting.into_iter().map(|part| (part, false));
-        for ((bytes, savings), with_storage) in waiting.chain(with_storage) {
-            for saving in savings {
-                let (error, outcome) = withdrawn(&bytes, &saving, with_storage);
-                shared.withdrawn(&saving, &error, &outcome);
-                left.push(error);
+        let mut end = |bytes: &[u8], mut saving: Saving, outcome, with_storage| {
+            let ended = match outcome {
+                Some(outcome) => shared.judge(&mut saving, outcome),
+                None => None,
+            };
+            let (id, outcome) = match ended {
+                Some(outcome) => (saving.capture.id(bytes).to_owned(), outcome),
+                None => withdrawn(bytes, &saving, with_storage),
+            };
+            shared.ended(&saving, &id, &outcome);
+            if let SettlementOutcome::GaveUp(reason) = outcome {
+                left.push(SaveError::new(id, reason));
             }
+        };
+        for (bytes, savings) in stopped.waiting {
+            for saving in savings {
+                end(&bytes, saving, None, false);
+            }
+        }
+        for run in stopped.with_storage.iter().filter_map(|run| run.abandon()) {
+            for (saving, outcome) in run.savings {
+                let with_storage = outcome.is_none();
+                end(&run.bytes, saving, outcome, with_storage);
+            }
+        }
+        for results in stopped.reports {
+            for (saving, outcome) in results.results {
+                end(&results.bytes, saving, Some(outcome), false);
+            }
+        }
+        for given_up in stopped.given_up {
+            left.push(given_up.error.clone());
+            shared.give_back(vec![given_up]);
         }
         for flush in stopped.flushes {
             flush.done.finish(false);

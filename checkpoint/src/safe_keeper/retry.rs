@@ -14,14 +14,16 @@ pub(super) struct RetryPolicy {
 impl RetryPolicy {
     /// Returns the wait after so many failed attempts, or `None` if there were enough.
     pub(super) fn wait_after(self, attempts: u32, random: u64) -> Option<Duration> {
-        if attempts >= self.attempts_max {
-            return None;
-        }
+        (attempts < self.attempts_max).then(|| self.wait(attempts, random))
+    }
+
+    /// Returns the wait after so many failed attempts, whether they were enough or not.
+    pub(super) fn wait(self, attempts: u32, random: u64) -> Duration {
         let doublings = attempts.saturating_sub(1).min(31);
         let full = self.backoff_min.saturating_mul(1 << doublings).min(self.backoff_max);
         let half = full / 2;
         let span = u64::try_from(half.as_nanos()).unwrap_or(u64::MAX).max(1);
-        Some(half + Duration::from_nanos(random % span))
+        half + Duration::from_nanos(random % span)
     }
 }
 

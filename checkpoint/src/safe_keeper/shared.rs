@@ -1,27 +1,22 @@
 //! What the threads of a keeper and its prototypes share, and how actions are performed.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 use crate::callback::{StorageCallback, StorageCallbackFactory};
-use crate::capture::{CaptureFailure, Settlement, SettlementOutcome};
 use crate::clock::{Alarm, Clock, Timestamp};
 use crate::framework::{CheckpointSource, PrototypeIndex, StateFetch};
 use crate::partition::{Partitioner, Sequences};
 use crate::random::RandomSource;
 use crate::restore_error::RestoreFailure;
-use crate::safe_keeper::callbacks::{self, Told};
 use crate::safe_keeper::core::{Action, Core, FlushState, Pool, Step};
 use crate::safe_keeper::retry::RetryPolicy;
 use crate::safe_keeper::settings::SafeKeeperSettings;
 use crate::safe_keeper::stats::Counters;
-use crate::save_error::{SaveError, SaveFailure};
-use crate::storage::{FetchOutcome, SaveOutcome, StateStorage, StorageErrorKind};
+use crate::storage::{FetchOutcome, StateStorage};
 use crate::sync::{AtomicUsize, Condvar, Mutex};
 use crate::task::{
-    CheckpointingTask, FetchAnswers, FetchNumber, FetchTask, SaveStateTask, Saving, SavingResults,
-    SerializeTask,
+    CheckpointingTask, FetchAnswers, FetchNumber, FetchTask, SaveStateTask, SerializeTask,
 };
 use crate::thread_start::ThreadStart;
 
@@ -115,6 +110,7 @@ impl Shared {
             }
             Action::Save(task) => self.save(task),
             Action::Report(results) => self.report(results),
+            Action::GiveBack(given_up) => self.give_back(given_up),
             Action::Fetch(call) => {
                 self.fetch_room.notify_all();
                 self.fetch(FetchTask::new(call.wanted));
@@ -151,23 +147,16 @@ impl Shared {
 
     fn serialize(&self, task: SerializeTask) {
         let done = task.run();
-        let too_late = self.core.lock().serialized(done.save, done.unused, done.again);
-        self.give_up(too_late);
+        {
+            let mut core = self.core.lock();
+            core.serialized(done.save, done.unused, done.again);
+        }
         self.wakers.of(Pool::Storage).notify_one();
         self.wakers.of(Pool::Serialization).notify_one();
         self.wakers.of(Pool::Timing).notify_one();
         self.relief.notify_all();
         for failure in done.failures {
             self.capture_failed(failure);
-        }
-    }
-
-    fn capture_failed(&self, failure: CaptureFailure) {
-        self.counters.failed.add(1);
-        let CaptureFailure { prototype, error, requests } = failure;
-        self.tell(prototype, &Told::NotCaptured(&error));
-        for request in requests {
-            request.finish(Err(error.clone()));
         }
     }
 
@@ -196,103 +185,9 @@ impl Shared {
         });
         // The next batch can be captured while this one is with the storage.
         self.wakers.of(Pool::Serialization).notify_one();
-        // A panic leaves entries without an outcome: their drop says that it is unknown.
+        // A panic drops what the storage has not kept: the drop says that the outcome is unknown.
         if catch_unwind(AssertUnwindSafe(|| run.run(&*storage))).is_err() {
             tracing::error!(target: "checkpoint", "the storage panicked in `save`");
-            run.fail_rest();
-        }
-    }
-
-    /// Tells everybody what came of a save, and has what failed tried again.
-    fn report(&self, results: SavingResults) {
-        let SavingResults { bytes, results } = results;
-        let mut again = Vec::new();
-        let mut settlements: HashMap<(PrototypeIndex, usize), Vec<Settlement>> = HashMap::new();
-        let mut told = Vec::with_capacity(results.len());
-        for (mut saving, outcome) in results {
-            let outcome = match self.judge(&mut saving, outcome) {
-                Some(outcome) => outcome,
-                None => {
-                    again.push(saving);
-                    continue;
-                }
-            };
-            let capture = &saving.capture;
-            let id = capture.id(&bytes).to_owned();
-            let settlement = capture.settlement(outcome.clone());
-            let place = (capture.prototype, capture.shard());
-            settlements.entry(place).or_default().push(settlement);
-            told.push((saving, id, outcome));
-        }
-        // Dirty marks are cleared before anybody is told.
-        for ((index, shard), settlements) in settlements {
-            if let Some(source) = self.source(index) {
-                source.settle(shard, settlements);
-            }
-        }
-        let any_stored = told.iter().any(|(.., o)| matches!(o, SettlementOutcome::Stored));
-        let settled = told.len();
-        for (saving, id, outcome) in &told {
-            saving.capture.answer(id, outcome);
-        }
-        for (saving, id, outcome) in &told {
-            self.tell(saving.capture.prototype, &Told::Saved { saving, id, outcome });
-        }
-        drop(told);
-        let retry = (!again.is_empty()).then(|| {
-            let attempts = again.iter().map(|saving| saving.attempts).max().unwrap_or(1);
-            let wait = self.retry.wait_after(attempts, self.random.next_u64());
-            let at = self.clock.now().after(wait.unwrap_or(self.retry.backoff_max));
-            (at, SaveStateTask::again(bytes.clone(), again))
-        });
-        let memory = retry.is_none().then_some(bytes);
-        let too_late = self.core.lock().reported(settled, memory, retry, any_stored);
-        self.give_up(too_late);
-        self.wakers.of(Pool::Storage).notify_one();
-        self.wakers.of(Pool::Serialization).notify_one();
-        self.wakers.of(Pool::Timing).notify_one();
-    }
-
-    /// Decides what an outcome means for a capture; `None` if it is to be tried again.
-    fn judge(&self, saving: &mut Saving, outcome: SaveOutcome) -> Option<SettlementOutcome> {
-        let (error, unknown) = match outcome {
-            SaveOutcome::Stored => return Some(SettlementOutcome::Stored),
-            SaveOutcome::NotStored(error) => (error, false),
-            SaveOutcome::Unknown(error) => (error, true),
-        };
-        let permanent = !unknown && !error.kind().is_transient();
-        let fenced = matches!(error.kind(), StorageErrorKind::Fenced { .. });
-        let error = Arc::new(error);
-        saving.error = Some(error.clone());
-        if permanent {
-            if fenced {
-                tracing::error!(target: "checkpoint", %error, "another writer has taken over");
-            }
-            return Some(SettlementOutcome::Refused(SaveFailure::Refused(error)));
-        }
-        saving.may_be_stored |= unknown;
-        match self.retry.wait_after(saving.attempts, 0) {
-            Some(_) => None,
-            None => Some(SettlementOutcome::GaveUp(SaveFailure::GaveUp(error))),
-        }
-    }
-
-    /// Reports one result to the prototype's callback.
-    fn tell(&self, index: PrototypeIndex, told: &Told<'_>) {
-        match told {
-            Told::NotCaptured(_) => {}
-            Told::Saved { saving, outcome: SettlementOutcome::Stored, .. } => {
-                self.counters.stored.add(1);
-                self.counters.stored_bytes.add(saving.capture.place.record.len() as u64);
-            }
-            Told::Saved { .. } => self.counters.failed.add(1),
-        }
-        let callback = self.prototypes.lock().get(index.0).map(|p| p.callback.clone());
-        let Some(callback) = callback else { return };
-        let result = callbacks::result(told, self.clock.now());
-        if catch_unwind(AssertUnwindSafe(|| callback.storage_operation_result(&result))).is_err() {
-            self.counters.callback_panics.add(1);
-            tracing::error!(target: "checkpoint", "a storage callback panicked");
         }
     }
 
@@ -367,31 +262,6 @@ impl Shared {
         self.core.lock().flushes_go_on(open);
     }
 
-    /// Ends captures that came when the keeper had stopped.
-    fn give_up(&self, too_late: Option<SaveStateTask>) {
-        let Some((bytes, savings)) = too_late.map(SaveStateTask::into_parts) else { return };
-        for saving in savings {
-            let (error, outcome) = withdrawn(&bytes, &saving, false);
-            self.withdrawn(&saving, &error, &outcome);
-        }
-    }
-
-    /// Ends a capture that the keeper does not see through.
-    pub(super) fn withdrawn(
-        &self,
-        saving: &Saving,
-        error: &SaveError,
-        outcome: &SettlementOutcome,
-    ) {
-        let capture = &saving.capture;
-        let settlement = capture.settlement(outcome.clone());
-        if let Some(source) = self.source(capture.prototype) {
-            source.settle(capture.shard(), vec![settlement]);
-        }
-        capture.answer(error.id(), outcome);
-        self.tell(capture.prototype, &Told::Saved { saving, id: error.id(), outcome });
-    }
-
     /// Waits a moment for a thread that has been told to end.
     pub(super) fn ends_soon(&self, thread: &std::thread::JoinHandle<()>) -> bool {
         // In steps: the end of a thread cannot be waited for with a deadline.
@@ -450,19 +320,4 @@ impl Alarm for Shared {
         self.relief.notify_all();
         self.fetch_room.notify_all();
     }
-}
-
-/// How a capture ends that a closing keeper has in hand.
-pub(super) fn withdrawn(
-    bytes: &[u8],
-    saving: &Saving,
-    with_storage: bool,
-) -> (SaveError, SettlementOutcome) {
-    let id = saving.capture.id(bytes).to_owned();
-    let reason = match &saving.error {
-        _ if with_storage || saving.may_be_stored => SaveFailure::Unknown,
-        Some(error) => SaveFailure::GaveUp(error.clone()),
-        None => SaveFailure::NotAttempted,
-    };
-    (SaveError::new(id, reason.clone()), SettlementOutcome::GaveUp(reason))
 }

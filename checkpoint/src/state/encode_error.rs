@@ -59,11 +59,6 @@ impl EncodeError {
         Self::new(EncodeErrorKind::Custom, message.to_string())
     }
 
-    /// Makes the error of a state that is known to be too large to be encoded under a lock.
-    pub(crate) fn paused() -> Self {
-        Self::new(EncodeErrorKind::Paused, String::new())
-    }
-
     /// Tells the kind of the error.
     #[must_use]
     pub fn kind(&self) -> EncodeErrorKind {

@@ -204,7 +204,7 @@ impl Completion {
         Self { receiver: Some(receiver), index }
     }
 
-    fn complete(mut self, outcome: SaveOutcome) {
+    pub(crate) fn complete(mut self, outcome: SaveOutcome) {
         if let Some(receiver) = self.receiver.take() {
             receiver.completed(self.index, outcome);
         }

@@ -40,6 +40,12 @@ pub(crate) struct Saving {
     pub(crate) quarantined_max: usize,
 }
 
+/// A save that is not waited for any more.
+pub(crate) struct Abandoned {
+    pub(crate) bytes: Arc<Vec<u8>>,
+    pub(crate) savings: Vec<(Saving, Option<SaveOutcome>)>,
+}
+
 /// What came of a save: each capture with its outcome, and the bytes in which the records lie.
 pub(crate) struct SavingResults {
     pub(crate) bytes: Arc<Vec<u8>>,
@@ -120,17 +126,18 @@ impl SavingRun {
         let (bytes, work) = {
             let running = self.running.lock();
             let Some((running, _)) = &*running else { return };
-            let work: Vec<_> = running.savings.iter().enumerate().map(Work::of).collect();
-            (running.bytes.clone(), work)
+            // With what tells the outcome, so that a panic leaves none without one.
+            let work = running.savings.iter().enumerate().map(|(index, saving)| {
+                let receiver: Arc<dyn SaveReceiver> = self.clone();
+                (Work::of(saving), Completion::new(receiver, index))
+            });
+            (running.bytes.clone(), work.collect::<Vec<_>>())
         };
         let mut entries = Vec::with_capacity(work.len());
-        for work in work {
+        for (work, completion) in work {
             match work.before_saving(storage, &bytes) {
-                ControlFlow::Continue(entry) => {
-                    let receiver: Arc<dyn SaveReceiver> = self.clone();
-                    entries.push(SaveEntry::new(entry, Completion::new(receiver, work.index)));
-                }
-                ControlFlow::Break(outcome) => self.completed(work.index, outcome),
+                ControlFlow::Continue(place) => entries.push(SaveEntry::new(place, completion)),
+                ControlFlow::Break(outcome) => completion.complete(outcome),
             }
         }
         if !entries.is_empty() {
@@ -138,22 +145,11 @@ impl SavingRun {
         }
     }
 
-    /// Takes everything without an outcome as unknown: the storage has panicked.
-    pub(crate) fn fail_rest(&self) {
-        let captures = self.running.lock().as_ref().map_or(0, |(running, _)| running.savings.len());
-        for index in 0..captures {
-            let attempted = "save a batch: the storage panicked";
-            let error = StorageError::new(StorageErrorKind::Broken, attempted);
-            self.completed(index, SaveOutcome::Unknown(error));
-        }
-    }
-
-    /// Stops waiting, and returns what has no outcome yet.
-    pub(crate) fn abandon(&self) -> Option<(Arc<Vec<u8>>, Vec<Saving>)> {
+    /// Stops waiting, and returns what there is: some captures may have an outcome already.
+    pub(crate) fn abandon(&self) -> Option<Abandoned> {
         let (running, _) = self.running.lock().take()?;
         let Running { bytes, savings, outcomes, .. } = running;
-        let open = savings.into_iter().zip(outcomes);
-        Some((bytes, open.filter_map(|(s, o)| o.is_none().then_some(s)).collect()))
+        Some(Abandoned { bytes, savings: savings.into_iter().zip(outcomes).collect() })
     }
 }
 
@@ -179,7 +175,6 @@ impl SaveReceiver for SavingRun {
 
 /// What has to be known of a capture while the storage has it.
 struct Work {
-    index: usize,
     place: crate::storage::RecordPlace,
     preserve: bool,
     may_be_stored: bool,
@@ -187,9 +182,8 @@ struct Work {
 }
 
 impl Work {
-    fn of((index, saving): (usize, &Saving)) -> Self {
+    fn of(saving: &Saving) -> Self {
         Self {
-            index,
             place: saving.capture.place.clone(),
             preserve: saving.capture.preserve,
             may_be_stored: saving.may_be_stored,

@@ -37,7 +37,7 @@ fn t1_a_manual_checkpoint_succeeds_and_stores_the_encoding_of_the_state() {
 
 #[test]
 fn x3_all_of_20_000_dirty_pes_are_stored_in_time_mode_with_default_settings() {
-    const PES: u32 = 20_000;
+    const PES: u64 = 20_000;
     let storage = InMemoryStorage::new();
     let clock = Arc::new(TestClock::new());
     let results = Results::new();
@@ -49,14 +49,14 @@ fn x3_all_of_20_000_dirty_pes_are_stored_in_time_mode_with_default_settings() {
     let interval = Duration::from_secs(1);
     let config = CheckpointingConfig::builder(CheckpointingMode::Time(interval)).build().unwrap();
     let numbers =
-        keeper.prototype::<u32, u64>("numbers").config(config).create(|_| 0).build().unwrap();
+        keeper.prototype::<u64, u64>("numbers").config(config).create(|_| 0).build().unwrap();
     for round in 1..=2 {
         numbers.session().run((0..PES).map(|key| (key, ())), |n, ()| *n += 1).unwrap();
         moving_on(&clock, Duration::from_millis(100), "all are stored", || {
-            keeper.stats().stored == u64::from(round * PES)
+            keeper.stats().stored == round * PES
         });
     }
-    assert_eq!(results.counts(), (40_000, 0));
+    assert_eq!(results.counts(), (2 * usize::try_from(PES).unwrap(), 0));
     keeper.close(FAIL_SAFE).unwrap();
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use checkpoint::{Eviction, ProcessError, Recover, Recovered};
 
-use super::book::{Plan, run};
+use super::book::{Plan, Subject, run};
 use super::content::{PROTOTYPES, id_of, owner_of, place_of};
 use super::history::History;
 use super::ledger::{Trap, planned_panic};
@@ -156,8 +156,15 @@ impl History {
         let owners: Vec<u64> = lock(&self.around.book).subjects.keys().copied().collect();
         let panics = std::mem::take(&mut lock(&self.around.book).factory_panics_percent);
         for owner in owners {
-            let poisoned = lock(&self.around.book).subject(owner).poisoned;
-            if !self.event(owner, Plan::Read) && !poisoned {
+            // Some wait for others to leave; those who cannot leave are in the way for ever.
+            let is_read = (0..10).any(|_| {
+                self.run_until_idle();
+                self.is_broken() || self.event(owner, Plan::Read)
+            });
+            let stays = |subject: &Subject| {
+                subject.poisoned || subject.trapped || subject.refused.is_some()
+            };
+            if !is_read && !lock(&self.around.book).subjects.values().any(stays) {
                 self.around.trace.violate(format!("{owner} cannot be read"));
             }
         }
@@ -166,7 +173,7 @@ impl History {
 
     fn session(&mut self) {
         let prototype = self.dice.index(PROTOTYPES.len());
-        let count = self.dice.from_to(1, 6);
+        let count = self.dice.between(1, 6);
         let events: Vec<(u64, (u64, Plan))> = (0..count)
             .map(|_| {
                 let key = self.dice.below(self.profile.keys);
@@ -233,9 +240,9 @@ impl History {
             }
             let subject = book.subject(owner);
             subject.out = false;
-            for (serial, since) in &mut subject.unstored {
-                if changed.is_some_and(|changed| *serial >= changed) {
-                    *since = now;
+            for change in &mut subject.unstored {
+                if changed.is_some_and(|changed| change.serial >= changed) {
+                    change.at = now;
                 }
             }
         }
@@ -295,7 +302,7 @@ impl History {
 
     fn removed(&mut self, owner: u64, ticket: checkpoint::CheckpointTicket) {
         self.count("removal");
-        lock(&self.around.book).set(owner, vec![0], true);
+        lock(&self.around.book).remove(owner);
         let was = self.around.asked_now(owner);
         self.around.watch(was, ticket, Asked::Removal);
     }
@@ -374,6 +381,7 @@ impl History {
             return;
         }
         self.count("replacement");
+        lock(&self.around.book).subject(owner).replaced = true;
         let newest = |history: &Self| {
             let world = lock(&history.around.world);
             world.records.newest(&id_of(owner)).map(|newest| newest.version)

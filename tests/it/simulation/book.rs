@@ -29,6 +29,15 @@ pub(super) enum Plan {
     Read,
 }
 
+/// A change that is not stored.
+#[derive(Debug, Clone)]
+pub(super) struct Change {
+    pub(super) serial: u64,
+    pub(super) at: Duration,
+    /// Or somebody has put another state in the place of the PE's.
+    pub(super) is_event: bool,
+}
+
 /// What is known of one PE.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Subject {
@@ -39,12 +48,16 @@ pub(super) struct Subject {
     pub(super) out: bool,
     /// It is to be stored again although it has not changed.
     pub(super) restated: bool,
+    /// Another state was to be put in its place: it may be on its way still.
+    pub(super) replaced: bool,
     /// It cannot be encoded as it is.
     pub(super) trapped: bool,
+    /// The last change of any PE before this one was removed, as long as that is not stored.
+    pub(super) removed_at: Option<u64>,
     /// The serial of the state that was refused for good.
     pub(super) refused: Option<u64>,
-    /// Changes that are not stored, in order, with the times at which they were made.
-    pub(super) unstored: Vec<(u64, Duration)>,
+    /// Changes that are not stored, in order.
+    pub(super) unstored: Vec<Change>,
 }
 
 impl Subject {
@@ -121,10 +134,22 @@ impl Book {
     pub(super) fn restorable(&self, owner: u64) -> Vec<u64> {
         let acknowledged = self.acknowledged.get(&owner);
         let world = lock(&self.world);
+        if let Some(at) = self.subjects.get(&owner).and_then(|subject| subject.removed_at) {
+            // What was removed must not come back; what came after may be stored without an answer.
+            let versions = world.records.versions(&id_of(owner)).iter();
+            let newer = versions.map(Stored::serial).filter(|serial| *serial > at);
+            return newer.chain([0]).collect();
+        }
         let versions = world.records.versions(&id_of(owner)).iter().enumerate();
         let newer = versions.filter(|(at, s)| *at == 0 || Some(&s.version) >= acknowledged);
         let serials: Vec<u64> = newer.map(|(_, stored)| stored.serial()).collect();
         if serials.is_empty() { vec![0] } else { serials }
+    }
+
+    /// Whether a closure has panicked, and the PE may have been restored since by an event that did
+    /// not get through.
+    pub(super) fn may_be_reloaded(&mut self, owner: u64) -> bool {
+        self.reloads[place_of(owner).0] && self.subject(owner).poisoned
     }
 
     /// Whether the newest version that is stored of a PE was acknowledged.
@@ -137,8 +162,11 @@ impl Book {
     /// Whether the PE has changes that are not stored, as far as that is certain.
     pub(super) fn is_dirty(&mut self, owner: u64) -> bool {
         let stored = self.stored_serial(owner);
+        if self.may_be_reloaded(owner) {
+            return false;
+        }
         let subject = self.subject(owner);
-        subject.restated || subject.certain().is_some_and(|live| live != stored)
+        subject.certain().is_some_and(|live| live != stored || subject.restated)
     }
 
     /// A factory makes a PE.
@@ -179,7 +207,7 @@ impl Book {
             ));
         }
         if subject.live.len() > 1 {
-            subject.unstored.retain(|(change, _)| *change <= serial && *change > stored);
+            subject.unstored.retain(|change| change.serial <= serial && change.serial > stored);
         }
         subject.live = vec![serial];
         let content = ledger.content();
@@ -203,7 +231,7 @@ impl Book {
         let subject = self.subject(owner);
         subject.live = vec![serial];
         subject.trapped = trap != Trap::None;
-        subject.unstored.push((serial, now));
+        subject.unstored.push(Change { serial, at: now, is_event: true });
         self.trace.add(format!("  {owner} changes to {serial}"));
     }
 
@@ -223,8 +251,8 @@ impl Book {
         subject.restated = true;
         for serial in &subject.live {
             self.half_done[usize::try_from(*serial).unwrap()] = false;
-            if !subject.unstored.iter().any(|(change, _)| change == serial) {
-                subject.unstored.push((*serial, now));
+            if !subject.unstored.iter().any(|change| change.serial == *serial) {
+                subject.unstored.push(Change { serial: *serial, at: now, is_event: true });
             }
         }
     }
@@ -235,9 +263,18 @@ impl Book {
         self.trace.add(format!("  {owner} is now one of {live:?}"));
         let serial = live.iter().copied().max().unwrap_or_default();
         let subject = self.subject(owner);
-        let out = subject.out;
-        let unstored = if restated { vec![(serial, now)] } else { Vec::new() };
-        *subject = Subject { live, restated, unstored, out, ..Subject::default() };
+        let (out, removed_at, replaced) = (subject.out, subject.removed_at, subject.replaced);
+        let change = restated.then_some(Change { serial, at: now, is_event: false });
+        let unstored = change.into_iter().collect();
+        *subject =
+            Subject { live, restated, unstored, out, removed_at, replaced, ..Subject::default() };
+    }
+
+    /// The PE was removed.
+    pub(super) fn remove(&mut self, owner: u64) {
+        self.set(owner, vec![0], true);
+        let last_serial = self.last_serial();
+        self.subject(owner).removed_at = Some(last_serial);
     }
 
     /// The process has died or was closed: what is stored is what there is.
@@ -277,11 +314,13 @@ impl Book {
             }
         }
         let subject = self.subject(owner);
-        if subject.certain() == Some(serial) {
+        if subject.may_be(serial) {
             subject.restated = false;
+        }
+        if subject.certain() == Some(serial) {
             subject.unstored.clear();
-        } else if serial != 0 {
-            subject.unstored.retain(|(change, _)| *change > serial);
+        } else if let Some(at) = subject.unstored.iter().rposition(|c| c.serial == serial) {
+            subject.unstored.drain(..=at);
         }
         if is_late && !subject.restated && subject.unstored.is_empty() && !subject.may_be(serial) {
             // The PE was set back and is clean: if it leaves memory, it comes back as this.
@@ -315,6 +354,12 @@ impl Book {
             (StorageResultCode::Success, None, Some(version)) => {
                 self.acknowledged.insert(owner, version);
                 let world = lock(&self.world);
+                let serial = world.records.ever_offered.get(&(result.id.clone(), version)).copied();
+                let subject = self.subjects.entry(owner).or_default();
+                let is_later = serial.is_some_and(|serial| subject.may_be(serial));
+                if subject.removed_at.is_some_and(|at| is_later || serial > Some(at)) {
+                    subject.removed_at = None;
+                }
                 if !world.records.ever_stored.contains_key(&(result.id.clone(), version)) {
                     drop(world);
                     self.trace.violate(format!("{version} of {owner} is acknowledged unstored"));
@@ -331,7 +376,9 @@ impl Book {
                         let world = lock(&self.world);
                         world.records.ever_offered.get(&(result.id.clone(), version)).copied()
                     });
-                    self.subject(owner).refused = offered;
+                    // What was refused may be the copy that was to be put aside before.
+                    let subject = self.subject(owner);
+                    subject.refused = offered.or(subject.certain());
                 }
             }
             _ => self.trace.violate(format!("a result without a sense: {result:?}")),

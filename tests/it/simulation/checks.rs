@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use checkpoint::{CheckpointId, CloseReport, NotAllStored, ProcessError, SafeKeeper};
 
+use super::book::Change;
 use super::content::{id_of, owner_of_id, place_of};
 use super::process::{Asked, AskedNow, Surroundings, Watched};
 use super::profile::Profile;
@@ -137,6 +138,7 @@ impl Surroundings {
                 || subject.poisoned
                 || subject.out
                 || subject.trapped
+                || subject.replaced
                 || subject.certain().is_none_or(|live| live == 0)
                 || subject.refused.is_some()
                 || !is_acknowledged;
@@ -196,7 +198,8 @@ impl Surroundings {
             if exempt || !is_dirty {
                 continue;
             }
-            let (count, live) = (subject.unstored.len() as u64, subject.live.clone());
+            let events = subject.unstored.iter().filter(|change| change.is_event);
+            let (count, live) = (events.count() as u64, subject.live.clone());
             if mode.interval().is_some() {
                 self.trace.violate(format!("P3: {owner} is {live:?}, and is never stored"));
             }
@@ -223,8 +226,8 @@ impl Surroundings {
             if subject.poisoned || subject.out || subject.trapped || subject.certain().is_none() {
                 continue;
             }
-            let Some((serial, since)) = subject.unstored.first() else { continue };
-            let age = now.saturating_sub(*since);
+            let Some(Change { serial, at, .. }) = subject.unstored.first() else { continue };
+            let age = now.saturating_sub(*at);
             if age > interval + slack {
                 self.trace.violate(format!(
                     "P9: the change {serial} of {owner} is not stored after {age:?}"

@@ -21,7 +21,7 @@ impl Dice {
     }
 
     /// Draws a number from `start` to `end`, both included.
-    pub(super) fn from_to(&mut self, start: u64, end: u64) -> u64 {
+    pub(super) fn between(&mut self, start: u64, end: u64) -> u64 {
         start + self.below(end - start + 1)
     }
 

@@ -163,7 +163,7 @@ impl History {
     }
 
     fn keeper_steps(&mut self) {
-        for _ in 0..self.dice.from_to(1, 4) {
+        for _ in 0..self.dice.between(1, 4) {
             match self.dice.below(10) {
                 0 => {
                     deliver_one(&self.around.world);
@@ -204,7 +204,10 @@ impl History {
 
     /// Polls a future and takes in what comes of it.
     pub(super) fn poll(&mut self, at: usize) {
-        let Some(done) = self.pending[at].poll() else { return };
+        let Some(done) = self.pending[at].poll() else {
+            let (what, owner) = (self.pending[at].what, self.pending[at].owner);
+            return self.trace(format!("{what} of {owner} waits"));
+        };
         let Pending { owner, what, began, ran, .. } = self.pending.remove(at);
         self.trace(format!("{what} of {owner} ends"));
         match done {
@@ -224,7 +227,7 @@ impl History {
     }
 
     /// Lets the keeper do what it can without time passing.
-    fn run_until_idle(&mut self) {
+    pub(super) fn run_until_idle(&mut self) {
         for _ in 0..2000 {
             let mut stepped = false;
             let first = self.dice.index(POOLS.len());
@@ -258,7 +261,7 @@ impl History {
             while let Some(held) = self.held.pop() {
                 self.give_back(held, false);
             }
-            let by = Duration::from_micros(self.dice.from_to(20_000, 120_000));
+            let by = Duration::from_micros(self.dice.between(20_000, 120_000));
             self.advance(by);
         }
         self.run_until_idle();
@@ -272,7 +275,8 @@ impl History {
         }
         for pending in &self.pending {
             let (what, owner) = (pending.what, pending.owner);
-            self.around.trace.violate(format!("{what} of {owner} never ends"));
+            let woken = pending.woken.is_set();
+            self.around.trace.violate(format!("{what} of {owner} never ends; woken: {woken}"));
         }
         lock(&self.around.world).settle_landings();
         lock(&self.around.book).read_news();

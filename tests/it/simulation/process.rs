@@ -142,8 +142,13 @@ impl Surroundings {
     pub(super) fn asked_now(&self, owner: u64) -> AskedNow {
         let mut book = lock(&self.book);
         book.read_news();
-        let (live, was_dirty) = (book.subject(owner).certain(), book.is_dirty(owner));
-        AskedNow { owner, live, was_dirty, last_serial: book.last_serial() }
+        let was_dirty = book.is_dirty(owner);
+        let live = if book.may_be_reloaded(owner) { None } else { book.subject(owner).certain() };
+        let last_serial = book.last_serial();
+        let subject = book.subject(owner);
+        // A guard may have changed it: so it is stored again, if only the ticket is to be had.
+        subject.restated |= subject.out;
+        AskedNow { owner, live, was_dirty, last_serial }
     }
 
     pub(super) fn watch(&self, was: AskedNow, ticket: CheckpointTicket, asked: Asked) {

@@ -49,7 +49,7 @@ pub(super) const FETCHING_PAUSE: Duration = Duration::from_millis(700);
 pub(super) const BACKOFF_MAX: Duration = Duration::from_millis(200);
 
 fn mode(dice: &mut Dice) -> CheckpointingMode {
-    let event_count = NonZeroU64::new(dice.from_to(1, 5)).unwrap();
+    let event_count = NonZeroU64::new(dice.between(1, 5)).unwrap();
     let interval = Duration::from_millis(dice.pick(&[1, 7, 50, 300, 1000]));
     match dice.below(5) {
         0 => CheckpointingMode::None,
@@ -65,18 +65,18 @@ impl Profile {
         let overflows = [Overflow::Reject, Overflow::CallerRuns];
         Self {
             steps: dice.pick(&[60, 150, 300]),
-            keys: dice.from_to(1, 6),
+            keys: dice.between(1, 6),
             modes: [mode(dice), mode(dice)],
             reloads: [dice.chance(30), dice.chance(30)],
             capacity: [0, 1].map(|_| {
-                let capacity = usize::try_from(dice.from_to(1, 4)).unwrap();
+                let capacity = usize::try_from(dice.between(1, 4)).unwrap();
                 dice.chance(25).then_some(capacity)
             }),
             rejects_when_full: dice.chance(50),
             idle_max: dice.chance(25).then(|| Duration::from_millis(dice.pick(&[20, 200]))),
             wait_max: Duration::from_millis(dice.pick(&[50, 500])),
             shards: dice.pick(&[1, 2]),
-            partitions: u32::try_from(dice.from_to(1, 3)).unwrap(),
+            partitions: u32::try_from(dice.between(1, 3)).unwrap(),
             storage_threads: dice.pick(&[1, 2, 3]),
             captures_max: dice.pick(&[1, 2, 4, 8192]),
             captured_bytes_max: dice.pick(&[1, 1000, 100_000, 64 << 20]),

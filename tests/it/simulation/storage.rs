@@ -113,7 +113,7 @@ pub(super) fn kill(world: &Arc<Mutex<World>>) {
 /// Lets one thing happen that was put off; returns whether there was one.
 pub(super) fn deliver_one(world: &Arc<Mutex<World>>) -> bool {
     enum Late {
-        Save(LateSave, SaveOutcome),
+        Save(Box<(LateSave, SaveOutcome)>),
         Fetch(FetchEntry),
     }
     let late = {
@@ -144,7 +144,7 @@ pub(super) fn deliver_one(world: &Arc<Mutex<World>>) -> bool {
             };
             world.trace.add(format!("storage: late outcome of {version} of {id}: {outcome:?}"));
             world.records.save_ends(&id);
-            Late::Save(late, outcome)
+            Late::Save(Box::new((late, outcome)))
         } else {
             let entry = world.late_fetches.swap_remove(at - saves);
             world.trace.add(format!("storage: late answer for {}", entry.id()));
@@ -152,7 +152,10 @@ pub(super) fn deliver_one(world: &Arc<Mutex<World>>) -> bool {
         }
     };
     match late {
-        Late::Save(late, outcome) => late.entry.complete(outcome),
+        Late::Save(late) => {
+            let (late, outcome) = *late;
+            late.entry.complete(outcome);
+        }
         Late::Fetch(entry) => {
             let found = lock(world).records.get(entry.id(), entry.version());
             entry.complete(Ok(found));

@@ -1,0 +1,310 @@
+//! How a state gets from its shard into a batch.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::capture::{
+    Capture, CaptureBatch, CaptureFailure, PeHandle, RequestSignal, Settlement, SettlementOutcome,
+};
+use crate::checkpoint_id::CheckpointIdRef;
+use crate::clock::Timestamp;
+use crate::prototype::entry::{Flags, Slot};
+use crate::prototype::hooks::contain;
+use crate::prototype::inner::Inner;
+use crate::prototype::key::Key;
+use crate::prototype::results::{Handling, Mail, PutBack};
+use crate::prototype::shard::Locked;
+use crate::record::{InputPositions, RecordKind, RecordMeta, RecordWriter, StateVersion};
+use crate::save_error::{SaveError, SaveFailure};
+use crate::state::{Checkpointable, EncodeErrorKind, Encoder, decode_state};
+use crate::storage::RecordPlace;
+
+/// A state that passes this under its shard's lock is encoded again without it.
+const ENCODED_UNDER_LOCK_MAX: usize = 64 * 1024;
+
+/// What is known of a capture before its state is encoded.
+struct Begun {
+    pe: PeHandle,
+    writer: RecordWriter,
+    key_bytes: usize,
+    kind: RecordKind,
+    version: StateVersion,
+    events: u32,
+    generation: u32,
+    preserve: bool,
+}
+
+/// What came of encoding a state.
+enum Encoded {
+    Whole,
+    /// It passed the bound, and is to be encoded without one.
+    TooLargeHere,
+    Failed(SaveFailure),
+}
+
+/// A PE that is encoded without the lock.
+pub(super) struct Large<K, P> {
+    pe: PeHandle,
+    key: K,
+    state: P,
+    version: StateVersion,
+    event_count: u64,
+    last_event: u32,
+    events: u32,
+    generation: u32,
+    preserve: bool,
+    requests: Vec<Arc<RequestSignal>>,
+}
+
+impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
+    /// Captures one PE into the batch; one whose state is large is taken out for later.
+    pub(super) fn capture_one(
+        &self,
+        locked: &mut Locked<'_, K, P>,
+        pe: PeHandle,
+        now: Timestamp,
+        batch: &mut CaptureBatch,
+    ) -> Option<Large<K, P>> {
+        let (shard, partition) = (locked.index(), locked.partition());
+        let table = locked.table();
+        let entry = table.get_mut(pe)?;
+        entry.flags.clear(Flags::QUEUED);
+        let broken = Flags::RUNNING.and(Flags::POISONED).and(Flags::IN_FLIGHT).and(Flags::STUCK);
+        let kind = match entry.slot {
+            Slot::Resident(_) => RecordKind::State,
+            Slot::Gone => RecordKind::Tombstone,
+            Slot::Out | Slot::Fetching(_) => return None,
+        };
+        if !entry.flags.has(Flags::DIRTY) || entry.flags.has_any(broken) {
+            return None;
+        }
+        let version = match self.registration.sequences.draw(partition) {
+            Ok(version) => version,
+            Err(_) => {
+                let reason = SaveFailure::SequenceExhausted;
+                self.fail_capture(locked, pe, reason, batch);
+                return None;
+            }
+        };
+        let is_large = entry.flags.has(Flags::LARGE) && kind == RecordKind::State;
+        let mut bytes = batch.take_bytes();
+        let meta = self.meta(kind, partition, version, entry.event_count, entry.last_event);
+        let start = bytes.len();
+        let (writer, key_bytes) = self.begin_record(&mut bytes, &entry.key, &meta);
+        let encoded = match &entry.slot {
+            _ if is_large => Encoded::TooLargeHere,
+            Slot::Resident(state) => self.encode(state, &mut bytes, Some(ENCODED_UNDER_LOCK_MAX)),
+            _ => Encoded::Whole,
+        };
+        match encoded {
+            Encoded::Whole => {}
+            Encoded::TooLargeHere => {
+                bytes.truncate(start);
+                batch.give_bytes(bytes);
+                return self.take_large(locked, pe, version, now);
+            }
+            Encoded::Failed(reason) => {
+                bytes.truncate(start);
+                batch.give_bytes(bytes);
+                self.fail_capture(locked, pe, reason, batch);
+                return None;
+            }
+        }
+        let end = writer.close(&mut bytes);
+        batch.give_bytes(bytes);
+        let begun = Begun {
+            pe,
+            writer,
+            key_bytes,
+            kind,
+            version,
+            events: std::mem::take(&mut entry.since_capture),
+            generation: entry.generation,
+            preserve: entry.flags.has(Flags::PRESERVE),
+        };
+        entry.begin_flight();
+        let requests = table.take_requests(pe);
+        batch.push(self.finished((shard, partition), begun, end, now, requests));
+        None
+    }
+
+    /// Appends an encoded state; what is left behind by a failure is the caller's to cut off.
+    fn encode(&self, state: &P, bytes: &mut Vec<u8>, bytes_max: Option<usize>) -> Encoded {
+        let start = bytes.len();
+        let mut encoder = Encoder::new(std::mem::take(bytes), &self.limits);
+        if let Some(bytes_max) = bytes_max {
+            encoder = encoder.pause_at(bytes_max);
+        }
+        let result = contain(|| state.encode(&mut encoder));
+        *bytes = encoder.into_bytes();
+        match result {
+            Ok(Ok(())) => self.check_encoded(bytes.get(start..).unwrap_or_default()),
+            Ok(Err(error)) if error.kind() == EncodeErrorKind::Paused => Encoded::TooLargeHere,
+            Ok(Err(error)) => Encoded::Failed(SaveFailure::Encode(Arc::new(error))),
+            Err(_) => Encoded::Failed(SaveFailure::EncodePanicked),
+        }
+    }
+
+    /// Decodes each state again in debug builds: a hand-written `decode` that does not match its
+    /// `encode` is to be found in the program's own tests, not after its first crash.
+    fn check_encoded(&self, state: &[u8]) -> Encoded {
+        if cfg!(debug_assertions) {
+            match contain(|| decode_state::<P>(state, &self.limits).map(drop)) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    return Encoded::Failed(SaveFailure::NotRestorable(Arc::new(error)));
+                }
+                Err(_) => return Encoded::Failed(SaveFailure::EncodePanicked),
+            }
+        }
+        Encoded::Whole
+    }
+
+    fn meta(
+        &self,
+        kind: RecordKind,
+        partition: u32,
+        version: StateVersion,
+        event_count: u64,
+        last_event: u32,
+    ) -> RecordMeta<'static> {
+        static NO_POSITIONS: InputPositions = InputPositions::none();
+        let idle_steps = self.coarse_now().wrapping_sub(last_event);
+        RecordMeta {
+            kind,
+            partition,
+            version,
+            event_count,
+            captured_at: self.clock.wall(),
+            idle: Duration::from_millis(10).saturating_mul(idle_steps),
+            fingerprint: self.fingerprint,
+            positions: &NO_POSITIONS,
+        }
+    }
+
+    /// Begins a record, and says how long the key in it is.
+    fn begin_record(
+        &self,
+        bytes: &mut Vec<u8>,
+        key: &K,
+        meta: &RecordMeta<'_>,
+    ) -> (RecordWriter, usize) {
+        key.with_key_bytes(|key| {
+            let id = CheckpointIdRef { prototype: &self.name, key };
+            (RecordWriter::begin(bytes, id, meta), key.len())
+        })
+    }
+
+    fn finished(
+        &self,
+        (shard, partition): (usize, u32),
+        begun: Begun,
+        end: usize,
+        now: Timestamp,
+        requests: Vec<Arc<RequestSignal>>,
+    ) -> Capture {
+        let Begun { pe, writer, key_bytes, kind, version, events, generation, preserve } = begun;
+        Capture {
+            prototype: self.index,
+            shard,
+            pe,
+            place: RecordPlace::new(
+                writer.start()..end,
+                (self.name.len(), key_bytes),
+                kind,
+                partition,
+                version,
+            ),
+            writer,
+            events,
+            generation,
+            captured_at: now,
+            preserve,
+            requests,
+        }
+    }
+
+    /// Marks a PE whose state cannot be captured, and reports it.
+    fn fail_capture(
+        &self,
+        locked: &mut Locked<'_, K, P>,
+        pe: PeHandle,
+        reason: SaveFailure,
+        batch: &mut CaptureBatch,
+    ) {
+        let table = locked.table();
+        let requests = table.take_requests(pe);
+        if let Some(entry) = table.get_mut(pe) {
+            let error = SaveError::new(self.id_of_entry(&entry.key), reason.clone());
+            batch.fail(CaptureFailure { prototype: self.index, error, requests });
+        }
+        table.mark_stuck(pe, reason);
+    }
+
+    /// Takes a PE out of its slot, so that only its own key waits while it is encoded.
+    fn take_large(
+        &self,
+        locked: &mut Locked<'_, K, P>,
+        pe: PeHandle,
+        version: StateVersion,
+        now: Timestamp,
+    ) -> Option<Large<K, P>> {
+        let table = locked.table();
+        let state = table.take_out(pe, now)?;
+        let requests = table.take_requests(pe);
+        let entry = table.get_mut(pe)?;
+        let large = Large {
+            pe,
+            key: entry.key.clone(),
+            state,
+            version,
+            event_count: entry.event_count,
+            last_event: entry.last_event,
+            events: std::mem::take(&mut entry.since_capture),
+            generation: entry.generation,
+            preserve: entry.flags.has(Flags::PRESERVE),
+            requests,
+        };
+        entry.begin_flight();
+        entry.flags.set(Flags::LARGE);
+        Some(large)
+    }
+
+    pub(super) fn capture_large(
+        &self,
+        shard: usize,
+        large: Large<K, P>,
+        now: Timestamp,
+        batch: &mut CaptureBatch,
+    ) {
+        let partition = self.shard(shard).partition;
+        let Large { pe, key, state, version, events, generation, preserve, requests, .. } = large;
+        let mut bytes = batch.take_bytes();
+        let start = bytes.len();
+        let kind = RecordKind::State;
+        let meta = self.meta(kind, partition, version, large.event_count, large.last_event);
+        let (writer, key_bytes) = self.begin_record(&mut bytes, &key, &meta);
+        let encoded = self.encode(&state, &mut bytes, None);
+        let back = PutBack { pe, state, effect: Handling::Untouched };
+        self.post(shard, Mail::PutBack(back));
+        let reason = match encoded {
+            Encoded::Whole => {
+                let end = writer.close(&mut bytes);
+                batch.give_bytes(bytes);
+                let begun =
+                    Begun { pe, writer, key_bytes, kind, version, events, generation, preserve };
+                batch.push(self.finished((shard, partition), begun, end, now, requests));
+                return;
+            }
+            Encoded::TooLargeHere => unreachable!("only what is bounded can be too large for it"),
+            Encoded::Failed(reason) => reason,
+        };
+        bytes.truncate(start);
+        batch.give_bytes(bytes);
+        let outcome = SettlementOutcome::Refused(reason.clone());
+        let settlement = Settlement { pe, version, events, generation, outcome };
+        self.post(shard, Mail::Settled(vec![settlement]));
+        let error = SaveError::new(self.id_of_entry(&key), reason);
+        batch.fail(CaptureFailure { prototype: self.index, error, requests });
+    }
+}

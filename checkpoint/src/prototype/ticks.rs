@@ -1,0 +1,143 @@
+//! What is done with the PEs of a prototype when time has passed.
+
+use std::time::Duration;
+
+use crate::capture::PeHandle;
+use crate::clock::Timestamp;
+use crate::prototype::entry::{Flags, Slot};
+use crate::prototype::hooks::contain;
+use crate::prototype::inner::{Inner, coarse};
+use crate::prototype::key::Key;
+use crate::prototype::shard::{Locked, tick_step, time_to_due};
+use crate::state::Checkpointable;
+use crate::sync::Ordering;
+
+/// How many marks of time mode are looked at under one lock.
+const PROMOTIONS_PER_LOCK: usize = 256;
+/// How long a tick waits for a shard; one whose lock is held for longer is visited with the next
+/// tick.
+pub(super) const TICK_LOCK_WAIT: Duration = Duration::from_millis(10);
+/// How many PEs a periodic function runs on under one lock.
+const VISITS_PER_LOCK: usize = 64;
+
+impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
+    /// Makes those due who have been waiting for the interval; returns when the next will have.
+    pub(super) fn promote_aged(&self, now: Timestamp) -> Option<Timestamp> {
+        let interval = self.triggers.interval?;
+        let wait = time_to_due(interval);
+        let mut next: Option<Timestamp> = None;
+        for shard in 0..self.shards.len() {
+            if !self.shard(shard).has_marks() {
+                continue;
+            }
+            let oldest = loop {
+                let Some(mut locked) = self.lock_within(shard, TICK_LOCK_WAIT) else {
+                    break Some(now);
+                };
+                let limit = now.since_start().checked_sub(wait).map(Timestamp::new);
+                let more =
+                    limit.is_some_and(|limit| locked.table().promote(limit, PROMOTIONS_PER_LOCK));
+                if !more {
+                    break locked.table().oldest_mark();
+                }
+            };
+            if let Some(oldest) = oldest {
+                let due = oldest.after(wait);
+                next = Some(next.map_or(due, |next| next.min(due)));
+            }
+        }
+        // If nothing is waiting, the first change that is asks for the next look.
+        next.map(|next| next.max(now.after(tick_step(interval))))
+    }
+
+    /// Has those leave who had no event for too long.
+    pub(super) fn evict_idle(&self, now: Timestamp) -> Option<Timestamp> {
+        let Some(idle_max) = self.config.idle_max() else {
+            // The coarse time must go on if anything depends on the age of events.
+            let tracked = self.config.capacity().is_some() || self.config.expire_after().is_some();
+            return tracked.then(|| now.after(Duration::from_millis(100)));
+        };
+        let steps = u32::try_from(idle_max.as_millis() / 10).unwrap_or(u32::MAX / 4).max(1);
+        let limit = coarse(now).wrapping_sub(steps);
+        for shard in 0..self.shards.len() {
+            // Those who cannot leave go to the back of the queue: once round is enough.
+            let mut left = usize::MAX;
+            while left > 0 {
+                let Some(mut locked) = self.lock_within(shard, TICK_LOCK_WAIT) else { break };
+                let table = locked.table();
+                left = left.min(table.resident);
+                for _ in 0..VISITS_PER_LOCK.min(left) {
+                    left -= 1;
+                    match table.longest_idle(Some(limit)) {
+                        Some(pe) => table.evict(pe),
+                        None => {
+                            left = 0;
+                            break;
+                        }
+                    };
+                }
+            }
+        }
+        Some(now.after(tick_step(idle_max)))
+    }
+
+    /// Runs the periodic functions that are due on all resident PEs.
+    pub(super) fn visit_all(&self, now: Timestamp) -> Option<Timestamp> {
+        let mut next = None;
+        for on_time in &self.hooks.on_time {
+            let due = *on_time.next.lock();
+            if now >= due {
+                // Counted from now: what was missed is not made up for.
+                *on_time.next.lock() = now.after(on_time.interval);
+                for shard in 0..self.shards.len() {
+                    self.visit_shard(shard, &*on_time.run);
+                }
+            }
+            let due = *on_time.next.lock();
+            next = Some(next.map_or(due, |next: Timestamp| next.min(due)));
+        }
+        next
+    }
+
+    pub(super) fn visit_shard(&self, shard: usize, run: &(dyn Fn(&K, &mut P) + Send + Sync)) {
+        let handles: Vec<PeHandle> = {
+            let mut locked = self.lock_again(shard);
+            let entries = locked.table().entries.iter();
+            entries.map(|entry| entry.handle(self.hash(&entry.key))).collect()
+        };
+        for some in handles.chunks(VISITS_PER_LOCK) {
+            let mut locked = self.lock_again(shard);
+            if self.closed.load(Ordering::Relaxed) {
+                return;
+            }
+            for pe in some {
+                self.visit(&mut locked, *pe, run);
+            }
+        }
+    }
+
+    pub(super) fn visit(
+        &self,
+        locked: &mut Locked<'_, K, P>,
+        pe: PeHandle,
+        run: &(dyn Fn(&K, &mut P) + Send + Sync),
+    ) {
+        let table = locked.table();
+        let Some(entry) = table.get_mut(pe) else { return };
+        if entry.flags.has_any(Flags::RUNNING.and(Flags::POISONED)) {
+            return;
+        }
+        let Slot::Resident(state) = &mut entry.slot else { return };
+        let key = &entry.key;
+        if contain(|| run(key, state)).is_err() {
+            entry.flags.set(Flags::POISONED);
+            table.poisoned += 1;
+            return;
+        }
+        if self.triggers.stores {
+            entry.since_capture = entry.since_capture.saturating_add(1);
+            let due = |since, count| self.is_due(since, count);
+            table.mark_changed(pe, &self.triggers, || self.now(), due);
+        }
+    }
+}

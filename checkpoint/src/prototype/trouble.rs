@@ -1,0 +1,147 @@
+//! PEs in trouble: a closure panicked in them, their state cannot be stored, or another one is to
+//! take their place.
+
+use std::sync::Arc;
+
+use crate::capture::PeHandle;
+use crate::checkpoint_id::CheckpointId;
+use crate::clock::Timestamp;
+use crate::prototype::entry::{Arrival, Flags, Slot};
+use crate::prototype::table::{Table, Triggers};
+use crate::save_error::SaveFailure;
+use crate::wait::Signal;
+
+impl<K, P> Table<K, P> {
+    /// Finds out whether a closure panicked in the PE, and remembers it.
+    pub(super) fn notice_panic(&mut self, pe: PeHandle) -> bool {
+        let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
+            return false;
+        };
+        if entry.flags.has(Flags::RUNNING) {
+            entry.flags.clear(Flags::RUNNING);
+            entry.flags.set(Flags::POISONED);
+            self.poisoned += 1;
+        }
+        entry.flags.has(Flags::POISONED)
+    }
+
+    /// Lets a PE in which a closure panicked go on as it is.
+    pub(super) fn forgive_panic(
+        &mut self,
+        pe: PeHandle,
+        triggers: &Triggers,
+        now: impl FnOnce() -> Timestamp,
+        due: impl FnOnce(u64, u64) -> bool,
+    ) {
+        let Some(entry) = self.get_mut(pe).filter(|entry| entry.flags.has(Flags::POISONED)) else {
+            return;
+        };
+        entry.flags.clear(Flags::POISONED);
+        entry.since_capture = entry.since_capture.saturating_add(1);
+        // A visit may have passed it over while it was poisoned.
+        let was_due = entry.flags.has_any(Flags::DUE.and(Flags::REQUESTED));
+        self.poisoned -= 1;
+        if triggers.stores {
+            self.mark_changed(pe, triggers, now, due);
+            if was_due {
+                self.make_due(pe);
+            }
+        }
+    }
+
+    /// Returns what to wait for if a storage operation of the PE is unfinished, or if its removal
+    /// has still to be stored: that must not be forgotten.
+    pub(super) fn until_quiet(&mut self, pe: PeHandle) -> Option<Arc<Arrival>> {
+        let entry = self.get_mut(pe)?;
+        let is_leaving = matches!(entry.slot, Slot::Gone) && !entry.flags.has(Flags::STUCK);
+        let is_busy = is_leaving || entry.flags.has(Flags::IN_FLIGHT);
+        is_busy.then(|| self.quiet.entry(pe.ticket).or_insert_with(Signal::new).clone())
+    }
+
+    pub(super) fn is_quiet(&mut self, pe: PeHandle) {
+        if let Some(arrival) = self.quiet.remove(&pe.ticket) {
+            self.aftermath().arrivals.push((arrival, Ok(())));
+        }
+    }
+
+    /// Makes room for a PE that is to come in the place of one that is there; what that one did
+    /// since its last capture is dropped. A removal that is not stored yet is kept, in case that
+    /// nothing comes.
+    ///
+    /// Only for a PE that is resident or gone, and of which nothing is in flight.
+    pub(super) fn clear_place(
+        &mut self,
+        pe: PeHandle,
+        id: &CheckpointId,
+    ) -> Option<(Arc<Arrival>, u32)> {
+        let entry = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket)?;
+        debug_assert!(!entry.flags.has(Flags::IN_FLIGHT), "its saves were waited for");
+        let arrival = Signal::new();
+        match entry.slot {
+            Slot::Resident(_) => {}
+            Slot::Gone => {
+                entry.slot = Slot::Fetching(arrival.clone());
+                return Some((arrival, 0));
+            }
+            Slot::Out | Slot::Fetching(_) => return None,
+        }
+        if entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK) {
+            self.exposure.end(entry.generation);
+            self.stirred = true;
+        }
+        if entry.flags.has_any(Flags::POISONED) {
+            self.poisoned -= 1;
+        }
+        let lost = std::mem::take(&mut entry.since_capture);
+        // Marks in queues stay, and find nothing to do.
+        entry.flags.keep(Flags::QUEUED.and(Flags::REQUESTED).and(Flags::REMOVED));
+        let old = std::mem::replace(&mut entry.slot, Slot::Fetching(arrival.clone()));
+        self.stuck.remove(&pe.ticket);
+        if let Slot::Resident(state) = old {
+            self.resident -= 1;
+            self.aftermath().dropped_states.push(state);
+        }
+        self.withdraw_requests(pe, id);
+        Some((arrival, lost))
+    }
+
+    /// Takes a PE back to its removal, which is not stored yet; nothing of it is in flight.
+    pub(super) fn remove_again(&mut self, pe: PeHandle, now: impl FnOnce() -> Timestamp) {
+        let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
+            return;
+        };
+        if !entry.flags.has_any(Flags::DIRTY.and(Flags::IN_FLIGHT)) {
+            entry.generation = self.exposure.begin(now());
+            self.stirred = true;
+            entry.flags.set(Flags::DIRTY);
+            entry.since_capture = entry.since_capture.saturating_add(1);
+        }
+        self.make_due(pe);
+    }
+
+    pub(super) fn stuck_reason(&self, ticket: u64) -> Option<&SaveFailure> {
+        self.stuck.get(&ticket)
+    }
+
+    pub(super) fn stuck(&self) -> usize {
+        self.stuck.len()
+    }
+
+    /// Marks a PE whose state cannot be stored before it changes again.
+    pub(super) fn mark_stuck(&mut self, pe: PeHandle, reason: SaveFailure) {
+        let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
+            return;
+        };
+        entry.flags.clear(Flags::DUE.and(Flags::EVICTING));
+        if entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK) {
+            self.exposure.end(entry.generation);
+            self.stirred = true;
+        }
+        entry.flags.set(Flags::DIRTY.and(Flags::STUCK));
+        self.stuck.insert(pe.ticket, reason);
+    }
+
+    pub(super) fn forget_stuck(&mut self, ticket: u64) {
+        self.stuck.remove(&ticket);
+    }
+}
