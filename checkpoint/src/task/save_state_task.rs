@@ -205,8 +205,9 @@ impl Work {
             let error = StorageError::new(StorageErrorKind::Broken, attempted);
             return ControlFlow::Break(SaveOutcome::NotStored(error));
         }
-        // If that cannot be found out, it is sent again, which is always safe: the same version is the
-        // same record, and one that is older than what is stored is refused by the storage itself.
+        // If that cannot be found out, it is sent again, which is always safe: the same version is
+        // the same record, and one that is older than what is stored is refused by the storage
+        // itself.
         if self.may_be_stored && self.is_stored(storage, bytes).unwrap_or(false) {
             return ControlFlow::Break(SaveOutcome::Stored);
         }
