@@ -374,6 +374,8 @@ pub struct SourceStatus {
     pub resident: u64,
     /// PEs that are due and wait to be captured.
     pub due: u64,
+    /// Saves that were requested, by triggers or by hand: how often a PE became due.
+    pub requested: u64,
     /// Triggers that found their PE due already.
     pub coalesced: u64,
     /// PEs whose changes cannot be stored before they change again.

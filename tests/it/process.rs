@@ -109,6 +109,24 @@ fn a_guard_dropped_under_its_own_session_is_not_lost() {
     assert_eq!(numbers.read(1, |n| *n).unwrap(), 5);
 }
 
+#[test]
+fn reading_and_refused_events_have_async_twins_and_change_nothing() {
+    let keeper = SafeKeeper::builder(InMemoryStorage::new()).build().unwrap();
+    let numbers =
+        keeper.prototype::<u64, u64>("numbers").config(every(1)).create(|_| 7).build().unwrap();
+    assert_eq!(pollster::block_on(numbers.read_async(1, |n| *n)).unwrap(), 7);
+    let refused = numbers.try_process_async(1, |_| Err::<(), _>("no"));
+    assert_eq!(pollster::block_on(refused).unwrap(), Err("no"));
+    assert_eq!(keeper.stats().requested, 0);
+    let counted = numbers.try_process_async(1, |n| {
+        *n += 1;
+        Ok::<_, ()>(*n)
+    });
+    assert_eq!(pollster::block_on(counted).unwrap(), Ok(8));
+    assert_eq!(keeper.stats().requested, 1);
+    keeper.close(SECONDS).unwrap();
+}
+
 /// A type whose hand-written `decode` wants more than its `encode` writes.
 struct Mismatched;
 

@@ -44,7 +44,46 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         K: Borrow<A::Borrowed>,
         F: FnOnce(&mut P) -> R,
     {
-        self.inner.clone().process_async(key.as_key().to_owned(), f)
+        self.inner.clone().run_async(key.as_key().to_owned(), |pe| Effect::Changed(f(pe)))
+    }
+
+    /// Runs `f` on the PE of `key`, as [`try_process`](Self::try_process) does, without blocking
+    /// the thread: see [`process_async`](Self::process_async).
+    ///
+    /// # Errors
+    /// As [`process`](Self::process); the result of `f` is inside.
+    pub fn try_process_async<A, R, E, F>(
+        &self,
+        key: A,
+        f: F,
+    ) -> impl Future<Output = Result<Result<R, E>, ProcessError>> + use<A, R, E, F, K, P>
+    where
+        A: AsKey<K>,
+        K: Borrow<A::Borrowed>,
+        F: FnOnce(&mut P) -> Result<R, E>,
+    {
+        self.inner.clone().run_async(key.as_key().to_owned(), |pe| match f(pe) {
+            Ok(result) => Effect::Changed(Ok(result)),
+            Err(error) => Effect::Unchanged(Err(error)),
+        })
+    }
+
+    /// Runs `f` on the PE of `key` without changing it, as [`read`](Self::read) does, without
+    /// blocking the thread: see [`process_async`](Self::process_async).
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn read_async<A, R, F>(
+        &self,
+        key: A,
+        f: F,
+    ) -> impl Future<Output = Result<R, ProcessError>> + use<A, R, F, K, P>
+    where
+        A: AsKey<K>,
+        K: Borrow<A::Borrowed>,
+        F: FnOnce(&P) -> R,
+    {
+        self.inner.clone().run_async(key.as_key().to_owned(), |pe| Effect::Unchanged(f(pe)))
     }
 
     /// Lends out the PE of `key`, as [`pe`](Self::pe) does, without blocking the thread.
@@ -127,16 +166,16 @@ impl<K, P> Inner<K, P> {
 }
 
 impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
-    async fn process_async<R, F>(self: Arc<Self>, key: K, f: F) -> Result<R, ProcessError>
+    async fn run_async<R, F>(self: Arc<Self>, key: K, f: F) -> Result<R, ProcessError>
     where
-        F: FnOnce(&mut P) -> R,
+        F: FnOnce(&mut P) -> Effect<R>,
     {
         let place = self.place(&key);
         let mut f = Some(f);
         let mut deadline = None;
         loop {
             let run = |pe: &mut P| match f.take() {
-                Some(f) => Effect::Changed(f(pe)),
+                Some(f) => f(pe),
                 None => unreachable!("an event runs once"),
             };
             let hindrance = match self.attempt(place, &key, run, Caller::MustNotWait)? {

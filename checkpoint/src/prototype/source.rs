@@ -143,6 +143,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
             let table = locked.table();
             status.resident += table.resident as u64;
             status.due += table.ready.len() as u64;
+            status.requested += table.requested;
             status.coalesced += table.coalesced;
             status.stuck += table.stuck() as u64;
             status.checked_out += table.out.len() as u64;

@@ -42,6 +42,8 @@ pub(super) struct Table<K, P> {
     /// PEs in memory, those included that somebody has.
     pub(super) resident: usize,
     pub(super) poisoned: usize,
+    /// How often a PE became due.
+    pub(super) requested: u64,
     pub(super) coalesced: u64,
     /// Entries that were taken away since the lock was last given back.
     pub(super) released: usize,
@@ -141,6 +143,7 @@ impl<K, P> Table<K, P> {
             next_ticket: 1,
             resident: 0,
             poisoned: 0,
+            requested: 0,
             coalesced: 0,
             released: 0,
             became_due: 0,
@@ -273,6 +276,7 @@ impl<K, P> Table<K, P> {
             self.ready.push_back(pe);
             self.became_due += 1;
             self.due_change += 1;
+            self.requested += 1;
             self.stirred = true;
             if was_empty {
                 self.aftermath().notify = true;

@@ -130,6 +130,7 @@ impl SafeKeeper {
         let now = shared.clock.now();
         let counters = &shared.counters;
         let mut stats = KeeperStats {
+            requested: 0,
             stored: counters.stored.get(),
             stored_bytes: counters.stored_bytes.get(),
             failed: counters.failed.get(),
@@ -156,6 +157,7 @@ impl SafeKeeper {
         };
         for source in shared.sources() {
             let status = source.status();
+            stats.requested += status.requested;
             stats.coalesced += status.coalesced;
             stats.resident += status.resident;
             stats.stuck += status.stuck;

@@ -9,6 +9,8 @@ use crate::sync::{AtomicU64, Ordering};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeeperStats {
+    /// Saves that were requested, by triggers or by hand: how often a PE became due.
+    pub requested: u64,
     /// Captures that were stored.
     pub stored: u64,
     /// Bytes of the records that were stored.
