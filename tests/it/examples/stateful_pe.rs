@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::process::Command;
 
 use checkpoint_tests::{Conversation, example};
 
@@ -59,5 +60,18 @@ fn it_stores_what_has_changed_when_its_input_ends() -> io::Result<()> {
     assert!(first.wait()?.success());
     let mut second = start(dir.path(), "none")?;
     assert_eq!(second.tell("show", "value1"), "value1=message1 ; value2=");
+    Ok(())
+}
+
+#[test]
+fn another_program_restores_what_the_count_mode_stored() -> io::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut first = start(dir.path(), "count:1")?;
+    first.tell("set value1 message1", "saved");
+    drop(first); // Kills it.
+    let second = Command::new(env!("CARGO_BIN_EXE_another_program")).arg(dir.path()).output()?;
+    assert!(second.status.success(), "{}", String::from_utf8_lossy(&second.stderr));
+    let shown = String::from_utf8_lossy(&second.stdout);
+    assert_eq!(shown.trim_end(), "value1=message1 ; value2=message2");
     Ok(())
 }
