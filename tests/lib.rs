@@ -6,7 +6,7 @@ mod quota;
 
 pub use conversation::Conversation;
 pub use program::example;
-pub use quota::Quota;
+pub use quota::{Quota, first_seed};
 
 /// The code in the README, compiled as everybody would who types it in.
 #[cfg(doctest)]

@@ -6,22 +6,28 @@ use std::env;
 #[derive(Debug, Clone, Copy)]
 pub struct Quota {
     variable: &'static str,
-    quick: u64,
 }
 
 impl Quota {
     /// How often a writing process is killed with SIGKILL and looked at after its restart.
-    pub const KILLS: Self = Self { variable: "CHECKPOINT_KILLS", quick: 3 };
+    pub const KILLS: Self = Self::of("CHECKPOINT_KILLS");
     /// How many seeds the deterministic simulation of the keeper runs.
-    pub const SIMULATION_SEEDS: Self = Self { variable: "CHECKPOINT_SIMULATION_SEEDS", quick: 300 };
+    pub const SIMULATION_SEEDS: Self = Self::of("CHECKPOINT_SIMULATION_SEEDS");
     /// How many damaged or invented inputs each decoder gets.
-    pub const HOSTILE_INPUTS: Self = Self { variable: "CHECKPOINT_HOSTILE_INPUTS", quick: 2000 };
+    pub const HOSTILE_INPUTS: Self = Self::of("CHECKPOINT_HOSTILE_INPUTS");
     /// How many events a stress test with threads sends.
-    pub const STRESS_EVENTS: Self = Self { variable: "CHECKPOINT_STRESS_EVENTS", quick: 20_000 };
+    pub const STRESS_EVENTS: Self = Self::of("CHECKPOINT_STRESS_EVENTS");
 
-    /// All quotas.
-    pub const ALL: &[Self] =
-        &[Self::KILLS, Self::SIMULATION_SEEDS, Self::HOSTILE_INPUTS, Self::STRESS_EVENTS];
+    /// Names a quota by its variable, which has a line in `tests/quotas`.
+    #[must_use]
+    pub const fn of(variable: &'static str) -> Self {
+        Self { variable }
+    }
+
+    /// Returns all variables of `tests/quotas`.
+    pub fn variables() -> impl Iterator<Item = &'static str> {
+        lines().map(|(variable, _)| variable)
+    }
 
     /// Returns the number: the variable's, or that of a quick run if it is not set.
     ///
@@ -29,13 +35,7 @@ impl Quota {
     /// The variable is set to something that is no number: the run would not be what was asked for.
     #[must_use]
     pub fn get(self) -> u64 {
-        match env::var(self.variable) {
-            Err(_) => self.quick,
-            Ok(text) => match text.parse() {
-                Ok(number) => number,
-                Err(err) => panic!("{}={text}: {err}", self.variable),
-            },
-        }
+        number(self.variable).unwrap_or_else(|| self.quick())
     }
 
     /// Returns the environment variable that sets it.
@@ -45,8 +45,43 @@ impl Quota {
     }
 
     /// Returns the number of a quick run.
+    ///
+    /// # Panics
+    /// `tests/quotas` does not have the variable.
     #[must_use]
-    pub const fn quick(self) -> u64 {
-        self.quick
+    pub fn quick(self) -> u64 {
+        let found = lines().find(|(variable, _)| *variable == self.variable);
+        match found.map(|(_, quick)| quick.parse()) {
+            Some(Ok(quick)) => quick,
+            other => panic!("{} in tests/quotas: {other:?}", self.variable),
+        }
+    }
+}
+
+/// Returns the first seed of a randomised test: `CHECKPOINT_SEED`, or 0.
+///
+/// A test that draws from n seeds takes those from here on, so that `tests/full` can put one
+/// stretch after another.
+///
+/// # Panics
+/// The variable is set to something that is no number.
+#[must_use]
+pub fn first_seed() -> u64 {
+    number("CHECKPOINT_SEED").unwrap_or(0)
+}
+
+/// The variables of `tests/quotas`, each with the number of a quick run.
+fn lines() -> impl Iterator<Item = (&'static str, &'static str)> {
+    include_str!("quotas").lines().filter_map(|line| {
+        let mut words = line.strip_prefix("quota ")?.split_whitespace();
+        Some((words.next()?, words.next()?))
+    })
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = env::var(variable).ok()?;
+    match text.parse() {
+        Ok(number) => Some(number),
+        Err(err) => panic!("{variable}={text}: {err}"),
     }
 }

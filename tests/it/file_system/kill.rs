@@ -8,11 +8,10 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use checkpoint::{RandomSource, RecordView, SeededRandom, StateStorage, StateVersion};
+use checkpoint_tests::{Quota, first_seed};
 
 use super::{fetch, id, open};
 
-/// How often the process is killed, if `CHECKPOINT_KILLS` does not say otherwise.
-const KILLS: u64 = 30;
 /// The keys that the process saves, from 0 on.
 const KEYS: u64 = 50;
 
@@ -80,9 +79,8 @@ fn run_and_kill(
 
 #[test]
 fn what_was_acknowledged_survives_a_kill_at_any_instant() {
-    let kills = std::env::var("CHECKPOINT_KILLS").ok().and_then(|n| n.parse().ok());
-    let kills = kills.unwrap_or(KILLS);
-    let seed = std::env::var("CHECKPOINT_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let kills = Quota::KILLS.get();
+    let seed = first_seed();
     let random = SeededRandom::new(seed);
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("state");
