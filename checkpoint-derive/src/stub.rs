@@ -35,6 +35,13 @@ pub(crate) fn expand(item: &Item, compile_errors: TokenStream) -> TokenStream {
                 ::core::result::Result::Ok(())
             }
 
+            fn encode_staged(
+                _: &(),
+                _: &mut #private::Encoder,
+            ) -> ::core::result::Result<(), #private::EncodeError> {
+                ::core::result::Result::Ok(())
+            }
+
             fn apply(&mut self, _: ()) {}
         }
 

@@ -220,8 +220,9 @@ pub use safe_keeper::{FileSystemBackendCheckpointingModule, ModuleError};
 pub use save_error::{SaveError, SaveFailure};
 pub use state::{
     Checkpointable, DecodeError, DecodeErrorKind, Decoder, ElementSize, EncodeError,
-    EncodeErrorKind, Encoder, Rebuild, Schema, SchemaDescription, SchemaDifference, SchemaField,
-    SchemaLink, SchemaVariant, StateLimits, decode_state, encode_state, restore_state,
+    EncodeErrorKind, Encoder, Rebuild, RoundTripError, Schema, SchemaDescription, SchemaDifference,
+    SchemaField, SchemaLink, SchemaVariant, StateDifference, StateLimits, check_round_trip,
+    decode_state, encode_state, restore_state,
 };
 pub use storage::{
     CompareAndSet, Durability, FetchEntry, FetchOutcome, FetchVersion, InMemoryStorage,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::checkpoint_id::CheckpointId;
-use crate::state::{DecodeError, EncodeError};
+use crate::state::{DecodeError, EncodeError, StateDifference};
 use crate::storage::StorageError;
 
 /// Says which PE could not be stored, and why. The PE stays dirty.
@@ -26,6 +26,9 @@ pub enum SaveFailure {
     /// What was encoded cannot be decoded again: the type's own `encode` and `decode` do not match.
     /// Found in debug builds only.
     NotRestorable(Arc<DecodeError>),
+    /// What was encoded decodes to another state: the type's own `encode` and `decode` do not
+    /// match. Found in debug builds only.
+    RestoresDifferently(Arc<StateDifference>),
     /// The storage refused for good. It is tried again when the PE has changed.
     Refused(Arc<StorageError>),
     /// The storage failed as often as it may; a new capture follows by itself.
@@ -73,6 +76,7 @@ impl fmt::Display for SaveFailure {
         f.write_str(match self {
             Self::Encode(_) => "it cannot be encoded",
             Self::NotRestorable(_) => "what was encoded cannot be decoded again",
+            Self::RestoresDifferently(_) => "what was encoded decodes to another state",
             Self::EncodePanicked => "encoding it panicked",
             Self::Refused(_) => "the storage refused it",
             Self::GaveUp(_) => "the storage failed too often; a new capture follows by itself",
@@ -91,6 +95,7 @@ impl Error for SaveError {
         match &self.reason {
             SaveFailure::Encode(error) => Some(&**error),
             SaveFailure::NotRestorable(error) => Some(&**error),
+            SaveFailure::RestoresDifferently(difference) => Some(&**difference),
             SaveFailure::Refused(error) | SaveFailure::GaveUp(error) => Some(&**error),
             _ => None,
         }

@@ -161,6 +161,10 @@ impl Checkpointable for Slow {
         <Vec<u8> as Checkpointable>::decode(decoder)
     }
 
+    fn encode_staged(staged: &Vec<u8>, encoder: &mut Encoder) -> Result<(), EncodeError> {
+        staged.encode(encoder)
+    }
+
     fn apply(&mut self, staged: Vec<u8>) {
         self.bytes = staged;
     }

@@ -8,7 +8,8 @@ use std::marker::PhantomData;
 use std::sync::mpsc::{Sender, channel};
 
 use checkpoint::{
-    Checkpointable, DecodeErrorKind, EncodeErrorKind, StateLimits, encode_state, restore_state,
+    Checkpointable, DecodeErrorKind, EncodeErrorKind, StateLimits, check_round_trip, encode_state,
+    restore_state,
 };
 
 const LIMITS: StateLimits = StateLimits::DEFAULT;
@@ -16,6 +17,7 @@ const LIMITS: StateLimits = StateLimits::DEFAULT;
 /// Restores `value` into `other`, which must then be equal to it.
 #[track_caller]
 fn check<T: Checkpointable + PartialEq + Debug>(value: &T, mut other: T) {
+    check_round_trip(value, &LIMITS).unwrap();
     let bytes = encode_state(value, &LIMITS).unwrap();
     restore_state(&mut other, &bytes, &LIMITS).unwrap();
     assert_eq!(*value, other);

@@ -126,34 +126,3 @@ fn reading_and_refused_events_have_async_twins_and_change_nothing() {
     assert_eq!(keeper.stats().requested, 1);
     keeper.close(SECONDS).unwrap();
 }
-
-/// A type whose hand-written `decode` wants more than its `encode` writes.
-struct Mismatched;
-
-impl Checkpointable for Mismatched {
-    type Staged = u64;
-    const MIN_SIZE: usize = 1;
-    const SCHEMA: &'static checkpoint::Schema = <u8 as Checkpointable>::SCHEMA;
-
-    fn encode(&self, encoder: &mut checkpoint::Encoder) -> Result<(), checkpoint::EncodeError> {
-        encoder.write_bytes(&[1])
-    }
-
-    fn decode(decoder: &mut checkpoint::Decoder<'_>) -> Result<u64, checkpoint::DecodeError> {
-        <u64 as Checkpointable>::decode(decoder)
-    }
-
-    fn apply(&mut self, _: u64) {}
-}
-
-#[test]
-#[cfg(debug_assertions)]
-fn a_debug_build_finds_what_could_not_be_restored() {
-    let keeper = SafeKeeper::builder(InMemoryStorage::new()).build().unwrap();
-    let prototype = keeper.prototype::<u64, Mismatched>("p").create(|_| Mismatched).build();
-    let prototype = prototype.unwrap();
-    prototype.process(1, |_| ()).unwrap();
-    let error = prototype.checkpoint(1).unwrap().wait().unwrap_err();
-    assert!(matches!(error.reason(), checkpoint::SaveFailure::NotRestorable(_)), "{error}");
-    assert_eq!(keeper.close(SECONDS).unwrap_err().0.failed.len(), 1);
-}

@@ -16,6 +16,7 @@ pub(super) fn parts(context: &Context<'_>, variants: &[Variant]) -> Parts {
     };
     let (staged, schema) = (list(|printed| &printed.staged), list(|printed| &printed.schema));
     let (encode, decode) = (list(|printed| &printed.encode), list(|printed| &printed.decode));
+    let encode_staged = list(|printed| &printed.encode_staged);
     let (apply, rebuild) = (list(|printed| &printed.apply), list(|printed| &printed.rebuild));
     let marker = context.marker_type();
     let count = (0_u32..).zip(variants).count();
@@ -37,6 +38,10 @@ pub(super) fn parts(context: &Context<'_>, variants: &[Variant]) -> Parts {
                 );
             }
         }),
+        encode_staged: quote!(match __staged {
+            #encode_staged
+            __Staged::__Marker(__never, _) => match *__never {},
+        }),
         apply: quote!(match (self, __staged) {
             #apply
             (__this, __staged) => *__this = <Self as #private::Rebuild>::rebuild(__staged),
@@ -55,6 +60,7 @@ struct PrintedVariant {
     schema: TokenStream,
     encode: TokenStream,
     decode: TokenStream,
+    encode_staged: TokenStream,
     apply: TokenStream,
     rebuild: TokenStream,
 }
@@ -75,6 +81,7 @@ fn print(context: &Context<'_>, tag: u32, variant: &Variant) -> PrintedVariant {
         context.encode(field, &path(field), &quote!(#variable))
     });
     let decode = stored.iter().map(|field| context.decode(field, &path(field)));
+    let encode_staged = stored.iter().map(|field| context.encode_staged(field, &path(field)));
     let apply = stored.iter().zip(&values).map(|(field, value)| {
         let variable = &field.variable;
         context.apply(field, &quote!(#value), &quote!(#variable))
@@ -98,6 +105,12 @@ fn print(context: &Context<'_>, tag: u32, variant: &Variant) -> PrintedVariant {
             #tag => {
                 #(#decode)*
                 __Staged::#ident { #(#variables),* }
+            }
+        ),
+        encode_staged: quote!(
+            __Staged::#ident { #(#variables),* } => {
+                #private::write_variant(__encoder, #tag)?;
+                #(#encode_staged)*
             }
         ),
         apply: quote!(

@@ -68,6 +68,23 @@ impl Context<'_> {
         }
     }
 
+    /// The statement that encodes what was decoded, which is in the field's variable, a reference.
+    pub(super) fn encode_staged(&self, field: &Field, name: &str) -> TokenStream {
+        let (variable, ty, private) = (&field.variable, &field.ty, &self.private);
+        let trait_name = self.trait_of(field);
+        let method = match field.storage {
+            Storage::Serde { .. } => quote!(encode),
+            Storage::Native | Storage::Transient(_) => quote!(encode_staged),
+        };
+        let encoder = quote!(__encoder);
+        quote_spanned! {field.span=>
+            #private::encoded_field(
+                <#ty as #private::#trait_name>::#method(#variable, #encoder),
+                #name,
+            )?;
+        }
+    }
+
     /// The statement that decodes the field into its variable.
     pub(super) fn decode(&self, field: &Field, name: &str) -> TokenStream {
         let (variable, ty, private) = (&field.variable, &field.ty, &self.private);

@@ -24,6 +24,7 @@ struct Parts {
     schema: TokenStream,
     encode: TokenStream,
     decode: TokenStream,
+    encode_staged: TokenStream,
     apply: TokenStream,
     /// Overridden hidden items of the trait.
     overridden: TokenStream,
@@ -92,7 +93,8 @@ impl Context<'_> {
     }
 
     fn print_checkpointable(&self, parts: &Parts, bounds: &Bounds) -> TokenStream {
-        let Parts { min_size, schema, encode, decode, apply, overridden, .. } = parts;
+        let Parts { min_size, schema, encode, decode, encode_staged, apply, overridden, .. } =
+            parts;
         let (private, name) = (&self.private, &self.item.name);
         let (impl_generics, arguments, _) = self.item.generics.split_for_impl();
         let predicates = self.predicates(&[&bounds.checkpointable]);
@@ -120,6 +122,16 @@ impl Context<'_> {
                 ) -> ::core::result::Result<__Staged #arguments, #private::DecodeError> {
                     #private::decode_nested::<Self, _>(__decoder, |__decoder| {
                         ::core::result::Result::Ok(#decode)
+                    })
+                }
+
+                fn encode_staged(
+                    __staged: &__Staged #arguments,
+                    __encoder: &mut #private::Encoder,
+                ) -> ::core::result::Result<(), #private::EncodeError> {
+                    #private::encode_nested::<Self>(__encoder, |__encoder| {
+                        #encode_staged
+                        ::core::result::Result::Ok(())
                     })
                 }
 

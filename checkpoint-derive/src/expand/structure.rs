@@ -19,6 +19,7 @@ pub(super) fn parts(context: &Context<'_>, fields: &[Field]) -> Parts {
         context.encode(field, &field.name, &quote!(&self.#member))
     });
     let decode = stored.iter().map(|field| context.decode(field, &field.name));
+    let encode_staged = stored.iter().map(|field| context.encode_staged(field, &field.name));
     let apply = stored.iter().map(|field| {
         let (member, variable) = (&field.member, &field.variable);
         let place = quote!(&mut self.#member);
@@ -39,6 +40,7 @@ pub(super) fn parts(context: &Context<'_>, fields: &[Field]) -> Parts {
             #(#decode)*
             __Staged { #(#variables,)* marker: ::core::marker::PhantomData }
         }),
+        encode_staged: quote!(#destructure #(#encode_staged)*),
         apply: quote!(#destructure #(#apply)*),
         overridden: overridden(context, &stored),
         rebuild: quote!(#destructure #name { #(#rebuild),* }),

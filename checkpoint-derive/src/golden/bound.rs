@@ -91,6 +91,29 @@ const _: () = {
                 },
             )
         }
+        fn encode_staged(
+            __staged: &__Staged<T>,
+            __encoder: &mut ::checkpoint::__private::Encoder,
+        ) -> ::core::result::Result<(), ::checkpoint::__private::EncodeError> {
+            ::checkpoint::__private::encode_nested::<
+                Self,
+            >(
+                __encoder,
+                |__encoder| {
+                    let __Staged { __field_0, marker: _ } = __staged;
+                    ::checkpoint::__private::encoded_field(
+                        <Alias<
+                            T,
+                        > as ::checkpoint::__private::Checkpointable>::encode_staged(
+                            __field_0,
+                            __encoder,
+                        ),
+                        "0",
+                    )?;
+                    ::core::result::Result::Ok(())
+                },
+            )
+        }
         #[inline]
         fn apply(&mut self, __staged: __Staged<T>) {
             let __Staged { __field_0, marker: _ } = __staged;

@@ -72,6 +72,22 @@ const _: () = {
                 },
             )
         }
+        fn encode_staged(
+            __staged: &__Staged,
+            __encoder: &mut ::checkpoint::__private::Encoder,
+        ) -> ::core::result::Result<(), ::checkpoint::__private::EncodeError> {
+            ::checkpoint::__private::encode_nested::<
+                Self,
+            >(
+                __encoder,
+                |__encoder| {
+                    match __staged {
+                        __Staged::__Marker(__never, _) => match *__never {}
+                    }
+                    ::core::result::Result::Ok(())
+                },
+            )
+        }
         #[inline]
         fn apply(&mut self, __staged: __Staged) {
             match (self, __staged) {

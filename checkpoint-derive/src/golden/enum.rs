@@ -182,6 +182,54 @@ const _: () = {
                 },
             )
         }
+        fn encode_staged(
+            __staged: &__Staged<T>,
+            __encoder: &mut other::path::__private::Encoder,
+        ) -> ::core::result::Result<(), other::path::__private::EncodeError> {
+            other::path::__private::encode_nested::<
+                Self,
+            >(
+                __encoder,
+                |__encoder| {
+                    match __staged {
+                        __Staged::Nothing {} => {
+                            other::path::__private::write_variant(__encoder, 0u32)?;
+                        }
+                        __Staged::One { __field_0 } => {
+                            other::path::__private::write_variant(__encoder, 1u32)?;
+                            other::path::__private::encoded_field(
+                                <T as other::path::__private::Checkpointable>::encode_staged(
+                                    __field_0,
+                                    __encoder,
+                                ),
+                                "One.0",
+                            )?;
+                        }
+                        __Staged::Named { __field_0, __field_1 } => {
+                            other::path::__private::write_variant(__encoder, 2u32)?;
+                            other::path::__private::encoded_field(
+                                <u8 as other::path::__private::Checkpointable>::encode_staged(
+                                    __field_0,
+                                    __encoder,
+                                ),
+                                "Named.number",
+                            )?;
+                            other::path::__private::encoded_field(
+                                <Box<
+                                    Event<T>,
+                                > as other::path::__private::Checkpointable>::encode_staged(
+                                    __field_1,
+                                    __encoder,
+                                ),
+                                "Named.next",
+                            )?;
+                        }
+                        __Staged::__Marker(__never, _) => match *__never {}
+                    }
+                    ::core::result::Result::Ok(())
+                },
+            )
+        }
         #[inline]
         fn apply(&mut self, __staged: __Staged<T>) {
             match (self, __staged) {

@@ -22,6 +22,12 @@ impl<T> ::checkpoint::__private::Checkpointable for Wrong<T> {
     ) -> ::core::result::Result<(), ::checkpoint::__private::DecodeError> {
         ::core::result::Result::Ok(())
     }
+    fn encode_staged(
+        _: &(),
+        _: &mut ::checkpoint::__private::Encoder,
+    ) -> ::core::result::Result<(), ::checkpoint::__private::EncodeError> {
+        ::core::result::Result::Ok(())
+    }
     fn apply(&mut self, _: ()) {}
 }
 #[automatically_derived]

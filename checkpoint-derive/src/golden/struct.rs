@@ -187,6 +187,66 @@ const _: () = {
                 },
             )
         }
+        fn encode_staged(
+            __staged: &__Staged<'a, T>,
+            __encoder: &mut ::checkpoint::__private::Encoder,
+        ) -> ::core::result::Result<(), ::checkpoint::__private::EncodeError> {
+            ::checkpoint::__private::encode_nested::<
+                Self,
+            >(
+                __encoder,
+                |__encoder| {
+                    let __Staged {
+                        __field_0,
+                        __field_1,
+                        __field_2,
+                        __field_3,
+                        __field_6,
+                        marker: _,
+                    } = __staged;
+                    ::checkpoint::__private::encoded_field(
+                        <u64 as ::checkpoint::__private::Checkpointable>::encode_staged(
+                            __field_0,
+                            __encoder,
+                        ),
+                        "type",
+                    )?;
+                    ::checkpoint::__private::encoded_field(
+                        <Vec<
+                            T,
+                        > as ::checkpoint::__private::Checkpointable>::encode_staged(
+                            __field_1,
+                            __encoder,
+                        ),
+                        "values",
+                    )?;
+                    ::checkpoint::__private::encoded_field(
+                        <Inner as ::checkpoint::__private::Checkpointable>::encode_staged(
+                            __field_2,
+                            __encoder,
+                        ),
+                        "inner",
+                    )?;
+                    ::checkpoint::__private::encoded_field(
+                        <Option<
+                            Box<Session<'a, T>>,
+                        > as ::checkpoint::__private::Checkpointable>::encode_staged(
+                            __field_3,
+                            __encoder,
+                        ),
+                        "next",
+                    )?;
+                    ::checkpoint::__private::encoded_field(
+                        <Money as ::checkpoint::__private::SerdeField>::encode(
+                            __field_6,
+                            __encoder,
+                        ),
+                        "by_serde",
+                    )?;
+                    ::core::result::Result::Ok(())
+                },
+            )
+        }
         #[inline]
         fn apply(&mut self, __staged: __Staged<'a, T>) {
             let __Staged {

@@ -101,6 +101,34 @@ const _: () = {
                 },
             )
         }
+        fn encode_staged(
+            __staged: &__Staged,
+            __encoder: &mut ::checkpoint::__private::Encoder,
+        ) -> ::core::result::Result<(), ::checkpoint::__private::EncodeError> {
+            ::checkpoint::__private::encode_nested::<
+                Self,
+            >(
+                __encoder,
+                |__encoder| {
+                    let __Staged { __field_0, __field_2, marker: _ } = __staged;
+                    ::checkpoint::__private::encoded_field(
+                        <u64 as ::checkpoint::__private::Checkpointable>::encode_staged(
+                            __field_0,
+                            __encoder,
+                        ),
+                        "0",
+                    )?;
+                    ::checkpoint::__private::encoded_field(
+                        <f64 as ::checkpoint::__private::Checkpointable>::encode_staged(
+                            __field_2,
+                            __encoder,
+                        ),
+                        "2",
+                    )?;
+                    ::core::result::Result::Ok(())
+                },
+            )
+        }
         #[inline]
         fn apply(&mut self, __staged: __Staged) {
             let __Staged { __field_0, __field_2, marker: _ } = __staged;

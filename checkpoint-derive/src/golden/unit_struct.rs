@@ -55,6 +55,20 @@ const _: () = {
                 },
             )
         }
+        fn encode_staged(
+            __staged: &__Staged,
+            __encoder: &mut ::checkpoint::__private::Encoder,
+        ) -> ::core::result::Result<(), ::checkpoint::__private::EncodeError> {
+            ::checkpoint::__private::encode_nested::<
+                Self,
+            >(
+                __encoder,
+                |__encoder| {
+                    let __Staged { marker: _ } = __staged;
+                    ::core::result::Result::Ok(())
+                },
+            )
+        }
         #[inline]
         fn apply(&mut self, __staged: __Staged) {
             let __Staged { marker: _ } = __staged;

@@ -16,7 +16,9 @@ use crate::prototype::results::{Handling, Mail, PutBack};
 use crate::prototype::shard::Locked;
 use crate::record::{InputPositions, RecordKind, RecordMeta, RecordWriter, StateVersion};
 use crate::save_error::{SaveError, SaveFailure};
-use crate::state::{Checkpointable, EncodeErrorKind, Encoder, decode_state};
+use crate::state::{
+    Checkpointable, Disorder, EncodeErrorKind, Encoder, RoundTripError, compare_decoded,
+};
 use crate::storage::RecordPlace;
 
 /// A state that passes this under its shard's lock is encoded again without it.
@@ -135,29 +137,36 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         if let Some(bytes_max) = bytes_max {
             encoder = encoder.pause_at(bytes_max);
         }
+        if cfg!(debug_assertions) {
+            encoder = encoder.noting_disorder();
+        }
         let result = contain(|| state.encode(&mut encoder));
-        *bytes = encoder.into_bytes();
+        let disorder;
+        (*bytes, disorder) = encoder.into_parts();
         match result {
-            Ok(Ok(())) => self.check_encoded(bytes.get(start..).unwrap_or_default()),
+            Ok(Ok(())) => match disorder {
+                Some(disorder) => self.check(bytes.get(start..).unwrap_or_default(), &disorder),
+                None => Encoded::Whole,
+            },
             Ok(Err(error)) if error.kind() == EncodeErrorKind::Paused => Encoded::TooLargeHere,
             Ok(Err(error)) => Encoded::Failed(SaveFailure::Encode(Arc::new(error))),
             Err(_) => Encoded::Failed(SaveFailure::EncodePanicked),
         }
     }
 
-    /// Decodes each state again in debug builds: a hand-written `decode` that does not match its
-    /// `encode` is to be found in the program's own tests, not after its first crash.
-    fn check_encoded(&self, state: &[u8]) -> Encoded {
-        if cfg!(debug_assertions) {
-            match contain(|| decode_state::<P>(state, &self.limits).map(drop)) {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    return Encoded::Failed(SaveFailure::NotRestorable(Arc::new(error)));
-                }
-                Err(_) => return Encoded::Failed(SaveFailure::EncodePanicked),
+    /// Decodes a state again and compares, in debug builds: a hand-written `decode` that does not
+    /// match its `encode` is to be found in the program's own tests, not after its first crash.
+    fn check(&self, state: &[u8], disorder: &Disorder) -> Encoded {
+        let failure = match contain(|| compare_decoded::<P>(state, disorder, &self.limits)) {
+            Ok(Ok(())) => return Encoded::Whole,
+            Ok(Err(RoundTripError::Encode(error))) => SaveFailure::Encode(Arc::new(error)),
+            Ok(Err(RoundTripError::Decode(error))) => SaveFailure::NotRestorable(Arc::new(error)),
+            Ok(Err(RoundTripError::Differs(difference))) => {
+                SaveFailure::RestoresDifferently(Arc::new(difference))
             }
-        }
-        Encoded::Whole
+            Err(_) => SaveFailure::EncodePanicked,
+        };
+        Encoded::Failed(failure)
     }
 
     fn meta(

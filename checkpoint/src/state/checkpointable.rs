@@ -23,6 +23,9 @@ use crate::state::{DecodeError, Decoder, EncodeError, Encoder, Schema};
 ///   [`StateLimits`](crate::StateLimits), and takes exactly the bytes that `encode` wrote.
 /// - `decode` is given bytes that may be anything. It returns an error or a value; it neither
 ///   panics nor allocates more than it has asked the [`Decoder`] for.
+/// - What `decode` returns is what was encoded: `encode_staged` writes it to the same bytes. A
+///   collection without an order of its own is written by
+///   [`Encoder::write_unordered`](crate::Encoder::write_unordered), and may come back in another.
 /// - `apply` cannot fail. Hence a restore that goes wrong leaves the instance as it was.
 /// - `encode` is called while other events of the processing element wait: it takes no locks and
 ///   does no input or output.
@@ -47,6 +50,52 @@ use crate::state::{DecodeError, Decoder, EncodeError, Encoder, Schema};
 /// restore_state(&mut restored, &bytes, &limits)?;
 /// assert_eq!(restored.count, 7);
 /// assert_eq!(restored.name_of_this_process, "after");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// By hand, for a type that is stored as another one. It also is [`Rebuild`](crate::Rebuild), so
+/// that collections of it can be stored:
+///
+/// ```
+/// use checkpoint::{
+///     Checkpointable, DecodeError, Decoder, EncodeError, Encoder, Rebuild, Schema, StateLimits,
+///     check_round_trip,
+/// };
+///
+/// struct Percent(u8);
+///
+/// impl Checkpointable for Percent {
+///     type Staged = Self;
+///     const MIN_SIZE: usize = u8::MIN_SIZE;
+///     const SCHEMA: &'static Schema = &Schema::Primitive("percent");
+///
+///     fn encode(&self, encoder: &mut Encoder) -> Result<(), EncodeError> {
+///         self.0.encode(encoder)
+///     }
+///
+///     fn decode(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+///         match u8::decode(decoder)? {
+///             percent @ 0..=100 => Ok(Self(percent)),
+///             other => Err(decoder.custom("at most 100 percent", other)),
+///         }
+///     }
+///
+///     fn encode_staged(staged: &Self, encoder: &mut Encoder) -> Result<(), EncodeError> {
+///         staged.encode(encoder)
+///     }
+///
+///     fn apply(&mut self, staged: Self) {
+///         *self = staged;
+///     }
+/// }
+///
+/// impl Rebuild for Percent {
+///     fn rebuild(staged: Self) -> Self {
+///         staged
+///     }
+/// }
+///
+/// check_round_trip(&vec![Percent(7), Percent(100)], &StateLimits::default())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[diagnostic::on_unimplemented(
@@ -83,6 +132,17 @@ pub trait Checkpointable {
     ///
     /// If the bytes are no value of the type.
     fn decode(decoder: &mut Decoder<'_>) -> Result<Self::Staged, DecodeError>;
+
+    /// Appends what was decoded, as `encode` does with the fields of an instance.
+    ///
+    /// Debug builds decode each capture again and compare by this, see
+    /// [`check_round_trip`](crate::check_round_trip); release builds never call it. Where `Staged`
+    /// is `Self`, it is `staged.encode(encoder)`.
+    ///
+    /// # Errors
+    ///
+    /// As those of `encode`.
+    fn encode_staged(staged: &Self::Staged, encoder: &mut Encoder) -> Result<(), EncodeError>;
 
     /// Moves the stored fields into the instance.
     fn apply(&mut self, staged: Self::Staged);

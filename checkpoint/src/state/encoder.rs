@@ -1,5 +1,6 @@
 //! Where the bytes of a state are written to.
 
+use crate::state::disorder::Disorder;
 use crate::state::limits::{DEPTH_MAX, EMPTY_ELEMENTS_MAX, NESTED_BYTES_MAX};
 use crate::state::{ElementSize, EncodeError, EncodeErrorKind, StateLimits};
 
@@ -18,6 +19,8 @@ pub struct Encoder {
     // The sizes of the types nested in the outermost one.
     nested_bytes: usize,
     paused_at_end: bool,
+    // Noted only for a comparison.
+    disorder: Option<Disorder>,
     limits: StateLimits,
 }
 
@@ -34,6 +37,7 @@ impl Encoder {
             depth: 0,
             nested_bytes: 0,
             paused_at_end: false,
+            disorder: None,
             limits: *limits,
         }
     }
@@ -50,6 +54,19 @@ impl Encoder {
             self.paused_at_end = true;
         }
         self
+    }
+
+    /// Makes the encoder note what has no order of its own.
+    ///
+    /// Must be called before anything is encoded.
+    #[must_use]
+    pub(crate) fn noting_disorder(self) -> Self {
+        Self { disorder: Some(Disorder::beginning_at(self.bytes.len())), ..self }
+    }
+
+    /// Returns the buffer, and what was noted.
+    pub(crate) fn into_parts(self) -> (Vec<u8>, Option<Disorder>) {
+        (self.bytes, self.disorder)
     }
 
     /// Returns the buffer: what it held at first and all that was appended, also after an error.
@@ -85,6 +102,55 @@ impl Encoder {
         }
         self.charge_memory(count, element.memory)?;
         self.write_bytes(&(count as u64).to_le_bytes())
+    }
+
+    /// Appends the elements of a sequence: their number, and each by `encode`.
+    #[inline]
+    pub(crate) fn write_ordered<I: ExactSizeIterator>(
+        &mut self,
+        items: I,
+        element: ElementSize,
+        mut encode: impl FnMut(I::Item, &mut Self) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        self.write_count(items.len(), element)?;
+        for item in items {
+            encode(item, self)?;
+        }
+        Ok(())
+    }
+
+    /// Appends the elements of a collection that has no order of its own: their number, and each by
+    /// `encode`.
+    ///
+    /// Whoever compares two encodings takes the elements in any order to be the same.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write_count`](Self::write_count) and of `encode`.
+    #[inline]
+    pub fn write_unordered<I>(
+        &mut self,
+        items: I,
+        element: ElementSize,
+        mut encode: impl FnMut(I::Item, &mut Self) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError>
+    where
+        I: ExactSizeIterator,
+    {
+        if self.disorder.is_none() {
+            return self.write_ordered(items, element, encode);
+        }
+        let start = self.bytes.len();
+        self.write_count(items.len(), element)?;
+        let mut bounds = vec![self.bytes.len()];
+        for item in items {
+            encode(item, self)?;
+            bounds.push(self.bytes.len());
+        }
+        if let Some(disorder) = &mut self.disorder {
+            disorder.note_elements(start, bounds);
+        }
+        Ok(())
     }
 
     /// Appends a byte string: the number of its bytes, and the bytes.
@@ -187,6 +253,20 @@ impl Encoder {
     /// How many levels are nested here.
     pub(crate) fn depth(&self) -> u32 {
         self.depth
+    }
+
+    /// Notes that serde may write what was appended since `start` in another order.
+    pub(crate) fn note_hidden_order(&mut self, start: usize) {
+        let end = self.bytes.len();
+        if let Some(disorder) = &mut self.disorder {
+            disorder.note_bytes(start, end);
+        }
+    }
+
+    /// Whether it is noted what has no order of its own.
+    #[inline]
+    pub(crate) fn notes_disorder(&self) -> bool {
+        self.disorder.is_some()
     }
 
     /// What was appended since the buffer had the length `start`.

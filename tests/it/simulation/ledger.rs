@@ -89,6 +89,10 @@ impl Checkpointable for Trap {
         u8::decode(decoder).map(drop)
     }
 
+    fn encode_staged((): &(), encoder: &mut Encoder) -> Result<(), EncodeError> {
+        0_u8.encode(encoder)
+    }
+
     fn apply(&mut self, (): ()) {
         *self = Self::None;
     }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may panic")]
 
+mod captures;
+mod comparison;
 mod hostile;
 mod limits;
 mod round_trip;

@@ -16,8 +16,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use checkpoint::{
-    Checkpointable, EncodeErrorKind, Rebuild, StateLimits, decode_state, encode_state,
-    restore_state,
+    Checkpointable, EncodeErrorKind, Rebuild, StateLimits, check_round_trip, decode_state,
+    encode_state, restore_state,
 };
 use chrono::{
     DateTime, FixedOffset, Month, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Timelike, Utc,
@@ -37,6 +37,7 @@ fn restored<T: Rebuild>(value: &T, mut other: T) -> (T, T) {
     let bytes = encode_state(value, &LIMITS).unwrap();
     assert!(bytes.len() >= T::MIN_SIZE);
     restore_state(&mut other, &bytes, &LIMITS).unwrap();
+    check_round_trip(value, &LIMITS).unwrap();
     let anew = T::rebuild(decode_state::<T>(&bytes, &LIMITS).unwrap());
     assert_eq!(encode_state(&anew, &LIMITS).unwrap().len(), bytes.len());
     (anew, other)

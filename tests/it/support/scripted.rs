@@ -31,6 +31,10 @@ impl Checkpointable for Scripted {
         <u64 as Checkpointable>::decode(decoder)
     }
 
+    fn encode_staged(staged: &u64, encoder: &mut Encoder) -> Result<(), EncodeError> {
+        staged.encode(encoder)
+    }
+
     fn apply(&mut self, staged: u64) {
         self.value = staged;
     }

@@ -51,6 +51,10 @@ where
         B::Owned::decode(decoder)
     }
 
+    fn encode_staged(staged: &Self::Staged, encoder: &mut Encoder) -> Result<(), EncodeError> {
+        B::Owned::encode_staged(staged, encoder)
+    }
+
     #[inline]
     fn apply(&mut self, staged: Self::Staged) {
         *self = Self::rebuild(staged);

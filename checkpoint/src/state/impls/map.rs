@@ -13,16 +13,12 @@ pub(super) const fn entry<K: Rebuild, V: Rebuild>() -> ElementSize {
 }
 
 #[inline]
-pub(super) fn encode_entries<'a, K: Rebuild + 'a, V: Rebuild + 'a>(
-    entries: impl ExactSizeIterator<Item = (&'a K, &'a V)>,
+pub(super) fn encode_entry<K: Rebuild, V: Rebuild>(
+    (key, value): (&K, &V),
     encoder: &mut Encoder,
 ) -> Result<(), EncodeError> {
-    encoder.write_count(entries.len(), entry::<K, V>())?;
-    for (key, value) in entries {
-        key.encode(encoder).map_err(|err| err.in_field("[key]"))?;
-        value.encode(encoder).map_err(|err| err.in_field("[..]"))?;
-    }
-    Ok(())
+    key.encode(encoder).map_err(|err| err.in_field("[key]"))?;
+    value.encode(encoder).map_err(|err| err.in_field("[..]"))
 }
 
 #[inline]
@@ -34,39 +30,47 @@ pub(super) fn decode_entry<K: Rebuild, V: Rebuild>(
     Ok((K::rebuild(key), V::rebuild(value)))
 }
 
-replaced! {
-    impl [K: Rebuild + Eq + Hash, V: Rebuild, S: BuildHasher + Default] HashMap<K, V, S>;
-    min_size: 8;
-    schema: &Schema::Map(K::schema, V::schema);
-    encode: |this, encoder| {
-        encoder.charge_memory(hash_table_room(this.len()), in_table::<(K, V)>())?;
-        encode_entries(this.iter(), encoder)
-    };
-    decode: |decoder| {
-        let count = decoder.read_count(entry::<K, V>())?;
-        decoder.charge_memory(hash_table_room(count), in_table::<(K, V)>())?;
-        let mut entries = Self::default();
-        if entries.try_reserve(count).is_err() {
-            return Err(decoder.out_of_memory(count));
+/// Implements the traits for a map with a hash table, whose entries are written by `$write`.
+macro_rules! hashed_map {
+    ($type:ident, $write:ident, $memory:ident) => {
+        replaced! {
+            impl [K: Rebuild + Eq + Hash, V: Rebuild, S: BuildHasher + Default] $type<K, V, S>;
+            min_size: 8;
+            schema: &Schema::Map(K::schema, V::schema);
+            encode: |this, encoder| {
+                encoder.charge_memory(hash_table_room(this.len()), $memory::<(K, V)>())?;
+                encoder.$write(this.iter(), entry::<K, V>(), encode_entry)
+            };
+            decode: |decoder| {
+                let count = decoder.read_count(entry::<K, V>())?;
+                decoder.charge_memory(hash_table_room(count), $memory::<(K, V)>())?;
+                let mut entries = Self::default();
+                if entries.try_reserve(count).is_err() {
+                    return Err(decoder.out_of_memory(count));
+                }
+                for _ in 0..count {
+                    let (key, value) = decode_entry(decoder)?;
+                    if entries.insert(key, value).is_some() {
+                        // A damaged key must not make another entry disappear.
+                        return Err(decoder.duplicate_key());
+                    }
+                }
+                Ok(entries)
+            };
         }
-        for _ in 0..count {
-            let (key, value) = decode_entry(decoder)?;
-            if entries.insert(key, value).is_some() {
-                // A damaged key must not make another entry disappear.
-                return Err(decoder.duplicate_key());
-            }
-        }
-        Ok(entries)
     };
 }
 
+hashed_map!(HashMap, write_unordered, in_table);
+
+// Unordered too: the order of keys may depend on fields of theirs that are not stored.
 replaced! {
     impl [K: Rebuild + Ord, V: Rebuild] BTreeMap<K, V>;
     min_size: 8;
     schema: &Schema::Map(K::schema, V::schema);
     encode: |this, encoder| {
         encoder.charge_memory(tree_room(this.len()), size_of::<(K, V)>())?;
-        encode_entries(this.iter(), encoder)
+        encoder.write_unordered(this.iter(), entry::<K, V>(), encode_entry)
     };
     decode: |decoder| {
         let count = decoder.read_count(entry::<K, V>())?;

@@ -33,6 +33,13 @@ macro_rules! replaced {
                 $decode
             }
 
+            fn encode_staged(
+                staged: &Self,
+                encoder: &mut $crate::state::Encoder,
+            ) -> Result<(), $crate::state::EncodeError> {
+                staged.encode(encoder)
+            }
+
             #[inline]
             fn apply(&mut self, staged: Self) {
                 *self = staged;
@@ -48,6 +55,12 @@ macro_rules! replaced {
     };
 }
 
+// First those whose macros others use.
+#[macro_use]
+mod map;
+#[macro_use]
+mod set;
+
 mod borrowed;
 #[cfg(feature = "bytes")]
 mod bytes;
@@ -55,7 +68,6 @@ mod bytes;
 mod chrono;
 #[cfg(feature = "indexmap")]
 mod indexmap;
-mod map;
 mod net;
 mod number;
 mod option;
@@ -64,7 +76,6 @@ mod pointer;
 mod primitive;
 mod range;
 mod sequence;
-mod set;
 #[cfg(feature = "smol_str")]
 mod smol_str;
 mod text;

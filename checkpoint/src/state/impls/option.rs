@@ -32,6 +32,16 @@ impl<T: Rebuild> Checkpointable for Option<T> {
         }
     }
 
+    fn encode_staged(staged: &Self::Staged, encoder: &mut Encoder) -> Result<(), EncodeError> {
+        match staged {
+            None => encoder.write_bytes(&[0]),
+            Some(staged) => {
+                encoder.write_bytes(&[1])?;
+                T::encode_staged(staged, encoder)
+            }
+        }
+    }
+
     #[inline]
     fn apply(&mut self, staged: Self::Staged) {
         match (self, staged) {
@@ -77,6 +87,19 @@ impl<T: Rebuild, E: Rebuild> Checkpointable for Result<T, E> {
             0 => T::decode(decoder).map(Ok),
             1 => E::decode(decoder).map(Err),
             other => Err(decoder.unknown_variant(other, 2)),
+        }
+    }
+
+    fn encode_staged(staged: &Self::Staged, encoder: &mut Encoder) -> Result<(), EncodeError> {
+        match staged {
+            Ok(staged) => {
+                0_u32.encode(encoder)?;
+                T::encode_staged(staged, encoder)
+            }
+            Err(staged) => {
+                1_u32.encode(encoder)?;
+                E::encode_staged(staged, encoder)
+            }
         }
     }
 
@@ -126,6 +149,10 @@ impl<T: Rebuild> Checkpointable for Bound<T> {
             2 => Ok(Self::Excluded(T::rebuild(T::decode(decoder)?))),
             other => Err(decoder.unknown_variant(other, 3)),
         }
+    }
+
+    fn encode_staged(staged: &Self, encoder: &mut Encoder) -> Result<(), EncodeError> {
+        staged.encode(encoder)
     }
 
     #[inline]

@@ -23,6 +23,11 @@ impl<T: Checkpointable> Checkpointable for Box<T> {
         T::decode(decoder).map(Box::new)
     }
 
+    fn encode_staged(staged: &Self::Staged, encoder: &mut Encoder) -> Result<(), EncodeError> {
+        encoder.charge_memory(1, size_of::<T>())?;
+        T::encode_staged(staged, encoder)
+    }
+
     #[inline]
     fn apply(&mut self, staged: Self::Staged) {
         (**self).apply(*staged);

@@ -20,6 +20,10 @@ macro_rules! plain_number {
                 Ok(Self::from_le_bytes(decoder.read_array()?))
             }
 
+            fn encode_staged(staged: &Self, encoder: &mut Encoder) -> Result<(), EncodeError> {
+                staged.encode(encoder)
+            }
+
             #[inline]
             fn apply(&mut self, staged: Self) {
                 *self = staged;
@@ -128,6 +132,10 @@ impl Checkpointable for bool {
             [1] => Ok(true),
             [other] => Err(decoder.invalid_value(1, "0 or 1 for a bool", other)),
         }
+    }
+
+    fn encode_staged(staged: &Self, encoder: &mut Encoder) -> Result<(), EncodeError> {
+        staged.encode(encoder)
     }
 
     #[inline]

@@ -4,6 +4,7 @@ use std::collections::{BinaryHeap, LinkedList, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::state::impls::set::encode_element;
 use crate::state::rebuild::decode_element;
 use crate::state::{DecodeError, Decoder, ElementSize, EncodeError, Encoder, Rebuild, Schema};
 
@@ -53,7 +54,13 @@ replaced! {
     impl [T: Rebuild + Ord] BinaryHeap<T>;
     min_size: 8;
     schema: &Schema::Sequence(T::schema);
-    encode: |this, encoder| encode_slice(this.as_slice(), encoder);
+    encode: |this, encoder| {
+        if encoder.notes_disorder() {
+            // The order of elements may depend on fields of theirs that are not stored.
+            return encoder.write_unordered(this.iter(), ElementSize::of::<T>(), encode_element);
+        }
+        encode_slice(this.as_slice(), encoder)
+    };
     decode: |decoder| Ok(Self::from(decode_vec(decoder)?));
 }
 
@@ -67,8 +74,7 @@ replaced! {
     min_size: 8;
     schema: &Schema::Sequence(T::schema);
     encode: |this, encoder| {
-        encoder.write_count(this.len(), list_element::<T>())?;
-        this.iter().try_for_each(|item| item.encode(encoder).map_err(|err| err.in_field("[..]")))
+        encoder.write_ordered(this.iter(), list_element::<T>(), encode_element)
     };
     decode: |decoder| {
         let count = decoder.read_count(list_element::<T>())?;

@@ -5,10 +5,10 @@ use std::hash::{BuildHasher, Hash};
 
 use crate::state::element_size::{hash_table_room, tree_room};
 use crate::state::rebuild::decode_element;
-use crate::state::{ElementSize, Rebuild, Schema};
+use crate::state::{ElementSize, EncodeError, Encoder, Rebuild, Schema};
 
 // The memory is that of the table or the tree.
-const fn element<T: Rebuild>() -> ElementSize {
+pub(super) const fn element<T: Rebuild>() -> ElementSize {
     ElementSize::of::<T>().without_memory()
 }
 
@@ -17,39 +17,53 @@ pub(super) const fn in_table<T>() -> usize {
     size_of::<T>() + 1
 }
 
-replaced! {
-    impl [T: Rebuild + Eq + Hash, S: BuildHasher + Default] HashSet<T, S>;
-    min_size: 8;
-    schema: &Schema::Set(T::schema);
-    encode: |this, encoder| {
-        encoder.write_count(this.len(), element::<T>())?;
-        encoder.charge_memory(hash_table_room(this.len()), in_table::<T>())?;
-        this.iter().try_for_each(|item| item.encode(encoder).map_err(|err| err.in_field("[..]")))
-    };
-    decode: |decoder| {
-        let count = decoder.read_count(element::<T>())?;
-        decoder.charge_memory(hash_table_room(count), in_table::<T>())?;
-        let mut items = Self::default();
-        if items.try_reserve(count).is_err() {
-            return Err(decoder.out_of_memory(count));
+#[inline]
+pub(super) fn encode_element<T: Rebuild>(
+    element: &T,
+    encoder: &mut Encoder,
+) -> Result<(), EncodeError> {
+    element.encode(encoder).map_err(|err| err.in_field("[..]"))
+}
+
+/// Implements the traits for a set with a hash table, whose elements are written by `$write`.
+macro_rules! hashed_set {
+    ($type:ident, $write:ident, $memory:ident) => {
+        replaced! {
+            impl [T: Rebuild + Eq + Hash, S: BuildHasher + Default] $type<T, S>;
+            min_size: 8;
+            schema: &Schema::Set(T::schema);
+            encode: |this, encoder| {
+                encoder.charge_memory(hash_table_room(this.len()), $memory::<T>())?;
+                encoder.$write(this.iter(), element::<T>(), encode_element)
+            };
+            decode: |decoder| {
+                let count = decoder.read_count(element::<T>())?;
+                decoder.charge_memory(hash_table_room(count), $memory::<T>())?;
+                let mut items = Self::default();
+                if items.try_reserve(count).is_err() {
+                    return Err(decoder.out_of_memory(count));
+                }
+                for _ in 0..count {
+                    if !items.insert(decode_element(decoder)?) {
+                        return Err(decoder.duplicate_key());
+                    }
+                }
+                Ok(items)
+            };
         }
-        for _ in 0..count {
-            if !items.insert(decode_element(decoder)?) {
-                return Err(decoder.duplicate_key());
-            }
-        }
-        Ok(items)
     };
 }
 
+hashed_set!(HashSet, write_unordered, in_table);
+
+// Unordered too: the order of elements may depend on fields of theirs that are not stored.
 replaced! {
     impl [T: Rebuild + Ord] BTreeSet<T>;
     min_size: 8;
     schema: &Schema::Set(T::schema);
     encode: |this, encoder| {
-        encoder.write_count(this.len(), element::<T>())?;
         encoder.charge_memory(tree_room(this.len()), size_of::<T>())?;
-        this.iter().try_for_each(|item| item.encode(encoder).map_err(|err| err.in_field("[..]")))
+        encoder.write_unordered(this.iter(), element::<T>(), encode_element)
     };
     decode: |decoder| {
         let count = decoder.read_count(element::<T>())?;

@@ -44,6 +44,15 @@ macro_rules! tuple {
                 Ok(($($type::decode(decoder).map_err(|err| err.in_field($name))?,)+))
             }
 
+            fn encode_staged(
+                staged: &Self::Staged,
+                encoder: &mut Encoder,
+            ) -> Result<(), EncodeError> {
+                $($type::encode_staged(&staged.$index, encoder)
+                    .map_err(|err| err.in_field($name))?;)+
+                Ok(())
+            }
+
             #[inline]
             fn apply(&mut self, staged: Self::Staged) {
                 $(self.$index.apply(staged.$index);)+
@@ -101,6 +110,12 @@ impl<T: Checkpointable, const N: usize> Checkpointable for [T; N] {
     #[inline]
     fn decode(decoder: &mut Decoder<'_>) -> Result<Self::Staged, DecodeError> {
         T::decode_array(decoder)
+    }
+
+    fn encode_staged(staged: &Self::Staged, encoder: &mut Encoder) -> Result<(), EncodeError> {
+        staged.iter().try_for_each(|staged| {
+            T::encode_staged(staged, encoder).map_err(|err| err.in_field("[..]"))
+        })
     }
 
     #[inline]

@@ -23,6 +23,13 @@ macro_rules! wrapper {
                 T::decode(decoder)
             }
 
+            fn encode_staged(
+                staged: &Self::Staged,
+                encoder: &mut Encoder,
+            ) -> Result<(), EncodeError> {
+                T::encode_staged(staged, encoder)
+            }
+
             #[inline]
             fn apply(&mut self, staged: Self::Staged) {
                 self.0.apply(staged);
@@ -56,6 +63,13 @@ macro_rules! cell {
             #[inline]
             fn decode(decoder: &mut Decoder<'_>) -> Result<Self::Staged, DecodeError> {
                 T::decode(decoder)
+            }
+
+            fn encode_staged(
+                staged: &Self::Staged,
+                encoder: &mut Encoder,
+            ) -> Result<(), EncodeError> {
+                T::encode_staged(staged, encoder)
             }
 
             #[inline]

@@ -87,6 +87,7 @@ fn encode<T: Serialize + DeserializeOwned>(
     }
     encoder.charge_memory(count, BYTE.memory)?;
     encoder.overwrite(start, (count as u64).to_le_bytes());
+    encoder.note_hidden_order(start + LENGTH_BYTES);
     if cfg!(debug_assertions) {
         check_decodes::<T>(encoder.written_since(start))?;
     }
