@@ -1,9 +1,11 @@
 //! What the tests of the workspace share.
 
+mod account;
 mod conversation;
 mod program;
 mod quota;
 
+pub use account::Account;
 pub use conversation::Conversation;
 pub use program::example;
 pub use quota::{Quota, first_seed};

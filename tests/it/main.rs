@@ -19,6 +19,7 @@ mod file_system;
 mod file_system_module;
 mod in_memory;
 mod process;
+mod processes;
 mod quotas;
 mod record;
 mod rules;

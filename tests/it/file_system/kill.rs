@@ -79,7 +79,8 @@ fn run_and_kill(
 
 #[test]
 fn what_was_acknowledged_survives_a_kill_at_any_instant() {
-    let kills = Quota::KILLS.get();
+    // A share: most kills are those of whole keepers, in `processes::kills`.
+    let kills = Quota::KILLS.get() / 20;
     let seed = first_seed();
     let random = SeededRandom::new(seed);
     let directory = tempfile::tempdir().unwrap();

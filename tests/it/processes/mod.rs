@@ -1,0 +1,12 @@
+//! What real processes go through: they are killed, run out of things, and are watched for long.
+
+mod kills;
+mod places;
+mod store;
+mod writer;
+
+/// Tells what a test has seen, where its output is not captured: in the log of a long run.
+#[expect(clippy::print_stdout, reason = "the test harness captures it")]
+fn show(seen: &str) {
+    println!("seen: {seen}");
+}
