@@ -10,7 +10,7 @@ use crate::capture::{CaptureBatch, CaptureProgress, Settlement};
 use crate::checkpoint_id::{CheckpointId, InvalidCheckpointId};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{CheckpointingConfig, OnRestoreError};
-use crate::partition::{Partitioner, Sequences, XxHashPartitioner};
+use crate::partition::{Partitioner, Partitioning, Sequences};
 use crate::random::{RandomSource, SystemRandom};
 use crate::restore_error::RestoreFailure;
 use crate::state::SchemaDescription;
@@ -141,7 +141,7 @@ pub struct Registration {
     /// Where versions come from.
     pub sequences: Arc<Sequences>,
     /// Which partition a key belongs to.
-    pub partitioner: Arc<dyn Partitioner>,
+    pub(crate) partitioning: Partitioning,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -169,7 +169,7 @@ impl Registration {
         Self {
             index,
             sequences: Arc::new(Sequences::new(NonZeroU32::MIN)),
-            partitioner: Arc::new(XxHashPartitioner),
+            partitioning: Partitioning::XxHash,
             clock: Arc::new(SystemClock::new()),
             random: Arc::new(SystemRandom::new()),
             stores: true,
@@ -187,7 +187,11 @@ impl Registration {
     /// Sets which partition a key belongs to.
     #[must_use]
     pub fn with_partitioner(self, partitioner: Arc<dyn Partitioner>) -> Self {
-        Self { partitioner, ..self }
+        Self { partitioning: Partitioning::Custom(partitioner), ..self }
+    }
+
+    pub(crate) fn with_partitioning(self, partitioning: Partitioning) -> Self {
+        Self { partitioning, ..self }
     }
 
     /// Sets the clock.

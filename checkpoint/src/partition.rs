@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -35,11 +36,41 @@ impl Partitioner for XxHashPartitioner {
         "xxh3-64"
     }
 
+    #[inline(always)]
     fn partition(&self, key: &[u8], partitions: NonZeroU32) -> u32 {
         let hash = xxhash_rust::xxh3::xxh3_64(key);
         let scaled = (hash >> 32) * u64::from(partitions.get());
         // Less than `partitions`, because the first factor is less than 2^32.
         u32::try_from(scaled >> 32).unwrap_or(0)
+    }
+}
+
+/// The partitioner of a keeper. The default one is known by its type, so that it is inlined into
+/// the way of an event: for a key of eight bytes that halves its work.
+#[derive(Debug, Clone)]
+pub(crate) enum Partitioning {
+    XxHash,
+    Custom(Arc<dyn Partitioner>),
+}
+
+impl Partitioning {
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::XxHash => XxHashPartitioner.name(),
+            Self::Custom(partitioner) => partitioner.name(),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn partition(&self, key: &[u8], partitions: NonZeroU32) -> u32 {
+        match self {
+            Self::XxHash => XxHashPartitioner.partition(key, partitions),
+            Self::Custom(partitioner) => {
+                let partition = partitioner.partition(key, partitions);
+                debug_assert!(partition < partitions.get(), "a partitioner gave one too high");
+                partition.min(partitions.get() - 1)
+            }
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! How a state gets from its shard into a batch.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::capture::{
     Capture, CaptureBatch, CaptureFailure, PeHandle, RequestSignal, Settlement, SettlementOutcome,
@@ -10,7 +9,7 @@ use crate::checkpoint_id::CheckpointIdRef;
 use crate::clock::Timestamp;
 use crate::prototype::entry::{Flags, Slot};
 use crate::prototype::hooks::contain;
-use crate::prototype::inner::Inner;
+use crate::prototype::inner::{Inner, coarse_span};
 use crate::prototype::key::Key;
 use crate::prototype::results::{Handling, Mail, PutBack};
 use crate::prototype::shard::Locked;
@@ -75,7 +74,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         let kind = match entry.slot {
             Slot::Resident(_) => RecordKind::State,
             Slot::Gone => RecordKind::Tombstone,
-            Slot::Out | Slot::Fetching(_) => return None,
+            Slot::Out { .. } | Slot::Fetching(_) => return None,
         };
         if !entry.flags.has(Flags::DIRTY) || entry.flags.has_any(broken) {
             return None;
@@ -103,7 +102,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             Encoded::TooLargeHere => {
                 bytes.truncate(start);
                 batch.give_bytes(bytes);
-                return self.take_large(locked, pe, version, now);
+                return self.take_large(locked, pe, version);
             }
             Encoded::Failed(reason) => {
                 bytes.truncate(start);
@@ -178,14 +177,13 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         last_event: u32,
     ) -> RecordMeta<'static> {
         static NO_POSITIONS: InputPositions = InputPositions::none();
-        let idle_steps = self.coarse_now().wrapping_sub(last_event);
         RecordMeta {
             kind,
             partition,
             version,
             event_count,
             captured_at: self.clock.wall(),
-            idle: Duration::from_millis(10).saturating_mul(idle_steps),
+            idle: coarse_span(last_event, self.coarse_now()),
             fingerprint: self.fingerprint,
             positions: &NO_POSITIONS,
         }
@@ -256,12 +254,11 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         locked: &mut Locked<'_, K, P>,
         pe: PeHandle,
         version: StateVersion,
-        now: Timestamp,
     ) -> Option<Large<K, P>> {
         let table = locked.table();
         // Before the PE leaves its place: the clone is the user's code.
         let key = table.get_mut(pe)?.key.clone();
-        let state = table.take_out(pe, now)?;
+        let state = table.take_out(pe, self.coarse_now())?;
         let requests = table.take_requests(pe);
         let entry = table.get_mut(pe)?;
         let large = Large {

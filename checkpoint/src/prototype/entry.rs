@@ -4,36 +4,42 @@ use std::sync::Arc;
 
 use crate::capture::PeHandle;
 use crate::process_error::ProcessError;
+use crate::prototype::table::{Attempt, Effect, Triggers};
 use crate::record::StateVersion;
 use crate::wait::Signal;
 
 /// What waits for a PE that is not there yet is told: that it is, or why it will not be.
 pub(super) type Arrival = Signal<Result<(), ProcessError>>;
 
-// In this order in memory: what an event touches first.
+// In this order in memory: what an event touches stands together, what it does not comes last.
 #[repr(C)]
 pub(super) struct Entry<K, P> {
     pub(super) key: K,
-    pub(super) ticket: u64,
-    /// Events in the PE's life.
-    pub(super) event_count: u64,
+    pub(super) flags: Flags,
     /// Events since the last capture.
     pub(super) since_capture: u32,
+    /// Events in the PE's life.
+    pub(super) event_count: u64,
     /// The coarse time of the last event.
     pub(super) last_event: u32,
-    pub(super) flags: Flags,
     /// The generation of the oldest change since the last capture; counted while `DIRTY` and not
     /// `STUCK`.
     pub(super) generation: u32,
     pub(super) slot: Slot<P>,
+    pub(super) ticket: u64,
     /// The newest version that is known to be stored; zeros if there is none.
     pub(super) durable: StateVersion,
 }
 
 pub(super) enum Slot<P> {
     Resident(P),
-    /// A guard has it, or it is being encoded, or restored anew.
-    Out,
+    /// A guard has it, or it is being encoded.
+    Out {
+        /// The coarse time when it was taken.
+        since: u32,
+        /// Who waits for it, if anybody does.
+        arrival: Option<Arc<Arrival>>,
+    },
     /// It is being fetched or made.
     Fetching(Arc<Arrival>),
     /// It was removed, and the mark of that is not stored yet.
@@ -41,6 +47,11 @@ pub(super) enum Slot<P> {
 }
 
 impl<P> Slot<P> {
+    /// The slot of a PE that somebody takes now.
+    pub(super) fn out(coarse_now: u32) -> Self {
+        Self::Out { since: coarse_now, arrival: None }
+    }
+
     /// Whether the PE is in its place, or known to be removed: nobody has it, and nobody brings it.
     pub(super) fn is_here(&self) -> bool {
         matches!(self, Self::Resident(_) | Self::Gone)
@@ -83,22 +94,22 @@ impl Flags {
     /// Its state was refused since it was last stored.
     pub(super) const REFUSED: Self = Self(1 << 13);
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn has_any(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn set(&mut self, other: Self) {
         self.0 |= other.0;
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn clear(&mut self, other: Self) {
         self.0 &= !other.0;
     }
@@ -115,6 +126,40 @@ impl Flags {
 impl<K, P> Entry<K, P> {
     pub(super) fn handle(&self, hash: u64) -> PeHandle {
         PeHandle { hash, ticket: self.ticket }
+    }
+
+    /// Runs an event, if nothing is in its way.
+    #[inline(always)]
+    pub(super) fn event<R, I>(
+        &mut self,
+        hash: u64,
+        triggers: &Triggers,
+        coarse_now: u32,
+        input: I,
+        run: impl FnOnce(&mut P, I) -> Effect<R>,
+    ) -> Attempt<R, I> {
+        let Slot::Resident(pe) = &mut self.slot else { return Attempt::NotReady(input) };
+        if self.flags.has_any(Flags::RUNNING.and(Flags::POISONED)) {
+            return Attempt::NotReady(input);
+        }
+        // Left set if the closure panics: whoever comes next finds the PE poisoned.
+        self.flags.set(Flags::RUNNING);
+        let effect = run(pe, input);
+        self.flags.clear(Flags::RUNNING);
+        let result = match effect {
+            Effect::Changed(result) => result,
+            Effect::Unchanged(result) => return Attempt::Done(result),
+        };
+        self.event_count += 1;
+        self.last_event = coarse_now;
+        if triggers.stores {
+            self.since_capture = self.since_capture.saturating_add(1);
+            let settled = !self.flags.has(Flags::DIRTY) || self.flags.has(Flags::STUCK);
+            if settled || self.since_capture >= triggers.due_after {
+                return Attempt::Marks(result, self.handle(hash));
+            }
+        }
+        Attempt::Done(result)
     }
 
     pub(super) fn last_durable(&self) -> Option<StateVersion> {

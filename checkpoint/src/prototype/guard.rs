@@ -10,7 +10,7 @@ use std::hash::Hash;
 use crate::capture::PeHandle;
 use crate::framework::Caller;
 use crate::process_error::ProcessError;
-use crate::prototype::inner::{Inner, Place};
+use crate::prototype::inner::{Inner, Place, coarse};
 use crate::prototype::key::{AsKey, Key, KeyBytes};
 use crate::prototype::pe_prototype::{Attempted, PePrototype};
 use crate::prototype::results::{Handling, Mail, PutBack};
@@ -112,7 +112,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(self.closed_error());
         }
-        let now = self.now();
+        let now = coarse(self.now());
         match locked.table().check_out(place.hash, key, now) {
             Ok((pe, state)) => Ok(Ok(PeGuard {
                 inner: self.clone(),

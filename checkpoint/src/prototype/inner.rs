@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, Hash};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
@@ -11,7 +12,7 @@ use crate::checkpoint_id::{CheckpointId, PROTOTYPE_NAME_BYTES_MAX};
 use crate::clock::{Clock, Timestamp};
 use crate::config::CheckpointingConfig;
 use crate::framework::{CheckpointingFramework, PrototypeIndex, Registration};
-use crate::partition::Partitioner;
+use crate::partition::Partitioning;
 use crate::process_error::ProcessError;
 use crate::prototype::events::AsyncWaits;
 use crate::prototype::hooks::Hooks;
@@ -27,7 +28,7 @@ pub(super) struct Inner<K, P> {
     pub(super) shards: Box<[Shard<K, P>]>,
     shards_per_partition: usize,
     partitions: NonZeroU32,
-    partitioner: Arc<dyn Partitioner>,
+    partitioning: Partitioning,
     hasher: SeedableRandomState,
     pub(super) triggers: Triggers,
     /// Set under no lock, read under a shard's: whoever locks a shard after `close` went over it
@@ -57,6 +58,9 @@ pub(super) struct Inner<K, P> {
     pub(super) room: Mutex<Option<Arc<Room>>>,
     pub(super) async_waits: Mutex<AsyncWaits>,
 }
+
+/// The step of the coarse time.
+const COARSE_STEP: Duration = Duration::from_millis(10);
 
 /// Where a key belongs.
 #[derive(Debug, Clone, Copy)]
@@ -94,7 +98,7 @@ impl<K, P> Inner<K, P> {
             // The number of partitions fits, because the index is below it times the shards of
             // each.
             let partition = u32::try_from(index / shards_per_partition).unwrap_or(u32::MAX);
-            Shard::new(partition, triggers)
+            Shard::new(index, partition, triggers)
         };
         let shard_count = shards_per_partition * partitions.get() as usize;
         let random = &registration.random;
@@ -107,7 +111,7 @@ impl<K, P> Inner<K, P> {
             shards: (0..shard_count).map(shard).collect(),
             shards_per_partition,
             partitions,
-            partitioner: registration.partitioner.clone(),
+            partitioning: registration.partitioning.clone(),
             hasher: SeedableRandomState::with_seed(random.next_u64(), SharedSeed::global_fixed()),
             triggers,
             closed: AtomicBool::new(false),
@@ -134,7 +138,7 @@ impl<K, P> Inner<K, P> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn shard(&self, index: usize) -> &Shard<K, P> {
         match self.shards.get(index) {
             Some(shard) => shard,
@@ -142,12 +146,12 @@ impl<K, P> Inner<K, P> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
         self.hasher.hash_one(key)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn partition_of<Q: KeyBytes + ?Sized>(&self, key: &Q) -> u32 {
         if self.partitions.get() == 1 {
             return 0;
@@ -155,12 +159,13 @@ impl<K, P> Inner<K, P> {
         if let Some(partition) = key.own_partition() {
             return partition % self.partitions;
         }
-        let partition = key.with_key_bytes(|key| self.partitioner.partition(key, self.partitions));
-        debug_assert!(partition < self.partitions.get(), "a partitioner gave a partition too high");
-        partition.min(self.partitions.get() - 1)
+        key.with_key_bytes(
+            #[inline(always)]
+            |key| self.partitioning.partition(key, self.partitions),
+        )
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn place<Q: KeyBytes + Hash + ?Sized>(&self, key: &Q) -> Place {
         let hash = self.hash(key);
         // Neither the lowest bits nor the seven highest, which the tables use.
@@ -171,7 +176,7 @@ impl<K, P> Inner<K, P> {
 
     /// The time in steps of 10 ms, as of the last tick or first change of a PE. It wraps around
     /// after 497 days: only distances of less than half of that mean anything.
-    #[inline]
+    #[inline(always)]
     pub(super) fn coarse_now(&self) -> u32 {
         self.coarse.load(Ordering::Relaxed)
     }
@@ -211,9 +216,14 @@ impl<K: Key, P> Inner<K, P> {
     }
 }
 
+/// How long it is from one coarse time to another.
+pub(super) fn coarse_span(from: u32, to: u32) -> Duration {
+    COARSE_STEP.saturating_mul(to.wrapping_sub(from))
+}
+
 /// How many steps of 10 ms a time is; wraps around.
 pub(super) fn coarse(time: Timestamp) -> u32 {
     #[expect(clippy::cast_possible_truncation, reason = "it may wrap around")]
-    let steps = (time.since_start().as_millis() / 10) as u32;
+    let steps = (time.since_start().as_millis() / COARSE_STEP.as_millis()) as u32;
     steps
 }

@@ -7,8 +7,7 @@ use crate::capture::{PeHandle, RequestSignal};
 use crate::checkpoint_id::CheckpointId;
 use crate::clock::Timestamp;
 use crate::prototype::entry::{Flags, Slot};
-use crate::prototype::table::{CheckedOut, Obstacle, Table};
-use crate::wait::Signal;
+use crate::prototype::table::{Obstacle, Table};
 
 /// What became of an eviction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,7 +28,7 @@ impl<K, P> Table<K, P> {
         &mut self,
         hash: u64,
         key: &Q,
-        now: Timestamp,
+        coarse_now: u32,
     ) -> Result<(PeHandle, P), Obstacle>
     where
         K: Borrow<Q>,
@@ -38,26 +37,26 @@ impl<K, P> Table<K, P> {
         if let Some(entry) = self.entries.find_mut(hash, |entry| entry.key.borrow() == key)
             && !entry.flags.has_any(Flags::RUNNING.and(Flags::POISONED))
             && let Slot::Resident(_) = entry.slot
-            && let Slot::Resident(state) = std::mem::replace(&mut entry.slot, Slot::Out)
+            && let Slot::Resident(state) = std::mem::replace(&mut entry.slot, Slot::out(coarse_now))
         {
             let pe = entry.handle(hash);
             // A mark in the queue of due PEs stays: whoever takes it finds the PE out.
             entry.flags.clear(Flags::EVICTING);
-            self.out.insert(pe.ticket, CheckedOut { since: now, arrival: Signal::new() });
+            self.checked_out += 1;
             return Ok((pe, state));
         }
         Err(self.obstacle(hash, key))
     }
 
     /// The same by handle, for an encode that must not hold the lock.
-    pub(super) fn take_out(&mut self, pe: PeHandle, now: Timestamp) -> Option<P> {
+    pub(super) fn take_out(&mut self, pe: PeHandle, coarse_now: u32) -> Option<P> {
         let entry = self.get_mut(pe)?;
         if !matches!(entry.slot, Slot::Resident(_)) {
             return None;
         }
-        match std::mem::replace(&mut entry.slot, Slot::Out) {
+        match std::mem::replace(&mut entry.slot, Slot::out(coarse_now)) {
             Slot::Resident(state) => {
-                self.out.insert(pe.ticket, CheckedOut { since: now, arrival: Signal::new() });
+                self.checked_out += 1;
                 Some(state)
             }
             _ => None,
@@ -70,7 +69,7 @@ impl<K, P> Table<K, P> {
         let broken = Flags::POISONED.and(Flags::RUNNING).and(Flags::STUCK);
         match entry.slot {
             Slot::Gone | Slot::Fetching(_) => return Eviction::NotResident,
-            Slot::Out => return Eviction::Refused,
+            Slot::Out { .. } => return Eviction::Refused,
             Slot::Resident(_) if entry.flags.has_any(broken) => return Eviction::Refused,
             Slot::Resident(_) => {}
         }
@@ -98,7 +97,7 @@ impl<K, P> Table<K, P> {
         request: Option<Arc<RequestSignal>>,
     ) -> Option<P> {
         let entry = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket)?;
-        if matches!(entry.slot, Slot::Out | Slot::Fetching(_)) {
+        if matches!(entry.slot, Slot::Out { .. } | Slot::Fetching(_)) {
             return None;
         }
         if !entry.flags.has(Flags::DIRTY) || entry.flags.has(Flags::STUCK) {

@@ -8,6 +8,7 @@ use crate::checkpoint_id::CheckpointId;
 use crate::framework::{CheckpointSource, SourceStatus};
 use crate::process_error::ProcessError;
 use crate::prototype::entry::{Flags, Slot};
+use crate::prototype::inner::{coarse, coarse_span};
 use crate::prototype::key::{Key, NotAKey};
 use crate::prototype::pe_prototype::PePrototype;
 use crate::state::Checkpointable;
@@ -54,7 +55,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
                 let id = self.inner.id_of_entry(&entry.key);
                 match entry.slot {
                     Slot::Gone => ids.remove(&id),
-                    Slot::Resident(_) | Slot::Out => ids.insert(id),
+                    Slot::Resident(_) | Slot::Out { .. } => ids.insert(id),
                     Slot::Fetching(_) => false,
                 };
             }
@@ -82,7 +83,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// forgotten, is worth knowing.
     #[must_use]
     pub fn checked_out(&self, age: Duration) -> Vec<(CheckpointId, Duration)> {
-        let now = self.inner.clock.now();
+        let now = coarse(self.inner.now());
         let mut found = Vec::new();
         for shard in 0..self.inner.shards.len() {
             let Some(mut locked) = self.inner.lock_within(shard, Duration::from_millis(100)) else {
@@ -90,8 +91,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
             };
             let table = locked.table();
             for entry in table.entries.iter() {
-                let out = table.out.get(&entry.ticket).map(|out| now.since(out.since));
-                if let Some(out) = out.filter(|out| *out >= age) {
+                let Slot::Out { since, .. } = &entry.slot else { continue };
+                let out = coarse_span(*since, now);
+                if out >= age {
                     found.push((self.inner.id_of_entry(&entry.key), out));
                 }
             }

@@ -5,13 +5,14 @@ use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use crate::capture::PeHandle;
 use crate::checkpoint_id::CheckpointId;
 use crate::clock::Timestamp;
 use crate::config::OnFull;
 use crate::framework::Caller;
 use crate::process_error::ProcessError;
 use crate::prototype::entry::Arrival;
-use crate::prototype::inner::{Inner, Place};
+use crate::prototype::inner::{Inner, Place, coarse, coarse_span};
 use crate::prototype::key::{AsKey, Key, KeyBytes};
 use crate::prototype::leave::Eviction;
 use crate::prototype::restore::Coming;
@@ -54,8 +55,8 @@ impl<K, P> fmt::Debug for PePrototype<K, P> {
 
 /// Why something has to wait, and for what.
 pub(super) enum Hindrance {
-    /// For a PE that is on its way, or that somebody has since then.
-    Arrival(Arc<Arrival>, Option<Timestamp>),
+    /// For a PE that is on its way, or that somebody has since this coarse time.
+    Arrival(Arc<Arrival>, Option<u32>),
     /// For room for one more PE.
     Room(Arc<Room>),
 }
@@ -147,7 +148,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         self.run(key.as_key(), |pe| Effect::Unchanged(f(pe)))
     }
 
-    #[inline]
+    #[inline(always)]
     fn run<Q, R>(&self, key: &Q, f: impl FnOnce(&mut P) -> Effect<R>) -> Result<R, ProcessError>
     where
         K: Borrow<Q>,
@@ -191,7 +192,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
     }
 
     /// Tries to run an event; if the PE is not there, sees to it that it comes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn attempt<Q, R, F>(
         self: &Arc<Self>,
         place: Place,
@@ -208,29 +209,33 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(self.closed_error());
         }
-        let table = locked.table();
-        let attempt = table.event(
-            (place.hash, key),
-            &self.triggers,
-            self.coarse_now(),
-            || self.now(),
-            |since, count| self.is_due(since, count),
-            f,
-        );
-        match attempt {
-            Attempt::Done(result) => {
-                let became_due = std::mem::take(&mut table.became_due);
-                drop(locked);
-                if became_due > 0 {
-                    self.relieve(caller);
-                }
+        let (place_in_table, coarse_now) = ((place.hash, key), self.coarse_now());
+        match locked.table().event(place_in_table, &self.triggers, coarse_now, f, |pe, f| f(pe)) {
+            Attempt::Done(result) => Ok(Ok(result)),
+            Attempt::Marks(result, pe) => {
+                self.mark_changed(locked, pe, caller);
                 Ok(Ok(result))
             }
-            Attempt::Unchanged(result) => Ok(Ok(result)),
-            Attempt::Obstacle(f, obstacle) => {
+            Attempt::NotReady(f) => {
+                let obstacle = locked.table().obstacle(place.hash, key);
                 let next = self.overcome(place, key, obstacle, locked, caller)?;
                 Ok(Err((f, next)))
             }
+        }
+    }
+
+    /// Takes note of a change that an event has made, and lets the caller help if too many PEs are
+    /// due.
+    #[cold]
+    #[inline(never)]
+    fn mark_changed(&self, mut locked: Locked<'_, K, P>, pe: PeHandle, caller: Caller) {
+        let table = locked.table();
+        let due = |since, count| self.is_due(since, count);
+        table.mark_changed(pe, &self.triggers, || self.now(), due);
+        let became_due = std::mem::take(&mut table.became_due);
+        drop(locked);
+        if became_due > 0 {
+            self.relieve(caller);
         }
     }
 
@@ -317,8 +322,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         }
     }
 
-    pub(super) fn busy(&self, id: CheckpointId, since: Option<Timestamp>) -> ProcessError {
-        let since = since.map_or(self.config.wait_max(), |since| self.clock.now().since(since));
+    pub(super) fn busy(&self, id: CheckpointId, since: Option<u32>) -> ProcessError {
+        let now = coarse(self.now());
+        let since = since.map_or(self.config.wait_max(), |since| coarse_span(since, now));
         ProcessError::Busy { id, since }
     }
 

@@ -34,7 +34,7 @@ impl<K, P> Table<K, P> {
         let is_out = match entry.slot {
             // Nothing that happened before this call can be missing from what is stored.
             Slot::Fetching(_) => return Requested::Answered(None),
-            Slot::Out => true,
+            Slot::Out { .. } => true,
             Slot::Resident(_) | Slot::Gone => false,
         };
         if flags.has_any(Flags::POISONED.and(Flags::RUNNING)) {
@@ -97,7 +97,10 @@ impl<K, P> Table<K, P> {
                 self.aftermath().answers.push((request, Err(error)));
             }
         }
-        let out = self.out.values().map(|out| out.arrival.clone());
+        let out = self.entries.iter().filter_map(|entry| match &entry.slot {
+            Slot::Out { arrival, .. } => arrival.clone(),
+            Slot::Resident(_) | Slot::Fetching(_) | Slot::Gone => None,
+        });
         let waits: Vec<_> = out.chain(self.quiet.drain().map(|(_, arrival)| arrival)).collect();
         let ended = waits.into_iter().map(|arrival| (arrival, Err(closed.clone())));
         let ended: Vec<_> = ended.collect();

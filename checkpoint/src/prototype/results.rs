@@ -54,13 +54,14 @@ impl<K, P> Table<K, P> {
         now: &dyn Fn() -> Timestamp,
         due: &dyn Fn(u64, u64) -> bool,
     ) {
-        self.stirred = true;
         match mail {
             Mail::PutBack(back) => self.put_back(back, triggers, coarse_now, now, due),
             Mail::Arrived { pe, arrived } => {
+                self.stirred = true;
                 self.arrive(pe, arrived, triggers, coarse_now, now);
             }
             Mail::Settled(settlements) => {
+                self.stirred = true;
                 for settlement in settlements {
                     self.settle(settlement, triggers, now);
                 }
@@ -77,15 +78,12 @@ impl<K, P> Table<K, P> {
         due: &dyn Fn(u64, u64) -> bool,
     ) {
         let pe = back.pe;
-        if let Some(out) = self.out.remove(&pe.ticket) {
-            self.aftermath().arrivals.push((out.arrival, Ok(())));
-        }
         let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
             // Only `remove` takes entries of PEs that are out away, and it waits for them.
             self.aftermath().dropped_states.push(back.state);
             return;
         };
-        entry.slot = Slot::Resident(back.state);
+        let old = std::mem::replace(&mut entry.slot, Slot::Resident(back.state));
         let is_due = entry.flags.has(Flags::DUE);
         if back.effect != Handling::Untouched {
             entry.event_count += 1;
@@ -101,6 +99,10 @@ impl<K, P> Table<K, P> {
         }
         if is_due {
             self.make_due(pe);
+        }
+        self.checked_out -= 1;
+        if let Slot::Out { arrival: Some(arrival), .. } = old {
+            self.aftermath().arrivals.push((arrival, Ok(())));
         }
     }
 
@@ -231,7 +233,7 @@ impl<K, P> Table<K, P> {
             let leaves = match entry.slot {
                 Slot::Gone => true,
                 Slot::Resident(_) => flags.has(Flags::EVICTING) && entry.is_clean(),
-                Slot::Out | Slot::Fetching(_) => false,
+                Slot::Out { .. } | Slot::Fetching(_) => false,
             };
             if leaves && let Some(entry) = self.remove_entry(pe) {
                 self.aftermath().dropped.push(entry);

@@ -2,19 +2,29 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::hash::Hash;
 use std::marker::PhantomData;
 
 use crate::framework::Caller;
 use crate::process_error::ProcessError;
-use crate::prototype::key::{AsKey, Key};
+use crate::prototype::inner::Place;
+use crate::prototype::key::{AsKey, Key, KeyBytes};
 use crate::prototype::pe_prototype::PePrototype;
 use crate::prototype::shard::{Locked, Rest};
-use crate::prototype::table::{Attempt, Effect};
+use crate::prototype::table::{Attempt, Bucket, Effect};
 use crate::state::Checkpointable;
 use crate::sync::Ordering;
 
-/// How many events are run before room is made for the keeper, if it needs any.
-const EVENTS_BEFORE_RELIEF: u32 = 64;
+/// How many events are run before PEs that became due are told of, if there are any: the locks are
+/// given up for that, which is to cost little beside the events.
+const EVENTS_BEFORE_RELIEF: usize = 1024;
+
+/// For how many events after another thread wanted a shard none is held for longer than an event.
+const EVENTS_WHILE_CONTENDED: usize = 1024;
+
+/// How many events are drawn at a time, if the iterator says that it has so many: their PEs are
+/// looked up one behind the other before the first one runs, so that their cache misses overlap.
+const DRAWN_MAX: usize = 16;
 
 /// Processes runs of events on one thread; made by [`PePrototype::session`].
 ///
@@ -29,14 +39,16 @@ pub struct Session<'a, K, P> {
 
 /// An event of a run could not be processed.
 ///
-/// Those before it were; it, and those behind it in the iterator, were not.
+/// Those before it were; it, those in `behind`, and those that are still in the iterator, were not.
 #[derive(Debug)]
 pub struct RunError<E> {
     /// How many events were processed before.
     pub processed: usize,
     /// The event, to be tried again or put aside.
     pub event: E,
-    /// Why it could not be processed.
+    /// Those behind it that had been drawn from the iterator already, in order.
+    pub behind: Vec<E>,
+    /// Why the event could not be processed.
     pub error: ProcessError,
 }
 
@@ -64,14 +76,18 @@ impl<K: Key, P: Checkpointable + Send + 'static> Session<'_, K, P> {
     /// Runs `f` for each of the events, in order, on the PE of its key. Returns how many there
     /// were.
     ///
-    /// The iterator is advanced while locks are held: it should not block. Pass `&mut iterator` to
-    /// go on after an error.
+    /// The iterator is advanced while locks are held: it should not block. Some events are drawn
+    /// ahead, if its `size_hint` says that there are so many: from a slice or a `Vec` they are
+    /// processed faster than from a channel, whose next event nobody can foresee.
     ///
     /// # Errors
-    /// An event could not be processed: see [`PePrototype::process`]. The run stops there.
+    /// An event could not be processed: see [`PePrototype::process`]. The run stops there; events
+    /// that had been drawn ahead are in the error. To go on behind the event, pass `&mut iterator`,
+    /// and those first.
     ///
     /// # Panics
-    /// Panics if `f` does; the PE is then poisoned.
+    /// Panics if `f` does; the PE is then poisoned, and events that had been drawn ahead are
+    /// dropped.
     ///
     /// # Examples
     /// ```
@@ -97,22 +113,35 @@ impl<K: Key, P: Checkpointable + Send + 'static> Session<'_, K, P> {
             return self.refuse(events);
         }
         let mut held = Held::new(self.prototype);
+        let mut events = events.into_iter();
         let mut processed = 0;
-        for (key, event) in events {
-            // Taken by the closure when it runs.
-            let mut event = Some(event);
-            let result = held.event(&key, |pe| match event.take() {
-                Some(event) => f(pe, event),
-                None => unreachable!("an event runs once"),
-            });
-            match (result, event) {
-                (Err(error), Some(event)) => {
-                    return Err(RunError { processed, event: (key, event), error });
-                }
-                _ => processed += 1,
+        let mut drawn = Vec::with_capacity(DRAWN_MAX);
+        loop {
+            let ahead = events.size_hint().0.clamp(1, held.ahead());
+            // In three rounds, each short: a processor looks some hundred instructions ahead, and
+            // overlaps the cache misses that it finds there.
+            for (key, event) in events.by_ref().take(ahead) {
+                drawn.push((held.place(&key), key, event));
             }
+            if drawn.is_empty() {
+                return Ok(processed);
+            }
+            for (seen, key, _) in &mut drawn {
+                held.look(seen, key);
+            }
+            let mut run = drawn.drain(..);
+            while let Some((seen, key, event)) = run.next() {
+                match held.event(seen, &key, event, &mut f) {
+                    Ok(()) => processed += 1,
+                    Err((event, error)) => {
+                        let behind = run.map(|(_, key, event)| (key, event)).collect();
+                        return Err(RunError { processed, event: (key, event), behind, error });
+                    }
+                }
+            }
+            drop(run);
+            held.make_way_for_others(ahead);
         }
-        Ok(processed)
     }
 
     #[cold]
@@ -124,105 +153,200 @@ impl<K: Key, P: Checkpointable + Send + 'static> Session<'_, K, P> {
             None => Ok(0),
             Some(event) => {
                 let error = self.prototype.inner.reentrant();
-                Err(RunError { processed: 0, event, error })
+                Err(RunError { processed: 0, event, behind: Vec::new(), error })
             }
         }
     }
+}
+
+/// Where the PE of an event was seen.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    place: Place,
+    bucket: Bucket,
 }
 
 /// The shards that a run holds.
 struct Held<'a, K, P> {
     prototype: &'a PePrototype<K, P>,
     shards: Vec<Option<Locked<'a, K, P>>>,
-    became_due: u32,
-    events: u32,
+    became_due: usize,
+    /// Events since what became due was last told of.
+    events: usize,
+    /// For so many events no shard is held from one event to the next: another thread wanted one
+    /// that this run held.
+    contended: usize,
+    locked_last: usize,
 }
 
 impl<'a, K: Key, P: Checkpointable + Send + 'static> Held<'a, K, P> {
     fn new(prototype: &'a PePrototype<K, P>) -> Self {
         let shards = prototype.inner.shards.iter().map(|_| None).collect();
-        Self { prototype, shards, became_due: 0, events: 0 }
+        Self { prototype, shards, became_due: 0, events: 0, contended: 0, locked_last: 0 }
     }
 
-    #[inline]
-    fn event<A>(&mut self, key: &A, f: impl FnOnce(&mut P)) -> Result<(), ProcessError>
+    /// How many events may be drawn at a time.
+    #[inline(always)]
+    fn ahead(&self) -> usize {
+        if self.contended > 0 { 1 } else { DRAWN_MAX }
+    }
+
+    /// Locks the shard of an event.
+    #[inline(always)]
+    fn place<A>(&mut self, key: &A) -> Seen
     where
         A: AsKey<K>,
         K: Borrow<A::Borrowed>,
     {
-        let inner = &self.prototype.inner;
-        let key = key.as_key();
-        let place = inner.place(key);
-        self.events += 1;
-        if inner.waiters.load(Ordering::Relaxed) > 0 || self.events >= EVENTS_BEFORE_RELIEF {
-            self.make_way();
+        let place = self.prototype.inner.place(key.as_key());
+        if !self.holds(place.shard) {
+            self.lock(place.shard);
         }
-        let Some(held) = self.shards.get_mut(place.shard) else {
-            unreachable!("a place is one of the prototype's shards");
-        };
-        if held.is_none() {
-            // While waiting for one shard none is held: two sessions cannot wait for each other.
-            match inner.try_lock_again(place.shard) {
-                Some(locked) => *held = Some(locked.of_session()),
-                None => {
-                    self.release();
-                    let locked = inner.lock_again(place.shard).of_session();
-                    if let Some(held) = self.shards.get_mut(place.shard) {
-                        *held = Some(locked);
-                    }
-                }
-            }
-        }
-        let Some(locked) = self.shards.get_mut(place.shard).and_then(Option::as_mut) else {
-            unreachable!("the shard was locked just now");
-        };
-        if inner.closed.load(Ordering::Relaxed) {
-            return Err(inner.closed_error());
-        }
-        let table = locked.table();
-        let attempt = table.event(
-            (place.hash, key),
-            &inner.triggers,
-            inner.coarse_now(),
-            || inner.now(),
-            |since, count| inner.is_due(since, count),
-            |pe| {
-                f(pe);
-                Effect::Changed(())
-            },
-        );
-        match attempt {
-            Attempt::Done(()) | Attempt::Unchanged(()) => {
-                if table.became_due > 0 {
-                    table.became_due = 0;
-                    self.became_due += 1;
-                }
-                Ok(())
-            }
-            Attempt::Obstacle(run, obstacle) => {
-                let Some(locked) = self.shards.get_mut(place.shard).and_then(Option::take) else {
-                    unreachable!("the shard was locked just now");
-                };
-                // Nothing is waited for while a shard is held; this one is given up by `overcome`,
-                // and what else comes with giving up the others waits for that.
-                let rests = self.unlock();
-                let hindrance = inner.overcome(place, key, obstacle, locked, Caller::MayWait);
-                self.finish(rests);
-                self.prototype.run_later(place, key, run, hindrance?)
-            }
+        Seen { place, bucket: Bucket::default() }
+    }
+
+    /// Looks where the PE of an event is.
+    #[inline(always)]
+    fn look<A>(&mut self, seen: &mut Seen, key: &A)
+    where
+        A: AsKey<K>,
+        K: Borrow<A::Borrowed>,
+    {
+        if let Some(Some(locked)) = self.shards.get_mut(seen.place.shard) {
+            seen.bucket = locked.table().look((seen.place.hash, key.as_key()));
         }
     }
 
-    /// Lets others have the shards, and the keeper have its way, if they need it.
-    #[cold]
-    fn make_way(&mut self) {
-        self.events = 0;
-        let inner = &self.prototype.inner;
-        if inner.waiters.load(Ordering::Relaxed) > 0 || self.became_due > 0 {
-            self.release();
+    #[inline(always)]
+    fn holds(&self, shard: usize) -> bool {
+        matches!(self.shards.get(shard), Some(Some(_)))
+    }
+
+    #[inline(always)]
+    fn event<A, E>(
+        &mut self,
+        Seen { place, bucket }: Seen,
+        key: &A,
+        event: E,
+        f: &mut impl FnMut(&mut P, E),
+    ) -> Result<(), (E, ProcessError)>
+    where
+        A: AsKey<K>,
+        K: Borrow<A::Borrowed>,
+    {
+        let inner = &*self.prototype.inner;
+        if !self.holds(place.shard) {
+            // An event between the look and this one had to wait, and gave up all shards.
+            self.lock(place.shard);
         }
-        if std::mem::take(&mut self.became_due) > 0 {
-            inner.relieve(Caller::MayWait);
+        let Some(Some(locked)) = self.shards.get_mut(place.shard) else {
+            unreachable!("the shard was locked just now");
+        };
+        if inner.closed.load(Ordering::Relaxed) {
+            return Err((event, inner.closed_error()));
+        }
+        let place_in_table = (place.hash, key.as_key());
+        let (table, coarse_now) = (locked.table(), inner.coarse_now());
+        let run = |pe: &mut P, event| Effect::Changed(f(pe, event));
+        match table.event_at(bucket, place_in_table, &inner.triggers, coarse_now, event, run) {
+            Attempt::Done(()) => Ok(()),
+            Attempt::Marks((), pe) => {
+                let due = |since, count| inner.is_due(since, count);
+                table.mark_changed(pe, &inner.triggers, || inner.now(), due);
+                self.became_due += std::mem::take(&mut table.became_due);
+                Ok(())
+            }
+            Attempt::NotReady(event) => self.event_later(place, key.as_key(), event, f),
+        }
+    }
+
+    /// Locks a shard. While waiting for it none is held: two sessions cannot wait for each other.
+    #[cold]
+    #[inline(never)]
+    fn lock(&mut self, shard: usize) {
+        let inner = &*self.prototype.inner;
+        let locked = match inner.try_lock_again(shard) {
+            Some(locked) => locked,
+            None => {
+                self.release();
+                self.contended = EVENTS_WHILE_CONTENDED;
+                inner.lock_again(shard)
+            }
+        };
+        if let Some(held) = self.shards.get_mut(shard) {
+            *held = Some(locked.of_session());
+            self.locked_last = shard;
+        }
+    }
+
+    /// Runs an event whose PE was not ready.
+    #[cold]
+    #[inline(never)]
+    fn event_later<Q, E>(
+        &mut self,
+        place: Place,
+        key: &Q,
+        event: E,
+        f: &mut impl FnMut(&mut P, E),
+    ) -> Result<(), (E, ProcessError)>
+    where
+        K: Borrow<Q>,
+        Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        let Some(mut locked) = self.shards.get_mut(place.shard).and_then(Option::take) else {
+            unreachable!("the shard was locked just now");
+        };
+        let obstacle = locked.table().obstacle(place.hash, key);
+        // Nothing is waited for while a shard is held; this one is given up by `overcome`, and what
+        // else comes with giving up the others waits for that.
+        let rests = self.unlock();
+        let inner = &self.prototype.inner;
+        let hindrance = inner.overcome(place, key, obstacle, locked, Caller::MayWait);
+        self.finish(rests);
+        // Taken by the closure when it runs.
+        let mut event = Some(event);
+        let run = |pe: &mut P| match event.take() {
+            Some(event) => Effect::Changed(f(pe, event)),
+            None => unreachable!("an event runs once"),
+        };
+        let result =
+            hindrance.and_then(|hindrance| self.prototype.run_later(place, key, run, hindrance));
+        match (result, event) {
+            (Err(error), Some(event)) => Err((event, error)),
+            _ => Ok(()),
+        }
+    }
+    /// Lets others have the shards, and the keeper have its way, if they need it; called after each
+    /// few events.
+    #[inline(always)]
+    fn make_way_for_others(&mut self, events: usize) {
+        self.events += events;
+        let wanted = self.prototype.inner.waiters.load(Ordering::Relaxed) > 0;
+        if wanted || self.contended > 0 || self.events >= EVENTS_BEFORE_RELIEF {
+            self.make_way(events, wanted);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make_way(&mut self, events: usize, wanted: bool) {
+        let reports = self.events >= EVENTS_BEFORE_RELIEF && self.became_due > 0;
+        if wanted || reports {
+            self.release();
+        } else if self.contended > 0
+            && let Some(held) = self.shards.get_mut(self.locked_last)
+        {
+            // All others were given up when this began.
+            *held = None;
+        }
+        self.contended =
+            if wanted { EVENTS_WHILE_CONTENDED } else { self.contended.saturating_sub(events) };
+        if self.events >= EVENTS_BEFORE_RELIEF {
+            self.events = 0;
+        }
+        if reports {
+            self.became_due = 0;
+            self.prototype.inner.relieve(Caller::MayWait);
         }
     }
 }

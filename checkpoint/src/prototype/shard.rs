@@ -23,13 +23,15 @@ use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering,
 /// No change waits to be stored.
 const NO_CHANGE: u64 = u64::MAX;
 
-// Aligned, so that two shards' locks are not in one cache line.
-#[repr(align(64))]
+// Aligned, so that two shards' locks are not in one cache line; what every event reads is in the
+// first one.
+#[repr(C, align(64))]
 pub(super) struct Shard<K, P> {
-    table: Mutex<Table<K, P>>,
-    inbox: Mutex<Vec<Mail<P>>>,
     /// Whether the inbox may hold something. A hint, read without the inbox's lock.
     has_mail: AtomicBool,
+    table: Mutex<Table<K, P>>,
+    inbox: Mutex<Vec<Mail<P>>>,
+    pub(super) index: usize,
     pub(super) partition: u32,
     // Copies of what the table knows, for those who must not wait for the lock.
     has_marks: AtomicBool,
@@ -38,11 +40,12 @@ pub(super) struct Shard<K, P> {
 }
 
 impl<K, P> Shard<K, P> {
-    pub(super) fn new(partition: u32, triggers: Triggers) -> Self {
+    pub(super) fn new(index: usize, partition: u32, triggers: Triggers) -> Self {
         Self {
+            has_mail: AtomicBool::new(false),
             table: Mutex::new(Table::new(triggers)),
             inbox: Mutex::new(Vec::new()),
-            has_mail: AtomicBool::new(false),
+            index,
             partition,
             has_marks: AtomicBool::new(false),
             settled_to: AtomicU32::new(0),
@@ -72,7 +75,6 @@ impl<K, P> Shard<K, P> {
 /// A shard whose lock is held by this thread.
 pub(super) struct Locked<'a, K, P> {
     inner: &'a Inner<K, P>,
-    index: usize,
     shard: &'a Shard<K, P>,
     // Taken when it is dropped.
     table: Option<MutexGuard<'a, Table<K, P>>>,
@@ -81,7 +83,7 @@ pub(super) struct Locked<'a, K, P> {
 
 impl<K, P> Inner<K, P> {
     /// Locks a shard for a call of the user's.
-    #[inline]
+    #[inline(always)]
     pub(super) fn lock(&self, index: usize) -> Result<Locked<'_, K, P>, ProcessError> {
         if reentrancy::is_inside_shard() {
             return Err(self.reentrant());
@@ -90,11 +92,14 @@ impl<K, P> Inner<K, P> {
     }
 
     /// Locks a shard for a thread that holds none, or that holds some but gives way: a session.
-    #[inline]
+    #[inline(always)]
     pub(super) fn lock_again(&self, index: usize) -> Locked<'_, K, P> {
         let shard = self.shard(index);
-        let table = shard.table.try_lock().unwrap_or_else(|| self.wait_for(shard));
-        self.locked(index, shard, table)
+        let table = match shard.table.try_lock() {
+            Some(table) => table,
+            None => self.wait_for(shard),
+        };
+        self.locked(shard, table)
     }
 
     /// Locks a shard if that is possible within `wait`.
@@ -107,16 +112,17 @@ impl<K, P> Inner<K, P> {
                 shard.table.try_lock_for(wait)?
             }
         };
-        Some(self.locked(index, shard, table))
+        Some(self.locked(shard, table))
     }
 
     pub(super) fn try_lock_again(&self, index: usize) -> Option<Locked<'_, K, P>> {
         let shard = self.shard(index);
         let table = shard.table.try_lock()?;
-        Some(self.locked(index, shard, table))
+        Some(self.locked(shard, table))
     }
 
     #[cold]
+    #[inline(never)]
     fn wait_for<'a>(&'a self, shard: &'a Shard<K, P>) -> MutexGuard<'a, Table<K, P>> {
         let _waiting = self.count_waiter();
         shard.table.lock()
@@ -133,22 +139,24 @@ impl<K, P> Inner<K, P> {
         Waiting(&self.waiters)
     }
 
-    #[inline]
+    #[inline(always)]
     fn locked<'a>(
         &'a self,
-        index: usize,
         shard: &'a Shard<K, P>,
         table: MutexGuard<'a, Table<K, P>>,
     ) -> Locked<'a, K, P> {
         let was_inside = reentrancy::set_inside_shard(true);
-        let mut locked = Locked { inner: self, index, shard, table: Some(table), was_inside };
+        let mut locked = Locked { inner: self, shard, table: Some(table), was_inside };
         locked.take_in_mail();
         locked
     }
 
-    /// Puts something into a shard's inbox. It arrives at once if the lock is free, and as soon as
-    /// the lock is given back if not.
+    /// Gives something to a shard: at once if the lock is free; if not, it is put into the inbox,
+    /// and taken in when the lock is given back.
     pub(super) fn post(&self, index: usize, mail: Mail<P>) {
+        if let Some(mut locked) = self.try_lock_again(index) {
+            return locked.take_in(mail);
+        }
         let shard = self.shard(index);
         shard.inbox.lock().push(mail);
         shard.has_mail.store(true, Ordering::Release);
@@ -231,7 +239,7 @@ impl<K, P> Inner<K, P> {
 }
 
 impl<'a, K, P> Locked<'a, K, P> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn table(&mut self) -> &mut Table<K, P> {
         match &mut self.table {
             Some(table) => table,
@@ -239,7 +247,7 @@ impl<'a, K, P> Locked<'a, K, P> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_in_mail(&mut self) {
         // Relaxed: who posts after this looks for the lock himself.
         if self.shard.has_mail.load(Ordering::Relaxed) {
@@ -248,25 +256,29 @@ impl<'a, K, P> Locked<'a, K, P> {
     }
 
     #[cold]
+    #[inline(never)]
     fn empty_inbox(&mut self) {
         let mail = {
             let mut inbox = self.shard.inbox.lock();
             self.shard.has_mail.store(false, Ordering::Relaxed);
             std::mem::take(&mut *inbox)
         };
+        for mail in mail {
+            self.take_in(mail);
+        }
+    }
+
+    fn take_in(&mut self, mail: Mail<P>) {
         let inner = self.inner;
-        let coarse_now = inner.coarse_now();
-        let now = || inner.clock.now();
-        let due = |since, count| inner.is_due(since, count);
         let closing = inner.closed.load(Ordering::Relaxed);
         let table = self.table();
-        for letter in mail {
-            if closing && matches!(letter, Mail::PutBack(_)) {
-                // Somebody closes and waits for this: the framework is to look.
-                table.aftermath().notify = true;
-            }
-            table.take_in(letter, &inner.triggers, coarse_now, &now, &due);
+        if closing && matches!(mail, Mail::PutBack(_)) {
+            // Somebody closes and waits for this: the framework is to look.
+            table.aftermath().notify = true;
         }
+        let due = |since, count| inner.is_due(since, count);
+        let coarse_now = inner.coarse_now();
+        table.take_in(mail, &inner.triggers, coarse_now, &|| inner.clock.now(), &due);
     }
 
     /// Marks the lock as one of a session, which gives up all its locks before it does anything
@@ -281,20 +293,17 @@ impl<'a, K, P> Locked<'a, K, P> {
     }
 
     pub(super) fn index(&self) -> usize {
-        self.index
+        self.shard.index
     }
 }
 
 impl<K, P> Drop for Locked<'_, K, P> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        if self.table.is_none() {
-            return;
-        }
-        self.take_in_mail();
-        let table = self.table();
+        let Some(table) = &self.table else { return };
         debug_assert!(table.stirred || table.is_calm(), "a change that must not be overlooked");
-        if table.stirred || self.inner.waiters.load(Ordering::Relaxed) > 0 || !self.inner.attended {
+        let has_mail = self.shard.has_mail.load(Ordering::Relaxed);
+        if table.stirred | has_mail | (self.inner.waiters.load(Ordering::Relaxed) > 0) {
             return self.unlock_stirred();
         }
         reentrancy::set_inside_shard(self.was_inside);
@@ -307,6 +316,7 @@ impl<K, P> Locked<'_, K, P> {
     #[cold]
     #[inline(never)]
     fn unlock_stirred(&mut self) {
+        self.take_in_mail();
         let rest = self.give_back();
         self.inner.finish(rest);
     }
@@ -320,7 +330,8 @@ impl<K, P> Locked<'_, K, P> {
     fn give_back(&mut self) -> Rest<K, P> {
         let (inner, shard) = (self.inner, self.shard);
         let table = self.table();
-        table.stirred = false;
+        // What nobody looks after is looked at each time.
+        table.stirred = !inner.attended;
         let aftermath = table.aftermath.take();
         let released = std::mem::take(&mut table.released);
         let due_change = std::mem::take(&mut table.due_change);
@@ -351,7 +362,7 @@ impl<K, P> Locked<'_, K, P> {
                 _ => MutexGuard::unlock_fair(table),
             }
         }
-        Rest { index: self.index, aftermath, released, tick_from }
+        Rest { index: shard.index, aftermath, released, tick_from }
     }
 }
 

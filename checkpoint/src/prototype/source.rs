@@ -146,7 +146,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
             status.requested += table.requested;
             status.coalesced += table.coalesced;
             status.stuck += table.stuck() as u64;
-            status.checked_out += table.out.len() as u64;
+            status.checked_out += table.checked_out as u64;
             status.poisoned += table.poisoned as u64;
         }
         status.oldest_change = self.shards.iter().filter_map(Shard::oldest_change).min();
@@ -167,7 +167,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             let id = self.id_of_entry(&entry.key);
             return Some(UnsavedState::Failed(SaveError::new(id, reason.clone())));
         }
-        if matches!(entry.slot, Slot::Out) && self.triggers.stores {
+        if matches!(entry.slot, Slot::Out { .. }) && self.triggers.stores {
             return Some(UnsavedState::CheckedOut);
         }
         if entry.flags.has(Flags::IN_FLIGHT) {

@@ -21,8 +21,14 @@ use crate::record::StateVersion;
 use crate::save_error::SaveFailure;
 use crate::wait::Signal;
 
+// In this order in memory: what every event reads first.
+#[repr(C)]
 pub(super) struct Table<K, P> {
     pub(super) entries: HashTable<Entry<K, P>>,
+    /// Whether whoever gives the lock back has anything to do beside that.
+    pub(super) stirred: bool,
+    /// PEs that became due since somebody last looked.
+    pub(super) became_due: usize,
     /// Due PEs, each once.
     pub(super) ready: VecDeque<PeHandle>,
     /// In time mode: who became dirty in which generation.
@@ -30,8 +36,6 @@ pub(super) struct Table<K, P> {
     /// When the first mark was made in a shard that had none: nobody looks after its marks yet.
     first_mark: Option<Timestamp>,
     pub(super) exposure: Exposure,
-    /// PEs that somebody has, by ticket.
-    pub(super) out: HashMap<u64, CheckedOut>,
     pub(super) requests: HashMap<u64, Vec<Arc<RequestSignal>>>,
     /// Why PEs are stuck, by ticket.
     pub(super) stuck: HashMap<u64, SaveFailure>,
@@ -41,31 +45,23 @@ pub(super) struct Table<K, P> {
     next_ticket: u64,
     /// PEs in memory, those included that somebody has.
     pub(super) resident: usize,
+    /// PEs that somebody has.
+    pub(super) checked_out: usize,
     pub(super) poisoned: usize,
     /// How often a PE became due.
     pub(super) requested: u64,
     pub(super) coalesced: u64,
     /// Entries that were taken away since the lock was last given back.
     pub(super) released: usize,
-    /// PEs that became due since somebody last looked.
-    pub(super) became_due: usize,
     /// How much longer the queue of due PEs is since the lock was last given back.
     pub(super) due_change: isize,
     pub(super) aftermath: Option<Box<Aftermath<K, P>>>,
-    /// Whether whoever gives the lock back has anything to do beside that.
-    pub(super) stirred: bool,
 }
 
 struct Aging {
     generation: u32,
     started: Timestamp,
     marks: Vec<PeHandle>,
-}
-
-/// A PE that is not in its slot.
-pub(super) struct CheckedOut {
-    pub(super) since: Timestamp,
-    pub(super) arrival: Arc<Arrival>,
 }
 
 /// What is to be done once the lock is released.
@@ -103,17 +99,21 @@ pub(super) struct Triggers {
 }
 
 /// What came of an attempt to run an event.
-pub(super) enum Attempt<R, F> {
+pub(super) enum Attempt<R, I> {
     Done(R),
-    /// The closure said that it changed nothing.
-    Unchanged(R),
-    /// The PE is not there; the closure was not run.
-    Obstacle(F, Obstacle),
+    /// The same, and [`Table::mark_changed`] is to be called for the PE.
+    Marks(R, PeHandle),
+    /// The PE is not there, or not in order; the closure was not run on this input.
+    NotReady(I),
 }
 
+/// Where a PE was seen. It may have moved since, if the lock was given back or a PE was added.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Bucket(Option<usize>);
+
 pub(super) enum Obstacle {
-    /// Somebody else fetches or has it.
-    Wait(Arc<Arrival>, Option<Timestamp>),
+    /// Somebody else fetches it, or has it, since this coarse time.
+    Wait(Arc<Arrival>, Option<u32>),
     /// It is to be fetched, by whoever finds this.
     Fetch(PeHandle, Arc<Arrival>),
     /// It is to be made anew: nothing is stored of it, as is known.
@@ -135,13 +135,13 @@ impl<K, P> Table<K, P> {
             aging: VecDeque::new(),
             first_mark: None,
             exposure: Exposure::default(),
-            out: HashMap::new(),
             requests: HashMap::new(),
             stuck: HashMap::new(),
             quiet: HashMap::new(),
             recency: triggers.tracks_recency.then(Recency::default),
             next_ticket: 1,
             resident: 0,
+            checked_out: 0,
             poisoned: 0,
             requested: 0,
             coalesced: 0,
@@ -149,74 +149,66 @@ impl<K, P> Table<K, P> {
             became_due: 0,
             due_change: 0,
             aftermath: None,
-            stirred: false,
+            stirred: true,
         }
     }
 
-    /// Runs an event if its PE is there.
-    #[inline]
-    pub(super) fn event<Q, R, F>(
+    /// Runs an event if its PE is there: `run` gets the PE and the input.
+    #[inline(always)]
+    pub(super) fn event<Q, R, I>(
         &mut self,
-        place: (u64, &Q),
+        (hash, key): (u64, &Q),
         triggers: &Triggers,
         coarse_now: u32,
-        now: impl FnOnce() -> Timestamp,
-        due: impl FnOnce(u64, u64) -> bool,
-        f: F,
-    ) -> Attempt<R, F>
+        input: I,
+        run: impl FnOnce(&mut P, I) -> Effect<R>,
+    ) -> Attempt<R, I>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
-        F: FnOnce(&mut P) -> Effect<R>,
     {
-        let (hash, key) = place;
-        if let Some(entry) = self.entries.find_mut(hash, |entry| entry.key.borrow() == key)
-            && !entry.flags.has_any(Flags::RUNNING.and(Flags::POISONED))
-            && let Slot::Resident(pe) = &mut entry.slot
-        {
-            // Left set if the closure panics: whoever comes next finds the PE poisoned.
-            entry.flags.set(Flags::RUNNING);
-            let effect = f(pe);
-            entry.flags.clear(Flags::RUNNING);
-            let result = match effect {
-                Effect::Changed(result) => result,
-                Effect::Unchanged(result) => return Attempt::Unchanged(result),
-            };
-            entry.event_count += 1;
-            entry.last_event = coarse_now;
-            if triggers.stores {
-                entry.since_capture = entry.since_capture.saturating_add(1);
-                let settled = !entry.flags.has(Flags::DIRTY) || entry.flags.has(Flags::STUCK);
-                if settled || entry.since_capture >= triggers.due_after {
-                    self.changed(hash, key, triggers, now, due);
-                }
-            }
-            return Attempt::Done(result);
+        match self.entries.find_mut(hash, |entry| entry.key.borrow() == key) {
+            Some(entry) => entry.event(hash, triggers, coarse_now, input, run),
+            None => Attempt::NotReady(input),
         }
-        let obstacle = self.obstacle(hash, key);
-        Attempt::Obstacle(f, obstacle)
     }
 
-    /// Counts a first change, and makes the PE due if it is.
-    #[inline(never)]
-    fn changed<Q>(
-        &mut self,
-        hash: u64,
-        key: &Q,
-        triggers: &Triggers,
-        now: impl FnOnce() -> Timestamp,
-        due: impl FnOnce(u64, u64) -> bool,
-    ) where
+    /// Looks where a PE is, for [`event_at`](Self::event_at).
+    #[inline(always)]
+    pub(super) fn look<Q>(&self, (hash, key): (u64, &Q)) -> Bucket
+    where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        if let Some(entry) = self.entries.find_mut(hash, |entry| entry.key.borrow() == key) {
-            let handle = entry.handle(hash);
-            self.mark_changed(handle, triggers, now, due);
-        }
+        Bucket(self.entries.find_bucket_index(hash, |entry| entry.key.borrow() == key))
     }
 
-    /// The same for a PE that is known by its handle; its counters are up to date.
+    /// Runs an event on a PE that was seen in this place, wherever it is now.
+    #[inline(always)]
+    pub(super) fn event_at<Q, R, I>(
+        &mut self,
+        bucket: Bucket,
+        (hash, key): (u64, &Q),
+        triggers: &Triggers,
+        coarse_now: u32,
+        input: I,
+        run: impl FnOnce(&mut P, I) -> Effect<R>,
+    ) -> Attempt<R, I>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        if let Some(bucket) = bucket.0
+            && let Some(entry) = self.entries.get_bucket_mut(bucket)
+            && entry.key.borrow() == key
+        {
+            return entry.event(hash, triggers, coarse_now, input, run);
+        }
+        self.event((hash, key), triggers, coarse_now, input, run)
+    }
+
+    /// Takes note of a change of a PE whose counters are up to date, and makes it due if it is.
+    #[cold]
     pub(super) fn mark_changed(
         &mut self,
         pe: PeHandle,
@@ -309,7 +301,7 @@ impl<K, P> Table<K, P> {
                     self.poisoned += 1;
                 }
                 let handle = entry.handle(hash);
-                match &entry.slot {
+                match &mut entry.slot {
                     Slot::Resident(_) => Obstacle::Poisoned(entry.last_durable(), handle),
                     Slot::Fetching(arrival) => Obstacle::Wait(arrival.clone(), None),
                     Slot::Gone => {
@@ -317,10 +309,10 @@ impl<K, P> Table<K, P> {
                         entry.slot = Slot::Fetching(arrival.clone());
                         Obstacle::Make(handle, arrival)
                     }
-                    Slot::Out => match self.out.get(&handle.ticket) {
-                        Some(out) => Obstacle::Wait(out.arrival.clone(), Some(out.since)),
-                        None => unreachable!("a PE that is out is in the list of those"),
-                    },
+                    Slot::Out { since, arrival } => {
+                        let arrival = arrival.get_or_insert_with(Signal::new).clone();
+                        Obstacle::Wait(arrival, Some(*since))
+                    }
                 }
             }
         }
@@ -367,12 +359,14 @@ impl<K, P> Table<K, P> {
         if entry.flags.has_any(Flags::POISONED) {
             self.poisoned -= 1;
         }
-        if matches!(entry.slot, Slot::Resident(_) | Slot::Out) {
+        if matches!(entry.slot, Slot::Resident(_) | Slot::Out { .. }) {
             self.resident -= 1;
+        }
+        if matches!(entry.slot, Slot::Out { .. }) {
+            self.checked_out -= 1;
         }
         self.stuck.remove(&pe.ticket);
         self.requests.remove(&pe.ticket);
-        self.out.remove(&pe.ticket);
         Some(entry)
     }
 
@@ -473,7 +467,7 @@ impl<K, P> Table<K, P> {
 
 fn look<K, P>(entries: &HashTable<Entry<K, P>>) -> impl Fn(PeHandle) -> Look + '_ {
     |pe| match entries.find(pe.hash, |entry| entry.ticket == pe.ticket) {
-        Some(entry) if matches!(entry.slot, Slot::Resident(_) | Slot::Out) => {
+        Some(entry) if matches!(entry.slot, Slot::Resident(_) | Slot::Out { .. }) => {
             Look::LastEvent(entry.last_event)
         }
         _ => Look::Gone,

@@ -83,7 +83,7 @@ impl<K, P> Table<K, P> {
                 entry.slot = Slot::Fetching(arrival.clone());
                 return Some((arrival, 0));
             }
-            Slot::Out | Slot::Fetching(_) => return None,
+            Slot::Out { .. } | Slot::Fetching(_) => return None,
         }
         if entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK) {
             self.exposure.end(entry.generation);

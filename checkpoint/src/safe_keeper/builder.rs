@@ -11,7 +11,7 @@ use crate::callback::{LoggingStorageCallbackFactory, StorageCallbackFactory};
 use crate::capture::CaptureLimits;
 use crate::clock::{Alarm, Clock, system_clock};
 use crate::config::InvalidConfig;
-use crate::partition::{Partitioner, Sequences, XxHashPartitioner};
+use crate::partition::{Partitioner, Partitioning, Sequences};
 use crate::random::{RandomSource, SystemRandom};
 use crate::safe_keeper::SafeKeeper;
 use crate::safe_keeper::breaker::FetchBreaker;
@@ -33,7 +33,7 @@ pub struct SafeKeeperBuilder {
     storage: Arc<dyn StateStorage>,
     settings: SafeKeeperSettings,
     callbacks: Arc<dyn StorageCallbackFactory>,
-    partitioner: Arc<dyn Partitioner>,
+    partitioning: Partitioning,
     clock: Arc<dyn Clock>,
     random: Arc<dyn RandomSource>,
     // None: the keeper has no threads and is stepped by hand.
@@ -91,7 +91,7 @@ impl SafeKeeperBuilder {
             storage,
             settings: SafeKeeperSettings::default(),
             callbacks: Arc::new(LoggingStorageCallbackFactory),
-            partitioner: Arc::new(XxHashPartitioner),
+            partitioning: Partitioning::XxHash,
             clock: system_clock(),
             random: Arc::new(SystemRandom::new()),
             threads: Some(Arc::new(SystemThreads)),
@@ -161,7 +161,7 @@ impl SafeKeeperBuilder {
 
     /// Sets how keys are divided among partitions. Recorded with the store.
     pub fn partitioner(mut self, partitioner: impl Partitioner + 'static) -> Self {
-        self.partitioner = Arc::new(partitioner);
+        self.partitioning = Partitioning::Custom(Arc::new(partitioner));
         self
     }
 
@@ -197,9 +197,9 @@ impl SafeKeeperBuilder {
     /// A setting is outside its limits, the store cannot be opened for writing, its keys are
     /// divided among partitions in another way, or the system gives no threads.
     pub fn build(self) -> Result<SafeKeeper, BuildError> {
-        let Self { storage, settings, callbacks, partitioner, clock, random, threads } = self;
+        let Self { storage, settings, callbacks, partitioning, clock, random, threads } = self;
         settings.check().map_err(BuildError::Settings)?;
-        check_partitions(&*storage, &settings, &*partitioner)?;
+        check_partitions(&*storage, &settings, &partitioning)?;
         let sequences = Arc::new(Sequences::new(settings.partitions));
         for partition in 0..settings.partitions.get() {
             let epoch = storage.open_epoch(partition).map_err(BuildError::Storage)?;
@@ -225,7 +225,7 @@ impl SafeKeeperBuilder {
             threads: threads.unwrap_or_else(|| Arc::new(SystemThreads)),
             storage: Mutex::new(Some(storage)),
             sequences,
-            partitioner,
+            partitioning,
             callbacks,
             prototypes: Mutex::default(),
             closing: AtomicBool::new(false),
@@ -245,9 +245,9 @@ impl SafeKeeperBuilder {
 fn check_partitions(
     storage: &dyn StateStorage,
     settings: &SafeKeeperSettings,
-    partitioner: &dyn Partitioner,
+    partitioning: &Partitioning,
 ) -> Result<(), BuildError> {
-    let wanted = format!("{} {}", settings.partitions, partitioner.name());
+    let wanted = format!("{} {}", settings.partitions, partitioning.name());
     let recorded = record_once(storage, PARTITIONS, wanted.as_bytes());
     match recorded.map_err(BuildError::Storage)? {
         Recorded::AsWanted => Ok(()),

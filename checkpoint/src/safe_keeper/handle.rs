@@ -56,7 +56,7 @@ impl CheckpointingFramework for KeeperHandle {
         });
         Ok(Registration::new(index)
             .with_sequences(shared.sequences.clone())
-            .with_partitioner(shared.partitioner.clone())
+            .with_partitioning(shared.partitioning.clone())
             .with_clock(shared.clock.clone())
             .with_random(shared.random.clone())
             .with_due_counter(shared.due.clone())

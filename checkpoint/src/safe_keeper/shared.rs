@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use crate::callback::{StorageCallback, StorageCallbackFactory};
 use crate::clock::{Alarm, Clock, Timestamp};
 use crate::framework::{CheckpointSource, PrototypeIndex, StateFetch};
-use crate::partition::{Partitioner, Sequences};
+use crate::partition::{Partitioning, Sequences};
 use crate::random::RandomSource;
 use crate::restore_error::RestoreFailure;
 use crate::safe_keeper::core::{Action, Core, FlushState, Pool, Step};
@@ -38,7 +38,7 @@ pub(super) struct Shared {
     /// Taken away on close, so that the store can be opened again.
     pub(super) storage: Mutex<Option<Arc<dyn StateStorage>>>,
     pub(super) sequences: Arc<Sequences>,
-    pub(super) partitioner: Arc<dyn Partitioner>,
+    pub(super) partitioning: Partitioning,
     pub(super) callbacks: Arc<dyn StorageCallbackFactory>,
     pub(super) prototypes: Mutex<Vec<Registered>>,
     /// Set under the lock of `prototypes`: no more are taken in.
