@@ -247,7 +247,10 @@ impl<'a, K: Key, P: Checkpointable + Send + 'static> Held<'a, K, P> {
         }
         let place_in_table = (place.hash, key.as_key());
         let (table, coarse_now) = (locked.table(), inner.coarse_now());
-        let run = |pe: &mut P, event| Effect::Changed(f(pe, event));
+        let run = |pe: &mut P, event| {
+            f(pe, event);
+            Effect::Changed(())
+        };
         match table.event_at(bucket, place_in_table, &inner.triggers, coarse_now, event, run) {
             Attempt::Done(()) => Ok(()),
             Attempt::Marks((), pe) => {
@@ -306,7 +309,10 @@ impl<'a, K: Key, P: Checkpointable + Send + 'static> Held<'a, K, P> {
         // Taken by the closure when it runs.
         let mut event = Some(event);
         let run = |pe: &mut P| match event.take() {
-            Some(event) => Effect::Changed(f(pe, event)),
+            Some(event) => {
+                f(pe, event);
+                Effect::Changed(())
+            }
             None => unreachable!("an event runs once"),
         };
         let result =
