@@ -38,7 +38,7 @@ struct Printer {
 }
 
 impl StorageCallback for Printer {
-    fn storage_operation_result(&self, result: &StorageResult) {
+    fn storage_operation_result(&self, result: &StorageResult<'_>) {
         let Self { prototype, failures } = self;
         match (result.code, &result.error) {
             (StorageResultCode::Success, _) => println!(

@@ -133,7 +133,7 @@ fn obey(prototype: &PePrototype<String, StatefulPe>, command: &str) -> anyhow::R
 struct PrintResults;
 
 impl StorageCallback for PrintResults {
-    fn storage_operation_result(&self, result: &StorageResult) {
+    fn storage_operation_result(&self, result: &StorageResult<'_>) {
         match &result.error {
             None => println!("saved {} {} bytes", result.id, result.record_bytes),
             Some(error) => println!("failed {}: {error}", result.id),

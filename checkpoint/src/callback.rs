@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::checkpoint_id::CheckpointId;
+use crate::checkpoint_id::CheckpointIdRef;
 use crate::record::{RecordKind, StateVersion};
 use crate::save_error::SaveError;
 
@@ -20,13 +20,15 @@ pub enum StorageResultCode {
 }
 
 /// The result of one storage operation: of one capture of one PE, however often it was attempted.
+///
+/// It borrows the id, so that a checkpoint that nobody asks about costs no allocation.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct StorageResult {
+pub struct StorageResult<'a> {
     /// How it ended.
     pub code: StorageResultCode,
     /// The PE.
-    pub id: CheckpointId,
+    pub id: CheckpointIdRef<'a>,
     /// A state or a removal.
     pub kind: RecordKind,
     /// The version of the capture; `None` if the state could not even be encoded.
@@ -51,7 +53,7 @@ pub struct StorageResult {
 pub trait StorageCallback: Send + Sync {
     /// Takes one result.
     #[doc(alias = "storageOperationResult")]
-    fn storage_operation_result(&self, result: &StorageResult);
+    fn storage_operation_result(&self, result: &StorageResult<'_>);
 }
 
 /// Makes the callback of each prototype.
@@ -79,21 +81,20 @@ impl StorageCallbackFactory for LoggingStorageCallbackFactory {
 struct LoggingStorageCallback;
 
 impl StorageCallback for LoggingStorageCallback {
-    fn storage_operation_result(&self, result: &StorageResult) {
-        let prototype = result.id.prototype();
-        let key_hash = key_hash(&result.id);
+    fn storage_operation_result(&self, result: &StorageResult<'_>) {
+        let prototype = result.id.prototype;
         match &result.error {
             None => tracing::trace!(
                 target: "checkpoint",
                 prototype,
-                key_hash,
+                key_hash = key_hash(result.id),
                 bytes = result.record_bytes,
                 "checkpoint stored"
             ),
             Some(error) => tracing::warn!(
                 target: "checkpoint",
                 prototype,
-                key_hash,
+                key_hash = key_hash(result.id),
                 attempts = result.attempts,
                 error = %error.reason(),
                 "checkpoint not stored; the state stays in memory"
@@ -103,6 +104,6 @@ impl StorageCallback for LoggingStorageCallback {
 }
 
 /// What a log says in place of a key.
-pub(crate) fn key_hash(id: &CheckpointId) -> String {
-    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(id.key()))
+pub(crate) fn key_hash(id: CheckpointIdRef<'_>) -> String {
+    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(id.key))
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::checkpoint_id::{CheckpointId, CheckpointIdRef};
+use crate::checkpoint_id::CheckpointIdRef;
 use crate::clock::Timestamp;
 use crate::framework::PrototypeIndex;
 use crate::record::{RecordKind, RecordWriter, StateVersion};
@@ -219,21 +219,24 @@ impl Capture {
     }
 
     /// Returns how this capture ended, for the prototype; answers the manual requests that wait for
-    /// it.
+    /// it. `bytes` are those of its batch.
+    ///
+    /// # Panics
+    /// Panics if the bytes are those of another batch.
     #[must_use]
-    pub fn settle(&self, id: &CheckpointId, outcome: SettlementOutcome) -> Settlement {
-        self.answer(id, &outcome);
+    pub fn settle(&self, bytes: &[u8], outcome: SettlementOutcome) -> Settlement {
+        self.answer(bytes, &outcome);
         self.settlement(outcome)
     }
 
     /// Answers the manual requests; whoever goes on after that must find the PE as the outcome left
     /// it, so the prototype is to be told first.
-    pub(crate) fn answer(&self, id: &CheckpointId, outcome: &SettlementOutcome) {
+    pub(crate) fn answer(&self, bytes: &[u8], outcome: &SettlementOutcome) {
         for request in &self.requests {
             request.finish(match outcome {
                 SettlementOutcome::Stored => Ok(Some(self.version())),
                 SettlementOutcome::GaveUp(reason) | SettlementOutcome::Refused(reason) => {
-                    Err(SaveError::new(id.clone(), reason.clone()))
+                    Err(SaveError::new(self.id(bytes).to_owned(), reason.clone()))
                 }
             });
         }

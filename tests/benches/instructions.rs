@@ -5,48 +5,23 @@
 #![expect(clippy::unwrap_used, reason = "a bench that fails may panic")]
 #![expect(clippy::print_stdout, reason = "a bench prints")]
 
-use std::collections::HashMap;
+mod workload;
+
 use std::hint::black_box;
 
 use checkpoint::{
-    Checkpointable, CheckpointingConfig, CheckpointingMode, InMemoryStorage, PePrototype,
-    SafeKeeper,
+    CheckpointingConfig, CheckpointingMode, InMemoryStorage, PePrototype, Pool, SafeKeeper,
 };
+
+use workload::{Plain, State, plain};
 
 const KEYS: u64 = 1000;
 const EVENTS: u64 = 10_000;
-
-/// Three counters and 64 bytes, as in the reference figures.
-#[derive(Checkpointable)]
-struct State {
-    a: u64,
-    b: u64,
-    c: u64,
-    bytes: Vec<u8>,
-}
-
-impl State {
-    fn new() -> Self {
-        Self { a: 0, b: 0, c: 0, bytes: vec![7; 64] }
-    }
-
-    #[inline(always)]
-    fn event(&mut self, x: u64) {
-        self.a += 1;
-        self.b ^= x;
-        self.c = self.c.max(x);
-        if let Some(byte) = self.bytes.get_mut((x & 63) as usize) {
-            *byte ^= 1;
-        }
-    }
-}
 
 #[inline(always)]
 fn key(i: u64) -> u64 {
     i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32
 }
-
-type Plain = HashMap<u64, State, foldhash::fast::RandomState>;
 
 #[inline(never)]
 fn measured_plain(map: &mut Plain) {
@@ -92,23 +67,46 @@ fn measured_session(states: &PePrototype<u64, State>) {
     session.run(events, State::event).unwrap();
 }
 
-fn main() {
-    let way = std::env::args().nth(1).unwrap_or_default();
-    let keeper = SafeKeeper::builder(InMemoryStorage::new()).build().unwrap();
-    let config = CheckpointingConfig::builder(CheckpointingMode::None).build().unwrap();
+/// All PEs are due; the keeper's work is done on this thread, step by step.
+#[inline(never)]
+fn measured_save(keeper: &SafeKeeper) {
+    let pools = [Pool::Timing, Pool::Serialization, Pool::Storage];
+    while pools.iter().any(|pool| keeper.step(*pool)) {}
+}
+
+fn prototype(keeper: &SafeKeeper, mode: CheckpointingMode) -> PePrototype<u64, State> {
+    let config = CheckpointingConfig::builder(mode).build().unwrap();
     let builder = keeper.prototype("states").config(config);
     let states = builder.create(|_| State::new()).build().unwrap();
-    let mut map: Plain = (0..KEYS).map(|key| (key, State::new())).collect();
-    // Twice: the first event of a PE is another matter.
+    // The first event of a PE is another matter.
     for key in 0..KEYS {
         states.process(key, |pe| pe.event(key)).unwrap();
     }
+    states
+}
+
+fn main() {
+    let way = std::env::args().nth(1).unwrap_or_default();
+    if way == "save" {
+        let keeper = SafeKeeper::builder(InMemoryStorage::new()).stepped().build().unwrap();
+        let states = prototype(&keeper, CheckpointingMode::EventCount(1.try_into().unwrap()));
+        for _ in 0..EVENTS / KEYS {
+            for key in 0..KEYS {
+                states.process(key, |pe| pe.event(key)).unwrap();
+            }
+            measured_save(black_box(&keeper));
+        }
+        return;
+    }
+    let keeper = SafeKeeper::builder(InMemoryStorage::new()).build().unwrap();
+    let states = prototype(&keeper, CheckpointingMode::None);
+    let mut map = plain(KEYS);
     match &*way {
         "plain" => measured_plain(black_box(&mut map)),
         "process" => measured_process(black_box(&states)),
         "async" => measured_async(black_box(&states)),
         "guard" => measured_guard(black_box(&states)),
         "session" => measured_session(black_box(&states)),
-        _ => println!("instructions plain|process|async|guard|session"),
+        _ => println!("usage: instructions plain|process|async|guard|session|save"),
     }
 }

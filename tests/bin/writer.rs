@@ -142,11 +142,11 @@ impl StorageCallbackFactory for Acknowledgements {
 }
 
 impl StorageCallback for Acknowledgements {
-    fn storage_operation_result(&self, result: &StorageResult) {
+    fn storage_operation_result(&self, result: &StorageResult<'_>) {
         let (StorageResultCode::Success, Some(version)) = (result.code, result.version) else {
             wrong(&format!("{result:?}"));
         };
-        let key: Result<[u8; 8], _> = result.id.key().try_into();
+        let key: Result<[u8; 8], _> = result.id.key.try_into();
         let key = key.map(u64::from_be_bytes).unwrap_or_else(|_| wrong(&result.id.to_string()));
         print(&format!("stored {key} {} {} .", version.epoch.0, version.sequence.0));
     }

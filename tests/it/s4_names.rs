@@ -119,7 +119,7 @@ fn every_mode_of_s4_has_its_counterpart() {
 fn every_result_code_of_s4_has_its_counterpart() {
     struct Count;
     impl StorageCallback for Count {
-        fn storage_operation_result(&self, result: &StorageResult) {
+        fn storage_operation_result(&self, result: &StorageResult<'_>) {
             assert!(matches!(result.code, StorageResultCode::Success | StorageResultCode::Failure));
         }
     }

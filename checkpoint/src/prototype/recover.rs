@@ -312,7 +312,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                     tracing::warn!(
                         target: "checkpoint",
                         prototype = &*self.name,
-                        key_hash = key_hash(&id),
+                        key_hash = key_hash(id.as_ref()),
                         events_lost,
                         "a closure panicked in a PE; it is restored from its last checkpoint"
                     );

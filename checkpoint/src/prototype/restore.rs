@@ -207,7 +207,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             tracing::info!(
                 target: "checkpoint",
                 prototype = &*self.name,
-                key_hash = key_hash(id),
+                key_hash = key_hash(id.as_ref()),
                 "checkpoint expired; starting with the factory's value"
             );
             return self.make_new(&coming.key, header.version);
@@ -289,7 +289,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         tracing::warn!(
             target: "checkpoint",
             prototype = &*self.name,
-            key_hash = key_hash(id),
+            key_hash = key_hash(id.as_ref()),
             %reason,
             "cannot restore: {consequence}"
         );

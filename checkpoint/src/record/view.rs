@@ -166,6 +166,14 @@ impl<'a> RecordHeader<'a> {
     }
 }
 
+/// Returns whether the checksum of a record holds; nothing else is looked at. For records that were
+/// made by this process.
+pub(crate) fn is_intact(record: &[u8]) -> bool {
+    record
+        .split_last_chunk()
+        .is_some_and(|(covered, crc)| crc32c::crc32c(covered) == u32::from_le_bytes(*crc))
+}
+
 impl<'a> RecordView<'a> {
     /// Reads the record that is exactly `bytes`.
     ///

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::callback::{StorageResult, StorageResultCode};
 use crate::capture::SettlementOutcome;
-use crate::checkpoint_id::CheckpointId;
+use crate::checkpoint_id::CheckpointIdRef;
 use crate::clock::Timestamp;
 use crate::record::RecordKind;
 use crate::save_error::SaveError;
@@ -15,14 +15,14 @@ pub(super) enum Told<'a> {
     /// A state could not be captured.
     NotCaptured(&'a SaveError),
     /// A capture has come to its end.
-    Saved { saving: &'a Saving, id: &'a CheckpointId, outcome: &'a SettlementOutcome },
+    Saved { saving: &'a Saving, id: CheckpointIdRef<'a>, outcome: &'a SettlementOutcome },
 }
 
-pub(super) fn result(told: &Told<'_>, now: Timestamp) -> StorageResult {
+pub(super) fn result<'a>(told: &Told<'a>, now: Timestamp) -> StorageResult<'a> {
     match told {
         Told::NotCaptured(error) => StorageResult {
             code: StorageResultCode::Failure,
-            id: error.id().clone(),
+            id: error.id().as_ref(),
             kind: RecordKind::State,
             version: None,
             record_bytes: 0,
@@ -35,7 +35,7 @@ pub(super) fn result(told: &Told<'_>, now: Timestamp) -> StorageResult {
             let error = match outcome {
                 SettlementOutcome::Stored => None,
                 SettlementOutcome::GaveUp(reason) | SettlementOutcome::Refused(reason) => {
-                    Some(SaveError::new((*id).clone(), reason.clone()))
+                    Some(SaveError::new((*id).to_owned(), reason.clone()))
                 }
             };
             StorageResult {
@@ -43,7 +43,7 @@ pub(super) fn result(told: &Told<'_>, now: Timestamp) -> StorageResult {
                     None => StorageResultCode::Success,
                     Some(_) => StorageResultCode::Failure,
                 },
-                id: (*id).clone(),
+                id: *id,
                 kind: capture.kind(),
                 version: Some(capture.version()),
                 record_bytes: capture.place.record.len() as u64,

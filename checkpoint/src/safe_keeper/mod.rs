@@ -321,13 +321,10 @@ impl SafeKeeper {
                 Some(outcome) => shared.judge(&mut saving, outcome),
                 None => None,
             };
-            let (id, outcome) = match ended {
-                Some(outcome) => (saving.capture.id(bytes).to_owned(), outcome),
-                None => withdrawn(bytes, &saving, with_storage),
-            };
-            shared.ended(&saving, &id, &outcome);
+            let outcome = ended.unwrap_or_else(|| withdrawn(&saving, with_storage));
+            shared.ended(bytes, &saving, &outcome);
             if let SettlementOutcome::GaveUp(reason) = outcome {
-                left.push(SaveError::new(id, reason));
+                left.push(SaveError::new(saving.capture.id(bytes).to_owned(), reason));
             }
         };
         for (bytes, savings) in stopped.waiting {
@@ -341,8 +338,9 @@ impl SafeKeeper {
                 end(&run.bytes, saving, outcome, with_storage);
             }
         }
-        for results in stopped.reports {
-            for (saving, outcome) in results.results {
+        for mut results in stopped.reports {
+            let outcomes = results.take_outcomes();
+            for (saving, outcome) in results.savings.into_iter().zip(outcomes) {
                 end(&results.bytes, saving, Some(outcome), false);
             }
         }

@@ -1,11 +1,11 @@
 //! What came of saves: judged, told to prototypes and callbacks, and tried again.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::capture::{CaptureFailure, Settlement, SettlementOutcome};
-use crate::checkpoint_id::CheckpointId;
+use crate::callback::StorageCallback;
+use crate::capture::{CaptureFailure, SettlementOutcome};
+use crate::clock::Timestamp;
 use crate::framework::PrototypeIndex;
 use crate::safe_keeper::callbacks::{self, Told};
 use crate::safe_keeper::core::{GivenUp, Pool};
@@ -18,76 +18,82 @@ impl Shared {
     pub(super) fn capture_failed(&self, failure: CaptureFailure) {
         self.counters.failed.add(1);
         let CaptureFailure { prototype, error, requests } = failure;
-        self.tell(prototype, &Told::NotCaptured(&error));
+        if let Some(callback) = self.callback(prototype) {
+            self.tell(&*callback, self.clock.now(), &Told::NotCaptured(&error));
+        }
         for request in requests {
             request.finish(Err(error.clone()));
         }
     }
 
     /// Tells everybody what came of a save, and has what failed tried again.
-    pub(super) fn report(&self, results: SavingResults) {
-        let SavingResults { bytes, results } = results;
-        let mut again = Vec::new();
-        // In order, so that the same results lead to the same history.
-        let mut settlements: BTreeMap<(PrototypeIndex, usize), Vec<Settlement>> = BTreeMap::new();
-        let mut given_up = Vec::new();
-        let mut attempts_given_up = 0;
-        let mut told = Vec::with_capacity(results.len());
-        for (mut saving, outcome) in results {
-            let outcome = match self.judge(&mut saving, outcome) {
-                Some(outcome) => outcome,
-                None => {
-                    again.push(saving);
-                    continue;
-                }
-            };
-            let capture = &saving.capture;
-            let id = capture.id(&bytes).to_owned();
-            let settlement = capture.settlement(outcome.clone());
-            let place = (capture.prototype, capture.shard());
-            match &outcome {
-                // It would be captured and given to the storage again at once.
-                SettlementOutcome::GaveUp(reason) => {
-                    let error = SaveError::new(id.clone(), reason.clone());
-                    given_up.push(GivenUp { place, settlement, error });
-                    attempts_given_up = saving.attempts.max(attempts_given_up);
-                }
-                SettlementOutcome::Stored | SettlementOutcome::Refused(_) => {
-                    settlements.entry(place).or_default().push(settlement);
-                }
-            }
-            told.push((saving, id, outcome));
-        }
+    pub(super) fn report(&self, mut results: SavingResults) {
+        let outcomes = results.take_outcomes();
+        let SavingResults { bytes, mut savings, .. } = results;
+        let verdicts: Vec<_> =
+            savings.iter_mut().zip(outcomes).map(|(s, outcome)| self.judge(s, outcome)).collect();
         // Dirty marks are cleared before anybody is told.
-        for ((index, shard), settlements) in settlements {
-            if let Some(source) = self.source(index) {
-                source.settle(shard, settlements);
-            }
+        let given_up = self.settle(&bytes, &savings, &verdicts);
+        let ended = || savings.iter().zip(&verdicts).filter_map(|(s, v)| Some((s, v.as_ref()?)));
+        for (saving, outcome) in ended() {
+            saving.capture.answer(&bytes, outcome);
         }
-        let any_stored = told.iter().any(|(.., o)| matches!(o, SettlementOutcome::Stored));
-        let settled = told.len();
-        for (saving, id, outcome) in &told {
-            saving.capture.answer(id, outcome);
-        }
-        for (saving, id, outcome) in &told {
-            self.tell(saving.capture.prototype, &Told::Saved { saving, id, outcome });
-        }
-        drop(told);
+        self.tell_saved(&bytes, ended());
+        let settled = ended().count();
+        let any_stored = ended().any(|(_, outcome)| matches!(outcome, SettlementOutcome::Stored));
+        let again = savings.into_iter().zip(&verdicts);
+        let again: Vec<_> = again.filter_map(|(s, v)| v.is_none().then_some(s)).collect();
         let retry = (!again.is_empty()).then(|| {
             let attempts = again.iter().map(|saving| saving.attempts).max().unwrap_or(1);
             let wait = self.retry.wait_after(attempts, self.random.next_u64());
             let at = self.clock.now().after(wait.unwrap_or(self.retry.backoff_max));
             (at, SaveStateTask::again(bytes.clone(), again))
         });
-        let given_up = (!given_up.is_empty()).then(|| {
-            let wait = self.retry.wait(attempts_given_up, self.random.next_u64());
-            (self.clock.now().after(wait), given_up)
-        });
         let memory = retry.is_none().then_some(bytes);
         self.core.lock().reported(settled, memory, retry, given_up, any_stored);
         self.wakers.of(Pool::Storage).notify_one();
         self.wakers.of(Pool::Serialization).notify_one();
         self.wakers.of(Pool::Timing).notify_one();
+    }
+
+    /// Gives shards the results of their captures, but for those that were given up: they would be
+    /// captured and given to the storage again at once. Those are returned, with the time until
+    /// which they wait.
+    fn settle(
+        &self,
+        bytes: &[u8],
+        savings: &[Saving],
+        verdicts: &[Option<SettlementOutcome>],
+    ) -> Option<(Timestamp, Vec<GivenUp>)> {
+        let place = |saving: &Saving| (saving.capture.prototype, saving.capture.shard());
+        let mut given_up = Vec::new();
+        let mut attempts = 0;
+        let mut verdicts = verdicts.iter();
+        // A batch is captured shard after shard.
+        for of_shard in savings.chunk_by(|a, b| place(a) == place(b)) {
+            let mut settlements = Vec::with_capacity(of_shard.len());
+            for (saving, verdict) in of_shard.iter().zip(verdicts.by_ref()) {
+                let Some(outcome) = verdict else { continue };
+                let settlement = saving.capture.settlement(outcome.clone());
+                if let SettlementOutcome::GaveUp(reason) = outcome {
+                    let id = saving.capture.id(bytes).to_owned();
+                    let error = SaveError::new(id, reason.clone());
+                    given_up.push(GivenUp { place: place(saving), settlement, error });
+                    attempts = saving.attempts.max(attempts);
+                } else {
+                    settlements.push(settlement);
+                }
+            }
+            if let Some(saving) = of_shard.first().filter(|_| !settlements.is_empty())
+                && let Some(source) = self.source(saving.capture.prototype)
+            {
+                source.settle(saving.capture.shard(), settlements);
+            }
+        }
+        (!given_up.is_empty()).then(|| {
+            let wait = self.retry.wait(attempts, self.random.next_u64());
+            (self.clock.now().after(wait), given_up)
+        })
     }
 
     /// Decides what an outcome means for a capture; `None` if it is to be tried again.
@@ -118,19 +124,43 @@ impl Shared {
         }
     }
 
-    /// Reports one result to the prototype's callback.
-    pub(super) fn tell(&self, index: PrototypeIndex, told: &Told<'_>) {
-        match told {
-            Told::NotCaptured(_) => {}
-            Told::Saved { saving, outcome: SettlementOutcome::Stored, .. } => {
-                self.counters.stored.add(1);
-                self.counters.stored_bytes.add(saving.capture.place.record.len() as u64);
+    /// Counts results, and reports each to its prototype's callback.
+    pub(super) fn tell_saved<'a>(
+        &self,
+        bytes: &[u8],
+        ended: impl Iterator<Item = (&'a Saving, &'a SettlementOutcome)>,
+    ) {
+        let (mut stored, mut stored_bytes, mut failed) = (0, 0, 0);
+        let mut callback = None;
+        let now = self.clock.now();
+        for (saving, outcome) in ended {
+            match outcome {
+                SettlementOutcome::Stored => {
+                    stored += 1;
+                    stored_bytes += saving.capture.place.record.len() as u64;
+                }
+                SettlementOutcome::GaveUp(_) | SettlementOutcome::Refused(_) => failed += 1,
             }
-            Told::Saved { .. } => self.counters.failed.add(1),
+            let prototype = saving.capture.prototype;
+            if callback.as_ref().is_none_or(|(of, _)| *of != prototype) {
+                callback = self.callback(prototype).map(|callback| (prototype, callback));
+            }
+            if let Some((_, callback)) = &callback {
+                let id = saving.capture.id(bytes);
+                self.tell(&**callback, now, &Told::Saved { saving, id, outcome });
+            }
         }
-        let callback = self.prototypes.lock().get(index.0).map(|p| p.callback.clone());
-        let Some(callback) = callback else { return };
-        let result = callbacks::result(told, self.clock.now());
+        self.counters.stored.add(stored);
+        self.counters.stored_bytes.add(stored_bytes);
+        self.counters.failed.add(failed);
+    }
+
+    fn callback(&self, index: PrototypeIndex) -> Option<Arc<dyn StorageCallback>> {
+        self.prototypes.lock().get(index.0).map(|prototype| prototype.callback.clone())
+    }
+
+    fn tell(&self, callback: &dyn StorageCallback, now: Timestamp, told: &Told<'_>) {
+        let result = callbacks::result(told, now);
         if catch_unwind(AssertUnwindSafe(|| callback.storage_operation_result(&result))).is_err() {
             self.counters.callback_panics.add(1);
             tracing::error!(target: "checkpoint", "a storage callback panicked");
@@ -150,34 +180,28 @@ impl Shared {
     pub(super) fn end_late(&self, task: SaveStateTask) {
         let (bytes, savings) = task.into_parts();
         for saving in savings {
-            let (id, outcome) = withdrawn(&bytes, &saving, false);
-            self.ended(&saving, &id, &outcome);
+            let outcome = withdrawn(&saving, false);
+            self.ended(&bytes, &saving, &outcome);
         }
     }
 
     /// Ends a capture of a keeper that is closing.
-    pub(super) fn ended(&self, saving: &Saving, id: &CheckpointId, outcome: &SettlementOutcome) {
+    pub(super) fn ended(&self, bytes: &[u8], saving: &Saving, outcome: &SettlementOutcome) {
         let capture = &saving.capture;
         let settlement = capture.settlement(outcome.clone());
         if let Some(source) = self.source(capture.prototype) {
             source.settle(capture.shard(), vec![settlement]);
         }
-        capture.answer(id, outcome);
-        self.tell(capture.prototype, &Told::Saved { saving, id, outcome });
+        capture.answer(bytes, outcome);
+        self.tell_saved(bytes, std::iter::once((saving, outcome)));
     }
 }
 
 /// How a capture ends that a closing keeper has in hand.
-pub(super) fn withdrawn(
-    bytes: &[u8],
-    saving: &Saving,
-    with_storage: bool,
-) -> (CheckpointId, SettlementOutcome) {
-    let id = saving.capture.id(bytes).to_owned();
-    let reason = match &saving.error {
+pub(super) fn withdrawn(saving: &Saving, with_storage: bool) -> SettlementOutcome {
+    SettlementOutcome::GaveUp(match &saving.error {
         _ if with_storage || saving.may_be_stored => SaveFailure::Unknown,
         Some(error) => SaveFailure::GaveUp(error.clone()),
         None => SaveFailure::NotAttempted,
-    };
-    (id, SettlementOutcome::GaveUp(reason))
+    })
 }

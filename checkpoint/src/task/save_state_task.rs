@@ -9,7 +9,7 @@ use crate::checkpoint_id::CheckpointId;
 use crate::clock::SystemClock;
 use crate::quarantine::{quarantine_id, quarantine_name};
 use crate::record::{
-    InputPositions, RecordHeader, RecordKind, RecordMeta, RecordView, RecordWriter,
+    InputPositions, RecordHeader, RecordKind, RecordMeta, RecordWriter, is_intact,
 };
 use crate::storage::{
     Completion, FetchEntry, FetchOutcome, FetchVersion, SaveBatch, SaveEntry, SaveOutcome,
@@ -46,10 +46,19 @@ pub(crate) struct Abandoned {
     pub(crate) savings: Vec<(Saving, Option<SaveOutcome>)>,
 }
 
-/// What came of a save: each capture with its outcome, and the bytes in which the records lie.
+/// What came of a save: the captures, the outcome of each, and the bytes in which the records lie.
 pub(crate) struct SavingResults {
     pub(crate) bytes: Arc<Vec<u8>>,
-    pub(crate) results: Vec<(Saving, SaveOutcome)>,
+    pub(crate) savings: Vec<Saving>,
+    // One for each capture; none is missing.
+    outcomes: Vec<Option<SaveOutcome>>,
+}
+
+impl SavingResults {
+    /// Takes the outcomes, in the order of the captures.
+    pub(crate) fn take_outcomes(&mut self) -> impl Iterator<Item = SaveOutcome> + use<> {
+        std::mem::take(&mut self.outcomes).into_iter().flatten()
+    }
 }
 
 impl SaveStateTask {
@@ -166,9 +175,7 @@ impl SaveReceiver for SavingRun {
         };
         if let Some((running, done)) = finished {
             let Running { bytes, savings, outcomes, .. } = running;
-            let results = savings.into_iter().zip(outcomes);
-            let results = results.filter_map(|(s, o)| o.map(|o| (s, o))).collect();
-            done(SavingResults { bytes, results });
+            done(SavingResults { bytes, savings, outcomes });
         }
     }
 }
@@ -199,7 +206,7 @@ impl Work {
     ) -> ControlFlow<SaveOutcome, crate::storage::RecordPlace> {
         // The checksum was computed when the state was encoded: memory that went bad since is
         // noticed.
-        if RecordView::parse(self.place.record_in(bytes)).is_err() {
+        if !is_intact(self.place.record_in(bytes)) {
             let id = self.place.id_in(bytes);
             let attempted = format!("save {id}: its record was damaged in memory");
             let error = StorageError::new(StorageErrorKind::Broken, attempted);

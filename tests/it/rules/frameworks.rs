@@ -37,8 +37,8 @@ impl MapFramework {
             for capture in batch.captures() {
                 let id = capture.id(batch.bytes()).to_owned();
                 let record = capture.record(batch.bytes()).to_vec();
-                self.states.lock().unwrap().insert(id.clone(), record);
-                settlements.push(capture.settle(&id, SettlementOutcome::Stored));
+                self.states.lock().unwrap().insert(id, record);
+                settlements.push(capture.settle(batch.bytes(), SettlementOutcome::Stored));
             }
             source.settle(shard, settlements);
         }

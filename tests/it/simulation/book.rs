@@ -332,9 +332,10 @@ impl Book {
     }
 
     /// Takes in the result of a capture.
-    pub(super) fn result(&mut self, result: &StorageResult) {
+    pub(super) fn result(&mut self, result: &StorageResult<'_>) {
+        let id = result.id.to_owned();
         self.results_count += 1;
-        let Some(owner) = owner_of_id(&result.id) else {
+        let Some(owner) = owner_of_id(&id) else {
             return self.trace.violate(format!("a result of {}", result.id));
         };
         self.trace.add(format!(
@@ -354,13 +355,13 @@ impl Book {
             (StorageResultCode::Success, None, Some(version)) => {
                 self.acknowledged.insert(owner, version);
                 let world = lock(&self.world);
-                let serial = world.records.ever_offered.get(&(result.id.clone(), version)).copied();
+                let serial = world.records.ever_offered.get(&(id.clone(), version)).copied();
                 let subject = self.subjects.entry(owner).or_default();
                 let is_later = serial.is_some_and(|serial| subject.may_be(serial));
                 if subject.removed_at.is_some_and(|at| is_later || serial > Some(at)) {
                     subject.removed_at = None;
                 }
-                if !world.records.ever_stored.contains_key(&(result.id.clone(), version)) {
+                if !world.records.ever_stored.contains_key(&(id.clone(), version)) {
                     drop(world);
                     self.trace.violate(format!("{version} of {owner} is acknowledged unstored"));
                 }
@@ -374,7 +375,7 @@ impl Book {
                 if let SaveFailure::Refused(_) = error.reason() {
                     let offered = result.version.and_then(|version| {
                         let world = lock(&self.world);
-                        world.records.ever_offered.get(&(result.id.clone(), version)).copied()
+                        world.records.ever_offered.get(&(id.clone(), version)).copied()
                     });
                     // What was refused may be the copy that was to be put aside before.
                     let subject = self.subject(owner);

@@ -170,10 +170,10 @@ impl StorageCallbackFactory for Results {
 }
 
 impl StorageCallback for Results {
-    fn storage_operation_result(&self, result: &StorageResult) {
+    fn storage_operation_result(&self, result: &StorageResult<'_>) {
         let Some(around) = self.0.upgrade() else { return };
         lock(&around.book).result(result);
-        let Some(owner) = owner_of_id(&result.id) else { return };
+        let Some(owner) = owner_of_id(&result.id.to_owned()) else { return };
         let what = lock(&around.dice).below(20);
         let prototype = lock(&around.prototypes).get(place_of(owner).0).cloned();
         match what {

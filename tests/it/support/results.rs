@@ -3,13 +3,35 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use checkpoint::{
-    CheckpointId, StateVersion, StorageCallback, StorageCallbackFactory, StorageResult,
+    CheckpointId, SaveError, StateVersion, StorageCallback, StorageCallbackFactory, StorageResult,
     StorageResultCode,
 };
 
 use crate::support::FAIL_SAFE;
 
-type Then = Box<dyn Fn(&StorageResult) + Send + Sync>;
+type Then = Box<dyn Fn(&Kept) + Send + Sync>;
+
+/// A result that was kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    pub(crate) code: StorageResultCode,
+    pub(crate) id: CheckpointId,
+    pub(crate) version: Option<StateVersion>,
+    pub(crate) attempts: u32,
+    pub(crate) error: Option<SaveError>,
+}
+
+impl From<&StorageResult<'_>> for Kept {
+    fn from(result: &StorageResult<'_>) -> Self {
+        Self {
+            code: result.code,
+            id: result.id.to_owned(),
+            version: result.version,
+            attempts: result.attempts,
+            error: result.error.clone(),
+        }
+    }
+}
 
 /// A callback for all prototypes that keeps every result; a clone is the same.
 #[derive(Clone, Default)]
@@ -17,7 +39,7 @@ pub(crate) struct Results(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    results: Mutex<Vec<StorageResult>>,
+    results: Mutex<Vec<Kept>>,
     changed: Condvar,
     // Run after the result was kept.
     then: Mutex<Option<Arc<Then>>>,
@@ -29,11 +51,11 @@ impl Results {
     }
 
     /// Has something done with each result, in the callback.
-    pub(crate) fn then(&self, then: impl Fn(&StorageResult) + Send + Sync + 'static) {
+    pub(crate) fn then(&self, then: impl Fn(&Kept) + Send + Sync + 'static) {
         *self.0.then.lock().unwrap() = Some(Arc::new(Box::new(then)));
     }
 
-    pub(crate) fn all(&self) -> Vec<StorageResult> {
+    pub(crate) fn all(&self) -> Vec<Kept> {
         self.0.results.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -46,7 +68,7 @@ impl Results {
 
     /// Waits for the results that are waited for.
     #[track_caller]
-    pub(crate) fn until(&self, what: &str, condition: impl Fn(&[StorageResult]) -> bool) {
+    pub(crate) fn until(&self, what: &str, condition: impl Fn(&[Kept]) -> bool) {
         let results = self.0.results.lock().unwrap();
         let waited =
             self.0.changed.wait_timeout_while(results, FAIL_SAFE, |results| !condition(results));
@@ -67,12 +89,13 @@ impl Results {
 }
 
 impl StorageCallback for Results {
-    fn storage_operation_result(&self, result: &StorageResult) {
-        self.0.results.lock().unwrap().push(result.clone());
+    fn storage_operation_result(&self, result: &StorageResult<'_>) {
+        let kept = Kept::from(result);
+        self.0.results.lock().unwrap().push(kept.clone());
         self.0.changed.notify_all();
         let then = self.0.then.lock().unwrap().clone();
         if let Some(then) = then {
-            then(result);
+            then(&kept);
         }
     }
 }

@@ -1,0 +1,100 @@
+//! The floor of a durable storage: each batch is appended to one file and synced, and nothing is
+//! kept that could be read.
+
+use std::fs::File;
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use checkpoint::{
+    CheckpointId, Durability, Epoch, FetchEntry, FetchOutcome, InMemoryStorage, Metadata,
+    MetadataVersion, SaveBatch, SaveOutcome, StateStorage, StorageCapabilities, StorageError,
+    StorageErrorKind, StoredVersion,
+};
+
+pub(crate) struct AppendSink {
+    file: Mutex<File>,
+    /// Metadata and epochs.
+    rest: InMemoryStorage,
+    pub(crate) bytes: AtomicU64,
+}
+
+impl AppendSink {
+    pub(crate) fn create(path: &Path) -> std::io::Result<Self> {
+        let file = Mutex::new(File::create(path)?);
+        Ok(Self { file, rest: InMemoryStorage::new(), bytes: AtomicU64::new(0) })
+    }
+
+    fn append(&self, bytes: &[u8]) -> std::io::Result<()> {
+        let mut file = self.file.lock().unwrap();
+        file.write_all(bytes)?;
+        file.sync_data()
+    }
+}
+
+impl StateStorage for AppendSink {
+    fn capabilities(&self) -> StorageCapabilities {
+        StorageCapabilities::new(Durability::Power)
+    }
+
+    fn save(&self, batch: SaveBatch) {
+        let written = self.append(batch.bytes());
+        self.bytes.fetch_add(batch.bytes().len() as u64, Ordering::Relaxed);
+        for entry in batch.into_parts().1 {
+            entry.complete(match &written {
+                Ok(()) => SaveOutcome::Stored,
+                Err(err) => SaveOutcome::Unknown(
+                    StorageError::new(StorageErrorKind::Unavailable, "append a batch")
+                        .with_source(err.to_string()),
+                ),
+            });
+        }
+    }
+
+    fn fetch(&self, entries: Vec<FetchEntry>) {
+        for entry in entries {
+            entry.complete(Ok(None));
+        }
+    }
+
+    fn fetch_now(&self, _id: &CheckpointId) -> Option<FetchOutcome> {
+        Some(Ok(None))
+    }
+
+    fn may_contain(&self, _id: &CheckpointId) -> bool {
+        false
+    }
+
+    fn prefetch(&self, _ids: &[CheckpointId]) {}
+
+    fn ids(
+        &self,
+        _prototype: &str,
+        _visit: &mut dyn FnMut(CheckpointId) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn versions(&self, _id: &CheckpointId) -> Result<Vec<StoredVersion>, StorageError> {
+        Ok(Vec::new())
+    }
+
+    fn open_epoch(&self, partition: u32) -> Result<Epoch, StorageError> {
+        self.rest.open_epoch(partition)
+    }
+
+    fn metadata(&self, name: &str) -> Result<Option<Metadata>, StorageError> {
+        self.rest.metadata(name)
+    }
+
+    fn put_metadata(
+        &self,
+        name: &str,
+        expected: Option<MetadataVersion>,
+        bytes: &[u8],
+    ) -> Result<MetadataVersion, StorageError> {
+        self.rest.put_metadata(name, expected, bytes)
+    }
+}
