@@ -1,11 +1,13 @@
 //! What the tests of the workspace share.
 
 mod account;
+mod append_sink;
 mod conversation;
 mod program;
 mod quota;
 
 pub use account::Account;
+pub use append_sink::AppendSink;
 pub use conversation::Conversation;
 pub use program::example;
 pub use quota::{Quota, first_seed};

@@ -14,8 +14,8 @@ mod workload;
 use std::time::{Duration, Instant};
 
 use checkpoint::{CheckpointingMode, InMemoryStorage};
+use checkpoint_tests::AppendSink;
 
-use workload::append_sink::AppendSink;
 use workload::dumps::{Dumped, Dumping};
 use workload::measure::{Histogram, setting};
 use workload::{Numbers, Ours, Plain, plain};

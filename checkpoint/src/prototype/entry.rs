@@ -154,12 +154,19 @@ impl<K, P> Entry<K, P> {
         self.last_event = coarse_now;
         if triggers.stores {
             self.since_capture = self.since_capture.saturating_add(1);
-            let settled = !self.flags.has(Flags::DIRTY) || self.flags.has(Flags::STUCK);
-            if settled || self.since_capture >= triggers.due_after {
+            if self.needs_marking(triggers) {
                 return Attempt::Marks(result, self.handle(hash));
             }
         }
         Attempt::Done(result)
+    }
+
+    /// Whether its shard must be told of a change: the first one since it was captured, or the one
+    /// that makes it due.
+    #[inline(always)]
+    pub(super) fn needs_marking(&self, triggers: &Triggers) -> bool {
+        let settled = !self.flags.has(Flags::DIRTY) || self.flags.has(Flags::STUCK);
+        settled || self.since_capture >= triggers.due_after
     }
 
     pub(super) fn last_durable(&self) -> Option<StateVersion> {

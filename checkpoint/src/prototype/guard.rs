@@ -87,11 +87,14 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     {
         let key = key.as_key();
         let place = self.inner.place(key);
-        let deadline = self.inner.deadline();
+        let mut deadline = None;
         loop {
             match self.inner.lend(place, key, Caller::MayWait)? {
                 Ok(guard) => return Ok(guard),
-                Err(((), hindrance)) => self.inner.wait(key, hindrance, deadline)?,
+                Err(((), hindrance)) => {
+                    let deadline = *deadline.get_or_insert_with(|| self.inner.deadline());
+                    self.inner.wait(key, hindrance, deadline)?;
+                }
             }
         }
     }

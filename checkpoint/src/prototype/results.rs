@@ -95,7 +95,9 @@ impl<K, P> Table<K, P> {
         }
         if back.effect != Handling::Untouched && triggers.stores {
             entry.since_capture = entry.since_capture.saturating_add(1);
-            self.mark_changed(pe, triggers, now, due);
+            if entry.needs_marking(triggers) {
+                self.mark_changed(pe, triggers, now, due);
+            }
         }
         if is_due {
             self.make_due(pe);

@@ -366,7 +366,7 @@ impl<K, P> Held<'_, K, P> {
     }
 
     fn unlock(&mut self) -> Vec<Rest<K, P>> {
-        self.shards.iter_mut().filter_map(|held| held.take().map(Locked::unlock)).collect()
+        self.shards.iter_mut().filter_map(|held| held.take().and_then(Locked::unlock)).collect()
     }
 
     fn finish(&self, rests: Vec<Rest<K, P>>) {

@@ -300,14 +300,9 @@ impl<'a, K, P> Locked<'a, K, P> {
 impl<K, P> Drop for Locked<'_, K, P> {
     #[inline(always)]
     fn drop(&mut self) {
-        let Some(table) = &self.table else { return };
-        debug_assert!(table.stirred || table.is_calm(), "a change that must not be overlooked");
-        let has_mail = self.shard.has_mail.load(Ordering::Relaxed);
-        if table.stirred | has_mail | (self.inner.waiters.load(Ordering::Relaxed) > 0) {
-            return self.unlock_stirred();
+        if !self.unlock_calm() {
+            self.unlock_stirred();
         }
-        reentrancy::set_inside_shard(self.was_inside);
-        self.table = None;
     }
 }
 
@@ -321,10 +316,27 @@ impl<K, P> Locked<'_, K, P> {
         self.inner.finish(rest);
     }
 
+    /// Gives the lock back if there is nothing else to do, or if it was given back before.
+    #[inline(always)]
+    fn unlock_calm(&mut self) -> bool {
+        let Some(table) = &self.table else { return true };
+        debug_assert!(table.stirred || table.is_calm(), "a change that must not be overlooked");
+        let has_mail = self.shard.has_mail.load(Ordering::Relaxed);
+        if table.stirred | has_mail | (self.inner.waiters.load(Ordering::Relaxed) > 0) {
+            return false;
+        }
+        reentrancy::set_inside_shard(self.was_inside);
+        self.table = None;
+        true
+    }
+
     /// Gives the lock back; what must be done then is left to the caller, who may have other locks.
-    pub(super) fn unlock(mut self) -> Rest<K, P> {
+    pub(super) fn unlock(mut self) -> Option<Rest<K, P>> {
+        if self.unlock_calm() {
+            return None;
+        }
         self.take_in_mail();
-        self.give_back()
+        Some(self.give_back())
     }
 
     fn give_back(&mut self) -> Rest<K, P> {

@@ -10,7 +10,6 @@
     reason = "counts of events and nanoseconds fit"
 )]
 
-pub(crate) mod append_sink;
 pub(crate) mod dumps;
 pub(crate) mod measure;
 

@@ -5,8 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use checkpoint::{
     CheckpointId, Durability, Epoch, FetchEntry, FetchOutcome, InMemoryStorage, Metadata,
@@ -14,21 +13,26 @@ use checkpoint::{
     StorageErrorKind, StoredVersion,
 };
 
-pub(crate) struct AppendSink {
+/// A storage that appends what it is given to one file, and syncs it. Nothing can be fetched.
+#[derive(Debug)]
+pub struct AppendSink {
     file: Mutex<File>,
     /// Metadata and epochs.
     rest: InMemoryStorage,
-    pub(crate) bytes: AtomicU64,
 }
 
 impl AppendSink {
-    pub(crate) fn create(path: &Path) -> std::io::Result<Self> {
+    /// Creates the file, or empties it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn create(path: &Path) -> std::io::Result<Self> {
         let file = Mutex::new(File::create(path)?);
-        Ok(Self { file, rest: InMemoryStorage::new(), bytes: AtomicU64::new(0) })
+        Ok(Self { file, rest: InMemoryStorage::new() })
     }
 
     fn append(&self, bytes: &[u8]) -> std::io::Result<()> {
-        let mut file = self.file.lock().unwrap();
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.write_all(bytes)?;
         file.sync_data()
     }
@@ -41,7 +45,6 @@ impl StateStorage for AppendSink {
 
     fn save(&self, batch: SaveBatch) {
         let written = self.append(batch.bytes());
-        self.bytes.fetch_add(batch.bytes().len() as u64, Ordering::Relaxed);
         for entry in batch.into_parts().1 {
             entry.complete(match &written {
                 Ok(()) => SaveOutcome::Stored,
