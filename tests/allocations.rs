@@ -3,6 +3,8 @@
 //! One test, so that nothing else allocates meanwhile. The part of the saves runs in release builds
 //! only: `cargo test --release -p checkpoint-tests --test allocations`, as `tests/run` does.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails panics")]
+
 use std::alloc::System;
 use std::time::Duration;
 
