@@ -3,6 +3,8 @@
 //! One byte of version, the number of nodes, and the nodes, each by a tag, its texts and its
 //! places. Numbers are little-endian; counts, places and lengths have 32 bits.
 
+use std::collections::HashSet;
+
 use crate::state::schema_description::{Node, Place};
 use crate::state::{DecodeError, DecodeErrorKind, Decoder, StateLimits};
 
@@ -123,7 +125,8 @@ impl Reader<'_> {
                 // The least variant: an empty name and no fields.
                 let count = self.count(8)?;
                 let variant = |_| Ok((self.text()?, self.fields()?));
-                Node::Enum((0..count).map(variant).collect::<Result<_, DecodeError>>()?)
+                let variants = (0..count).map(variant).collect::<Result<Vec<_>, DecodeError>>()?;
+                Node::Enum(self.each_name_once(variants)?)
             }
             8 => Node::Serde(self.number()?),
             other => return Err(self.error(1, "a node's tag from 0 to 8", other)),
@@ -133,7 +136,18 @@ impl Reader<'_> {
     fn fields(&mut self) -> Result<Vec<(String, Place)>, DecodeError> {
         // The least field: an empty name and a place.
         let count = self.count(8)?;
-        (0..count).map(|_| Ok((self.text()?, self.place()?))).collect()
+        let fields = (0..count).map(|_| Ok((self.text()?, self.place()?)));
+        let fields = fields.collect::<Result<Vec<_>, DecodeError>>()?;
+        self.each_name_once(fields)
+    }
+
+    /// No type has a name twice; a description that had would be compared wrongly.
+    fn each_name_once<T>(&self, named: Vec<(String, T)>) -> Result<Vec<(String, T)>, DecodeError> {
+        let mut names = HashSet::with_capacity(named.len());
+        match named.iter().find(|(name, _)| !names.insert(name)) {
+            None => Ok(named),
+            Some(_) => Err(self.error(0, "every name once", "a name twice")),
+        }
     }
 
     fn place(&mut self) -> Result<Place, DecodeError> {

@@ -117,7 +117,7 @@ impl SchemaDescription {
 
 impl fmt::Display for SchemaDescription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Printer { description: self, open: Vec::new(), lines: 0 }.place(f, 0)
+        Printer { description: self, open: Vec::new(), printed: 0 }.place(f, 0)
     }
 }
 
@@ -126,12 +126,13 @@ struct Printer<'a> {
     description: &'a SchemaDescription,
     // The structs and enums that are being printed: they are not printed again inside themselves.
     open: Vec<Place>,
-    lines: usize,
+    // How many nodes were printed, each time that they were.
+    printed: usize,
 }
 
 impl Printer<'_> {
     /// A type that occurs often is printed each time, which may multiply: enough is enough.
-    const LINES_MAX: usize = 2000;
+    const PRINTED_MAX: usize = 4000;
     const DEPTH_MAX: usize = 64;
 
     fn place(&mut self, f: &mut fmt::Formatter<'_>, place: Place) -> fmt::Result {
@@ -139,9 +140,10 @@ impl Printer<'_> {
             let inside = self.open.get(index..).unwrap_or_default();
             return write!(f, "the type {} levels up", self.braces(inside));
         }
-        if self.lines > Self::LINES_MAX || self.open.len() > Self::DEPTH_MAX {
+        if self.printed > Self::PRINTED_MAX || self.open.len() > Self::DEPTH_MAX {
             return f.write_str("…");
         }
+        self.printed += 1;
         self.open.push(place);
         self.node(f, place)?;
         self.open.pop();
@@ -213,8 +215,7 @@ impl Printer<'_> {
         self.close(f)
     }
 
-    fn line(&mut self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.lines += 1;
+    fn line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\n{:width$}", "", width = 2 * self.indentation())
     }
 

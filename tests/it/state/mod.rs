@@ -5,6 +5,7 @@
 mod captures;
 mod comparison;
 mod hostile;
+mod hostile_schema;
 mod limits;
 mod round_trip;
 mod schema;
