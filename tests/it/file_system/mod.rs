@@ -1,5 +1,7 @@
 //! `DefaultFileSystemStateStorage`: what it promises beyond the conformance kit.
 
+mod any_ids;
+mod damage;
 mod faults;
 pub(crate) mod files_that_fail;
 mod kill;
@@ -61,11 +63,13 @@ fn open(root: &Path) -> DefaultFileSystemStateStorage {
 
 /// Where the state of a key of prototype `p` lies.
 fn state_path(root: &Path, key: &str) -> std::path::PathBuf {
-    use std::fmt::Write;
-    let mut name = String::from("0");
-    for byte in key.bytes() {
-        write!(name, "{byte:02x}").unwrap();
-    }
+    state_path_of(root, "p", key)
+}
+
+/// Where the state of a key lies.
+pub(crate) fn state_path_of(root: &Path, prototype: &str, key: &str) -> std::path::PathBuf {
+    let name =
+        |text: &str| text.bytes().fold("0".to_owned(), |name, byte| format!("{name}{byte:02x}"));
     let shard = crc32c::crc32c(key.as_bytes()) & 0xFF;
-    root.join("070").join(format!("{shard:02x}")).join(name)
+    root.join(name(prototype)).join(format!("{shard:02x}")).join(name(key))
 }

@@ -19,6 +19,7 @@ fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// K4.
 #[test]
 fn files_are_the_owners_alone_whatever_the_umask() {
     for umask in ["000", "022", "077"] {
@@ -43,6 +44,7 @@ fn files_are_the_owners_alone_whatever_the_umask() {
     }
 }
 
+/// K4.
 #[test]
 fn a_directory_that_everybody_may_write_to_is_refused() {
     let directory = tempfile::tempdir().unwrap();
@@ -103,6 +105,7 @@ fn check_link(planted: &str, to_directory: bool) {
     check_decoy(&decoy);
 }
 
+/// K2.
 #[test]
 fn links_are_not_followed_wherever_they_are_planted() {
     for directory in ["070", "070/30", "temp", "meta"] {
@@ -113,6 +116,7 @@ fn links_are_not_followed_wherever_they_are_planted() {
     }
 }
 
+/// K2.
 #[test]
 fn a_link_as_the_store_itself_is_refused() {
     let (directory, root, _decoy) = with_decoy();
@@ -124,6 +128,7 @@ fn a_link_as_the_store_itself_is_refused() {
     }
 }
 
+/// K2.
 #[test]
 fn a_link_planted_as_a_temporary_file_is_not_written_through() {
     let (_directory, root, decoy) = with_decoy();
@@ -141,6 +146,7 @@ fn a_link_planted_as_a_temporary_file_is_not_written_through() {
     check_decoy(&decoy);
 }
 
+/// K3.
 #[test]
 fn a_file_with_another_name_too_is_replaced_and_not_written() {
     let (directory, root, _decoy) = with_decoy();
@@ -148,6 +154,22 @@ fn a_file_with_another_name_too_is_replaced_and_not_written() {
     fs::hard_link(state_path(&root, "a"), &other).unwrap();
     store(&open(&root), record("a", 2, b"second"));
     assert_eq!(fs::read(other).unwrap(), record("a", 1, b"first"));
+}
+
+/// K3: only new files are written, whatever has been given their names.
+#[test]
+fn what_has_another_name_too_is_not_written_wherever_it_is_planted() {
+    for planted in ["lock", "store", "epoch", "temp/0", "temp/1", "temp/2", "meta/06d"] {
+        let (_directory, root, decoy) = with_decoy();
+        let path = root.join(planted);
+        drop(fs::remove_file(&path));
+        fs::hard_link(decoy.join("victim"), &path).unwrap();
+        if let Ok(storage) = DefaultFileSystemStateStorage::open(&root) {
+            drop(save_one(&storage, record("a", 2, b"second")));
+            drop(storage.put_metadata("m", None, b"value"));
+        }
+        check_decoy(&decoy);
+    }
 }
 
 #[test]

@@ -237,6 +237,11 @@ impl FileOps for SystemFiles {
             // The lock is on the file, not on its name: if somebody replaced the file meanwhile,
             // the lock that counts is on another one.
             let mine = rustix::fs::fstat(&file.0)?;
+            // What is written to it would be written to the file of somebody else.
+            if mine.st_nlink > 1 {
+                let message = "the lock file has another name too";
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+            }
             match rustix::fs::statat(parent.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(named) if (named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino) => {
                     return Ok(Some(Box::new(LockedFile(file))));

@@ -9,7 +9,7 @@ use crate::record::{RecordHeader, RecordKind};
 use crate::storage::file_system::DefaultFileSystemStateStorage;
 use crate::storage::file_system::error::{read_error, record_error};
 use crate::storage::file_system::names::{
-    Place, file_name, is_file_name, parse_shard_name, shard_path,
+    Place, file_name, is_file_name, parse_shard_name, shard_name, shard_of, shard_path,
 };
 use crate::storage::file_system::store::TooLong;
 use crate::storage::{FetchOutcome, FetchVersion, StorageError, StorageErrorKind, StoredVersion};
@@ -71,12 +71,11 @@ impl DefaultFileSystemStateStorage {
         // One bad file does not hide the others: it is reported when they have been visited.
         let mut first_error = None;
         for shard in shards.iter().filter(|name| parse_shard_name(name).is_some()) {
-            let path = shard_path(&directory, shard);
-            for file in list(&path).map_err(|(_, err)| err)? {
+            for file in list(&shard_path(&directory, shard)).map_err(|(_, err)| err)? {
                 if !is_file_name(&file) {
                     continue;
                 }
-                match self.id_in_file(&prototype, &format!("{path}/{file}"), &file) {
+                match self.id_in_file(&prototype, &directory, shard, &file) {
                     Ok(None) => {}
                     Ok(Some(id)) => {
                         if visit(id).is_break() {
@@ -98,14 +97,19 @@ impl DefaultFileSystemStateStorage {
     fn id_in_file(
         &self,
         prototype: &Arc<str>,
-        path: &str,
+        directory: &str,
+        shard: &str,
         file: &str,
     ) -> Result<Option<CheckpointId>, StorageError> {
-        let attempted = || format!("read {}", self.store.shown(path));
-        let found = self.store.with_header(path, |header| {
+        let path = format!("{}/{file}", shard_path(directory, shard));
+        let attempted = || format!("read {}", self.store.shown(&path));
+        let found = self.store.with_header(&path, |header| {
             let header = header.map_err(|err| record_error(attempted(), err))?;
-            // The id inside decides; the name only has to agree with it.
-            if header.id.prototype != &**prototype || file_name(header.id.key) != file {
+            // The id inside decides; the place only has to agree with it. What lies elsewhere would
+            // be listed, and not be found when it is fetched.
+            let key = header.id.key;
+            let is_place = shard_name(shard_of(key)) == shard && file_name(key) == file;
+            if header.id.prototype != &**prototype || !is_place {
                 let attempted = format!("{}: it has the record of another id", attempted());
                 return Err(StorageError::new(StorageErrorKind::InvalidStore, attempted));
             }
