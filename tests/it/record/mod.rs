@@ -2,6 +2,7 @@
 
 mod damage;
 mod golden;
+mod mutations;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
