@@ -105,5 +105,5 @@ impl StorageCallback for LoggingStorageCallback {
 
 /// What a log says in place of a key.
 pub(crate) fn key_hash(id: CheckpointIdRef<'_>) -> String {
-    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(id.key))
+    id.key_hash()
 }

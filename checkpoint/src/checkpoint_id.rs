@@ -109,6 +109,11 @@ impl CheckpointIdRef<'_> {
     pub fn to_owned(self) -> CheckpointId {
         CheckpointId { prototype: self.prototype.into(), key: self.key.into() }
     }
+
+    /// Returns what a log says in place of the key, which may be private.
+    pub(crate) fn key_hash(self) -> String {
+        format!("{:016x}", xxhash_rust::xxh3::xxh3_64(self.key))
+    }
 }
 
 /// Why something is no [`CheckpointId`].

@@ -150,7 +150,7 @@ impl<K, P> Entry<K, P> {
             Effect::Changed(result) => result,
             Effect::Unchanged(result) => return Attempt::Done(result),
         };
-        self.event_count += 1;
+        self.event_count = self.event_count.saturating_add(1);
         self.last_event = coarse_now;
         if triggers.stores {
             self.since_capture = self.since_capture.saturating_add(1);

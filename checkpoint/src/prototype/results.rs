@@ -86,7 +86,7 @@ impl<K, P> Table<K, P> {
         let old = std::mem::replace(&mut entry.slot, Slot::Resident(back.state));
         let is_due = entry.flags.has(Flags::DUE);
         if back.effect != Handling::Untouched {
-            entry.event_count += 1;
+            entry.event_count = entry.event_count.saturating_add(1);
             entry.last_event = coarse_now;
         }
         if back.effect == Handling::Panicked {

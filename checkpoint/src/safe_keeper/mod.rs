@@ -482,10 +482,15 @@ impl Drop for SafeKeeper {
             return;
         }
         let timeout = Duration::from_millis(self.shared.settings.close_on_drop_ms);
-        if let Err(error) = self.close(timeout) {
+        if let Err(NotAllStored(report)) = self.close(timeout) {
+            // Numbers only: the report names ids.
             tracing::error!(
                 target: "checkpoint",
-                %error,
+                saved = report.saved,
+                failed = report.failed.len(),
+                not_attempted = report.not_attempted.len(),
+                unknown = report.unknown.len(),
+                threads_stuck = report.threads_stuck,
                 "a keeper was dropped without being closed"
             );
         }

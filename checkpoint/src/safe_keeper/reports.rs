@@ -108,12 +108,17 @@ impl Shared {
             SaveOutcome::Unknown(error) => (error, true),
         };
         let permanent = !unknown && !error.kind().is_transient();
-        let fenced = matches!(error.kind(), StorageErrorKind::Fenced { .. });
         let error = Arc::new(error);
         saving.error = Some(error.clone());
         if permanent {
-            if fenced {
-                tracing::error!(target: "checkpoint", %error, "another writer has taken over");
+            // Not the error itself, which names the id.
+            if let StorageErrorKind::Fenced { mine, current } = error.kind() {
+                tracing::error!(
+                    target: "checkpoint",
+                    epoch = mine.0,
+                    taken_over_by = current.0,
+                    "another writer has taken over"
+                );
             }
             return Some(SettlementOutcome::Refused(SaveFailure::Refused(error)));
         }

@@ -1,13 +1,16 @@
 //! The rules of the keeper that decide hard cases, each against the fault that it is there for.
 
+mod canary;
 mod capacity;
 mod closing;
 mod frameworks;
 mod futures;
+mod no_wrap;
 mod one_operation;
 mod panics;
 mod reentrancy;
 mod results;
 mod settings_sources;
 mod unreadable;
+mod user_code;
 mod waiting;

@@ -200,7 +200,13 @@ impl DefaultFileSystemStateStorage {
             Found::Refused(err) => Err(err),
             // The keeper saves over what it could not read only if it was told to.
             Found::Damaged => {
-                tracing::warn!(path = self.store.shown(&path), "a damaged checkpoint is replaced");
+                // No path: a file is named after its key.
+                tracing::warn!(
+                    target: "checkpoint",
+                    prototype = id.prototype,
+                    key_hash = id.key_hash(),
+                    "a damaged checkpoint is replaced"
+                );
                 Ok(())
             }
         }
