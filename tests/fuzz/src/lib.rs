@@ -1,0 +1,8 @@
+//! What the fuzz targets share: types to decode, checksums, and files that are not there.
+
+mod memory_files;
+mod sealed;
+pub mod shapes;
+
+pub use memory_files::MemoryFiles;
+pub use sealed::sealed;
