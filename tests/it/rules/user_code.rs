@@ -61,6 +61,10 @@ impl Checkpointable for Faulty {
         Ok((value, Wrong::Nothing))
     }
 
+    fn encode_staged(staged: &Self::Staged, encoder: &mut Encoder) -> Result<(), EncodeError> {
+        staged.0.encode(encoder)
+    }
+
     fn apply(&mut self, (value, wrong): Self::Staged) {
         assert_ne!(wrong, Wrong::ApplyPanics, "apply was told to panic");
         self.1 = value;
