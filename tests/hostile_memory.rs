@@ -151,7 +151,7 @@ fn elements_that_are_larger_in_memory_than_in_bytes_stay_within_the_limit() {
 }
 
 /// The same through serde, which hides how large values are: bounded by the number of bytes, each
-/// of which may be a value. The list is doubled when it is full, and the old one is there meanwhile.
+/// of which may be a value. A list is doubled when it is full, and the old one is there meanwhile.
 #[test]
 fn serde_fields_need_no_more_than_a_value_for_each_byte() {
     let _turn = alone();

@@ -490,7 +490,6 @@ impl Drop for SafeKeeper {
                 failed = report.failed.len(),
                 not_attempted = report.not_attempted.len(),
                 unknown = report.unknown.len(),
-                threads_stuck = report.threads_stuck,
                 "a keeper was dropped without being closed"
             );
         }
