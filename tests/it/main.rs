@@ -25,6 +25,7 @@ mod record;
 mod rules;
 mod s4_names;
 mod scenarios;
+mod sessions;
 mod simulation;
 mod state;
 mod support;

@@ -123,9 +123,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Session<'_, K, P> {
             for (key, event) in events.by_ref().take(ahead) {
                 drawn.push((held.place(&key), key, event));
             }
-            if drawn.is_empty() {
-                return Ok(processed);
-            }
+            let has_ended = drawn.len() < ahead;
             for (seen, key, _) in &mut drawn {
                 held.look(seen, key);
             }
@@ -140,6 +138,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> Session<'_, K, P> {
                 }
             }
             drop(run);
+            if has_ended {
+                return Ok(processed);
+            }
             held.make_way_for_others(ahead);
         }
     }
