@@ -5,6 +5,7 @@ mod append_sink;
 mod conversation;
 mod program;
 mod quota;
+pub mod simulation;
 
 pub use account::Account;
 pub use append_sink::AppendSink;

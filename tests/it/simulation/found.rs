@@ -11,13 +11,13 @@ use checkpoint::{
     CheckpointOutcome, InMemoryStorage, OnPanic, PePrototype, Pool, Recover, Recovered, SafeKeeper,
     SafeKeeperBuilder, SaveFailure, StorageErrorKind, TestClock,
 };
+use checkpoint_tests::simulation::planned_panic;
 
-use super::ledger::planned_panic;
-use super::process::POOLS;
 use crate::support::{
     Counter, FaultyStorage, Results, SaveFault, counters, every, manual, settings,
 };
 
+const POOLS: [Pool; 4] = [Pool::Serialization, Pool::Storage, Pool::Fetching, Pool::Timing];
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A keeper without threads, over a clock that stands still.

@@ -9,6 +9,7 @@ use checkpoint::{CheckpointId, CloseReport, NotAllStored, ProcessError, SafeKeep
 
 use super::book::Change;
 use super::content::{id_of, owner_of_id, place_of};
+use super::met::Met;
 use super::process::{Asked, AskedNow, Surroundings, Watched};
 use super::profile::Profile;
 use super::trace::lock;
@@ -47,8 +48,14 @@ impl Surroundings {
         ran: &Arc<AtomicBool>,
         error: &ProcessError,
     ) {
-        self.trace.add(format!("  {owner} gets {error:?}"));
+        self.trace.add(format_args!("  {owner} gets {error:?}"));
         let waited = self.clock.time().saturating_sub(began);
+        self.count(match error {
+            ProcessError::Poisoned { .. } => Met::PoisonedError,
+            ProcessError::Busy { .. } => Met::BusyError,
+            ProcessError::Full { .. } => Met::FullError,
+            _ => Met::RestoreError,
+        });
         let makes_sense = match error {
             ProcessError::Poisoned { .. } => lock(&self.book).subject(owner).poisoned,
             ProcessError::Busy { .. } => waited >= profile.wait_max,
@@ -73,7 +80,9 @@ impl Surroundings {
             let Watched { ticket, asked, was, woken } = watched;
             let AskedNow { owner, live, was_dirty, last_serial } = was;
             let outcome = ticket.outcome();
-            self.trace.add(format!("the ticket of {owner} is answered: {outcome:?}"));
+            self.trace.add(format_args!("the ticket of {owner} is answered: {outcome:?}"));
+            let is_stored = matches!(outcome, Some(Ok(_)));
+            self.count(if is_stored { Met::TicketStored } else { Met::TicketFailed });
             if !woken.is_set() {
                 self.trace.violate(format!("whoever waits for the ticket of {owner} sleeps on"));
             }
@@ -107,7 +116,7 @@ impl Surroundings {
 
     /// A flush or a close names what is not stored, and nothing else.
     pub(super) fn check_report(&self, report: &Result<CloseReport, NotAllStored>) {
-        self.trace.add(format!("report: {report:?}"));
+        self.trace.add(format_args!("report: {report:?}"));
         let is_ok = report.is_ok();
         let (Ok(report) | Err(NotAllStored(report))) = report;
         if is_ok != report.is_complete() {

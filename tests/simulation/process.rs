@@ -18,6 +18,7 @@ use super::clock::SimulatedClock;
 use super::content::{PROTOTYPES, owner_of, owner_of_id, place_of};
 use super::dice::Dice;
 use super::ledger::{Ledger, planned_panic};
+use super::met::Met;
 use super::profile::Profile;
 use super::storage::{SimulatedStorage, World, deliver_one};
 use super::trace::{Trace, lock};
@@ -151,6 +152,10 @@ impl Surroundings {
         AskedNow { owner, live, was_dirty, last_serial }
     }
 
+    pub(super) fn count(&self, what: Met) {
+        lock(&self.world).met.count(what);
+    }
+
     pub(super) fn watch(&self, was: AskedNow, ticket: CheckpointTicket, asked: Asked) {
         let woken = Woken::new();
         let mut watched = Watched { ticket, asked, was, woken };
@@ -177,12 +182,16 @@ impl StorageCallback for Results {
         let what = lock(&around.dice).below(20);
         let prototype = lock(&around.prototypes).get(place_of(owner).0).cloned();
         match what {
-            0 => planned_panic(),
+            0 => {
+                around.count(Met::CallbackPanic);
+                planned_panic()
+            }
             1 | 2 => {
                 let Some(prototype) = prototype else { return };
                 let was = around.asked_now(owner);
                 if let Ok(ticket) = prototype.checkpoint(place_of(owner).1) {
-                    around.trace.add(format!("  the callback asks for {owner}"));
+                    around.count(Met::CallbackAsks);
+                    around.trace.add(format_args!("  the callback asks for {owner}"));
                     around.watch(was, ticket, Asked::Checkpoint);
                 }
             }
@@ -212,7 +221,7 @@ pub(super) fn start(
             })
             .on_remove(move |key, _| {
                 let trace = lock(&removed).trace.clone();
-                trace.add(format!("  on_remove of {}", owner_of(prototype, *key)));
+                trace.add(format_args!("  on_remove of {}", owner_of(prototype, *key)));
             })
             .build();
         lock(&around.prototypes).push(built.unwrap());
@@ -253,7 +262,7 @@ pub(super) fn step(around: &Surroundings, keeper: &SafeKeeper, pool: Pool) -> bo
     let stepped = keeper.step(pool);
     lock(&around.world).may_delay_fetches = false;
     if stepped {
-        around.trace.add(format!("{pool:?}"));
+        around.trace.add(format_args!("{pool:?}"));
     }
     lock(&around.book).read_news();
     stepped

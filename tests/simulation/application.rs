@@ -10,6 +10,7 @@ use super::book::{Plan, Subject, run};
 use super::content::{PROTOTYPES, id_of, owner_of, place_of};
 use super::history::History;
 use super::ledger::{Trap, planned_panic};
+use super::met::Met;
 use super::process::{Asked, Done, Held, Pending};
 use super::trace::lock;
 
@@ -61,7 +62,7 @@ impl History {
             runs.store(true, Ordering::Relaxed);
             run(&book, owner, pe, plan).unwrap_or_default();
         });
-        self.trace(format!("begin an event of {owner}: {plan:?}"));
+        self.trace(format_args!("begin an event of {owner}: {plan:?}"));
         let began = self.around.clock.time();
         let future = async { Done::Event(event.await) };
         self.pending.push(Pending::new(owner, "an event", began, ran, future));
@@ -73,7 +74,7 @@ impl History {
     fn begin_guard(&mut self, owner: u64) {
         let (prototype, key) = place_of(owner);
         let guard = self.prototype(prototype).pe_async(key);
-        self.trace(format!("begin a guard of {owner}"));
+        self.trace(format_args!("begin a guard of {owner}"));
         let began = self.around.clock.time();
         let future = async { Done::Guard(guard.await) };
         self.pending.push(Pending::new(owner, "a guard", began, Arc::default(), future));
@@ -99,8 +100,8 @@ impl History {
         }
         let at = self.dice.index(self.pending.len());
         let pending = self.pending.swap_remove(at);
-        self.trace(format!("drop {} of {}", pending.what, pending.owner));
-        self.count("dropped future");
+        self.trace(format_args!("drop {} of {}", pending.what, pending.owner));
+        self.count(Met::DroppedFuture);
     }
 
     /// A call that blocks: the world goes on meanwhile.
@@ -110,13 +111,13 @@ impl History {
             2 => Plan::Fail,
             _ => self.any_plan(),
         };
-        self.trace(format!("an event of {owner}: {plan:?}"));
+        self.trace(format_args!("an event of {owner}: {plan:?}"));
         self.event(owner, plan);
     }
 
     pub(super) fn change_one(&mut self) {
         let owner = self.any_owner();
-        self.trace(format!("an event of {owner}"));
+        self.trace(format_args!("an event of {owner}"));
         self.event(owner, Plan::Change { filler_bytes: 5, trap: Trap::None });
     }
 
@@ -138,13 +139,16 @@ impl History {
                 .map(drop),
         }));
         match result {
-            Ok(Ok(())) => true,
+            Ok(Ok(())) => {
+                self.count(Met::Event);
+                true
+            }
             Ok(Err(error)) => {
                 self.around.check_error(&self.profile, owner, began, &ran, &error);
                 false
             }
             Err(_planned) => {
-                self.count("panic");
+                self.count(Met::Panic);
                 true
             }
         }
@@ -180,8 +184,8 @@ impl History {
                 (key, (owner_of(prototype, key), self.any_plan()))
             })
             .collect();
-        self.trace(format!("a session: {events:?}"));
-        self.count("session");
+        self.trace(format_args!("a session: {events:?}"));
+        self.count(Met::Session);
         let handle = self.prototype(prototype);
         let book = self.around.book.clone();
         let began = self.around.clock.time();
@@ -205,7 +209,7 @@ impl History {
                 let ran = Arc::default();
                 self.around.check_error(&self.profile, owner, began, &ran, &stopped.error);
             }
-            Err(_planned) => self.count("panic"),
+            Err(_planned) => self.count(Met::Panic),
         }
     }
 
@@ -230,7 +234,7 @@ impl History {
     /// Drops a guard, maybe because of a panic.
     pub(super) fn give_back(&mut self, held: Held, panics: bool) {
         let Held { owner, mut guard, changed } = held;
-        self.trace(format!("give {owner} back; panics: {panics}"));
+        self.trace(format_args!("give {owner} back; panics: {panics}"));
         let now = self.around.clock.time();
         {
             let mut book = lock(&self.around.book);
@@ -259,8 +263,8 @@ impl History {
 
     fn ask(&mut self, owner: u64) {
         let (prototype, key) = place_of(owner);
-        self.trace(format!("ask for a checkpoint of {owner}"));
-        self.count("ticket");
+        self.trace(format_args!("ask for a checkpoint of {owner}"));
+        self.count(Met::Ticket);
         // Before the call: it may do the work itself.
         let was = self.around.asked_now(owner);
         match self.prototype(prototype).checkpoint(key) {
@@ -274,7 +278,7 @@ impl History {
     fn evict(&mut self, owner: u64) {
         let (prototype, key) = place_of(owner);
         let result = self.prototype(prototype).evict(key);
-        self.trace(format!("evict {owner}: {result:?}"));
+        self.trace(format_args!("evict {owner}: {result:?}"));
         lock(&self.around.book).read_news();
         let is_dirty = lock(&self.around.book).is_dirty(owner);
         let is_out = lock(&self.around.book).subject(owner).out;
@@ -282,7 +286,7 @@ impl History {
             Ok(Eviction::Evicted) if is_dirty || is_out => {
                 self.around.trace.violate(format!("{owner} left memory, and is not stored"));
             }
-            Ok(Eviction::Evicted) => self.count("eviction"),
+            Ok(Eviction::Evicted) => self.count(Met::Eviction),
             Ok(_) => {}
             Err(error) => self.around.trace.violate(format!("no eviction of {owner}: {error}")),
         }
@@ -290,7 +294,7 @@ impl History {
 
     fn remove(&mut self, owner: u64) {
         let (prototype, key) = place_of(owner);
-        self.trace(format!("remove {owner}"));
+        self.trace(format_args!("remove {owner}"));
         let began = self.around.clock.time();
         match self.prototype(prototype).remove(key) {
             Ok(ticket) => self.removed(owner, ticket),
@@ -301,7 +305,7 @@ impl History {
     }
 
     fn removed(&mut self, owner: u64, ticket: checkpoint::CheckpointTicket) {
-        self.count("removal");
+        self.count(Met::Removal);
         lock(&self.around.book).remove(owner);
         let was = self.around.asked_now(owner);
         self.around.watch(was, ticket, Asked::Removal);
@@ -318,8 +322,8 @@ impl History {
         if how == Recover::Reload && (reloads || self.event(owner, Plan::Read)) {
             return;
         }
-        self.trace(format!("recover {owner}: {how:?}"));
-        self.count("recovery");
+        self.trace(format_args!("recover {owner}: {how:?}"));
+        self.count(Met::Recovery);
         let began = self.around.clock.time();
         let poisoned = prototype.status().poisoned;
         match prototype.recover(key, how) {
@@ -348,7 +352,7 @@ impl History {
     fn reset(&mut self, owner: u64) {
         self.replace(owner, 0, |history| {
             let (prototype, key) = place_of(owner);
-            history.trace(format!("reset {owner}"));
+            history.trace(format_args!("reset {owner}"));
             history.prototype(prototype).reset(key)
         });
     }
@@ -366,7 +370,7 @@ impl History {
         let (version, serial) = self.dice.pick(&versions);
         self.replace(owner, serial, |history| {
             let (prototype, key) = place_of(owner);
-            history.trace(format!("restore {version} of {owner}"));
+            history.trace(format_args!("restore {version} of {owner}"));
             history.prototype(prototype).restore_version(key, version)
         });
     }
@@ -380,7 +384,7 @@ impl History {
         if lock(&self.around.book).subject(owner).poisoned {
             return;
         }
-        self.count("replacement");
+        self.count(Met::Replacement);
         lock(&self.around.book).subject(owner).replaced = true;
         let newest = |history: &Self| {
             let world = lock(&history.around.world);

@@ -12,6 +12,7 @@ use super::clock::SimulatedClock;
 use super::content::{Stored, id_of, owner_of_id, place_of};
 use super::dice::Dice;
 use super::ledger::{Content, Ledger, Trap, planned_panic};
+use super::met::Met;
 use super::storage::World;
 use super::trace::{Trace, lock};
 
@@ -173,7 +174,8 @@ impl Book {
     pub(super) fn make(&mut self, owner: u64) -> Option<Ledger> {
         let percent = self.factory_panics_percent;
         if self.dice.chance(percent) {
-            self.trace.add(format!("the factory panics for {owner}"));
+            lock(&self.world).met.count(Met::FactoryPanic);
+            self.trace.add(format_args!("the factory panics for {owner}"));
             return None;
         }
         Some(Ledger::new(owner))
@@ -232,7 +234,7 @@ impl Book {
         subject.live = vec![serial];
         subject.trapped = trap != Trap::None;
         subject.unstored.push(Change { serial, at: now, is_event: true });
-        self.trace.add(format!("  {owner} changes to {serial}"));
+        self.trace.add(format_args!("  {owner} changes to {serial}"));
     }
 
     /// Notes that what a closure has changed is what a panic left.
@@ -240,7 +242,7 @@ impl Book {
         let serial = self.last_serial();
         *self.half_done.last_mut().unwrap() = true;
         self.subject(owner).poisoned = true;
-        self.trace.add(format!("  {owner} is poisoned at {serial}"));
+        self.trace.add(format_args!("  {owner} is poisoned at {serial}"));
     }
 
     /// The application goes on with what a panic left.
@@ -260,7 +262,7 @@ impl Book {
     /// The PE is now one of these, whatever it was.
     pub(super) fn set(&mut self, owner: u64, live: Vec<u64>, restated: bool) {
         let now = self.clock.time();
-        self.trace.add(format!("  {owner} is now one of {live:?}"));
+        self.trace.add(format_args!("  {owner} is now one of {live:?}"));
         let serial = live.iter().copied().max().unwrap_or_default();
         let subject = self.subject(owner);
         let (out, removed_at, replaced) = (subject.out, subject.removed_at, subject.replaced);
@@ -338,7 +340,7 @@ impl Book {
         let Some(owner) = owner_of_id(&id) else {
             return self.trace.violate(format!("a result of {}", result.id));
         };
-        self.trace.add(format!(
+        self.trace.add(format_args!(
             "result of {:?} of {owner}: {:?} {:?}",
             result.version,
             result.code,

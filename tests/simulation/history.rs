@@ -1,6 +1,6 @@
 //! A history: processes that live and die over one storage, step by step as the seed says.
 
-use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use checkpoint::SafeKeeper;
 use super::book::Book;
 use super::clock::SimulatedClock;
 use super::dice::Dice;
+use super::met::{Met, Tally};
 use super::process::{Done, Held, POOLS, Pending, Prototype, Surroundings, start, step};
 use super::profile::{BACKOFF_MAX, FETCH_WAIT_MAX, FETCHING_PAUSE, Profile};
 use super::storage::{World, deliver_one, kill};
@@ -23,24 +24,44 @@ pub(super) struct History {
     pub(super) keeper: Arc<SafeKeeper>,
     pub(super) pending: Vec<Pending>,
     pub(super) held: Vec<Held>,
-    pub(super) met: BTreeMap<String, u64>,
+    pub(super) met: Tally,
 }
 
 /// What came of a history.
-pub(super) struct Outcome {
-    pub(super) violation: Option<String>,
-    pub(super) hash: u64,
-    pub(super) text: String,
-    /// How often each thing happened.
-    pub(super) met: BTreeMap<String, u64>,
+pub struct Outcome {
+    /// The first promise that was broken.
+    pub violation: Option<String>,
+    /// A number that two equal histories share, if anything was told.
+    pub hash: u64,
+    /// What happened.
+    pub text: String,
+    /// How often each kind of thing happened.
+    pub met: Tally,
 }
 
+/// How much a history tells of itself; telling takes most of its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    /// Only what came of it.
+    Nothing,
+    /// How it ended.
+    Last,
+    /// All of it.
+    All,
+}
+
+/// How many lines are told of the end of a history.
+const LAST_LINES: usize = 80;
+
 /// Runs the history of a seed.
-pub(super) fn run(seed: u64, keeps_all: bool) -> Outcome {
+#[must_use]
+pub fn run(seed: u64, telling: Telling) -> Outcome {
     let trace = Trace::default();
-    if keeps_all {
-        trace.keep_all();
-    }
+    trace.keep(match telling {
+        Telling::Nothing => 0,
+        Telling::Last => LAST_LINES,
+        Telling::All => usize::MAX,
+    });
     let ran = catch_unwind(AssertUnwindSafe(|| {
         let mut history = History::new(seed, trace.clone());
         history.live();
@@ -55,7 +76,7 @@ pub(super) fn run(seed: u64, keeps_all: bool) -> Outcome {
             if said.is_none() {
                 resume_unwind(payload);
             }
-            BTreeMap::new()
+            Tally::new()
         }
     };
     Outcome { violation: trace.violation(), hash: trace.hash(), text: trace.text(), met }
@@ -65,7 +86,7 @@ impl History {
     fn new(seed: u64, trace: Trace) -> Self {
         let mut dice = Dice::new(seed);
         let profile = Profile::draw(&mut dice);
-        trace.add(format!("seed {seed}: {profile:?}"));
+        trace.add(format_args!("seed {seed}: {profile:?}"));
         let clock = Arc::new(SimulatedClock::default());
         let mut world = World::new(dice.fork(), trace.clone());
         world.answers_inline = profile.answers_inline;
@@ -83,19 +104,19 @@ impl History {
         lock(&around.book).reloads = profile.reloads;
         lock(&around.book).factory_panics_percent = profile.factory_panics_percent;
         let keeper = start(&around, &profile, &mut dice);
-        let (pending, held, met) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let (pending, held, met) = (Vec::new(), Vec::new(), Tally::new());
         Self { dice, profile, around, keeper, pending, held, met }
     }
 
-    pub(super) fn count(&mut self, what: &str) {
-        *self.met.entry(what.to_owned()).or_default() += 1;
+    pub(super) fn count(&mut self, what: Met) {
+        self.met.count(what);
     }
 
     pub(super) fn is_broken(&self) -> bool {
         self.around.trace.violation().is_some()
     }
 
-    pub(super) fn trace(&self, line: impl Into<String>) {
+    pub(super) fn trace(&self, line: impl Display) {
         self.around.trace.add(line);
     }
 
@@ -123,7 +144,7 @@ impl History {
     }
 
     /// Ends the history: everything that can be stored is, and is found again.
-    fn end(mut self) -> BTreeMap<String, u64> {
+    fn end(mut self) -> Tally {
         let ends: [fn(&mut Self); 7] = [
             Self::quiet_down,
             Self::steady,
@@ -144,8 +165,7 @@ impl History {
         self.pending.clear();
         self.held.clear();
         lock(&self.around.prototypes).clear();
-        let met = std::mem::take(&mut lock(&self.around.world).met);
-        self.met.extend(met);
+        self.met.add(&lock(&self.around.world).met);
         self.met
     }
 
@@ -158,7 +178,7 @@ impl History {
     fn change_weather(&mut self) {
         let bad = self.dice.chance(self.profile.bad_weather_percent);
         let weather = if bad { self.dice.pick(Weather::ALL) } else { Weather::Fine };
-        self.trace(format!("weather: {weather:?}"));
+        self.trace(format_args!("weather: {weather:?}"));
         lock(&self.around.world).weather = weather;
     }
 
@@ -183,7 +203,7 @@ impl History {
 
     fn advance(&mut self, by: Duration) {
         self.around.clock.advance(by);
-        self.trace(format!("{by:?} later"));
+        self.trace(format_args!("{by:?} later"));
     }
 
     /// Polls one of the futures that were woken, or all of them.
@@ -206,10 +226,10 @@ impl History {
     pub(super) fn poll(&mut self, at: usize) {
         let Some(done) = self.pending[at].poll() else {
             let (what, owner) = (self.pending[at].what, self.pending[at].owner);
-            return self.trace(format!("{what} of {owner} waits"));
+            return self.trace(format_args!("{what} of {owner} waits"));
         };
         let Pending { owner, what, began, ran, .. } = self.pending.remove(at);
-        self.trace(format!("{what} of {owner} ends"));
+        self.trace(format_args!("{what} of {owner} ends"));
         match done {
             Done::Event(Ok(())) | Done::Panicked => {}
             Done::Guard(Ok(guard)) => {
@@ -218,7 +238,7 @@ impl History {
                 book.subject(owner).out = true;
                 drop(book);
                 self.held.push(Held { owner, guard, changed: None });
-                self.count("guard");
+                self.count(Met::Guard);
             }
             Done::Event(Err(error)) | Done::Guard(Err(error)) => {
                 self.around.check_error(&self.profile, owner, began, &ran, &error);
@@ -247,7 +267,7 @@ impl History {
     /// The storage works again, and time passes: whatever is to be stored by itself must be.
     fn quiet_down(&mut self) {
         self.trace("quiet");
-        self.count("quiet");
+        self.count(Met::Quiet);
         lock(&self.around.world).weather = Weather::Fine;
         while let Some(held) = self.held.pop() {
             self.give_back(held, false);
@@ -306,20 +326,22 @@ impl History {
     /// The process dies at this very moment.
     fn crash(&mut self) {
         self.trace("crash");
-        self.count("crash");
+        self.count(Met::Crash);
         kill(&self.around.world);
         self.end_process(false);
     }
 
     fn close(&mut self) {
         self.trace("close");
-        self.count("close");
+        self.count(Met::Close);
         let timeout = Duration::from_millis(self.dice.pick(&[0, 1, 1000]));
         let report = self.keeper.close(timeout);
         lock(&self.around.book).read_news();
         self.around.check_report(&report);
         if report.is_ok() {
-            self.count("complete close");
+            self.count(Met::CompleteClose);
+        } else {
+            self.count(Met::IncompleteClose);
         }
         self.end_process(true);
     }
@@ -354,8 +376,11 @@ impl History {
 
     fn flush(&mut self) {
         self.trace("flush");
-        self.count("flush");
+        self.count(Met::Flush);
         let report = self.keeper.flush(Duration::from_millis(100));
+        if report.is_err() {
+            self.count(Met::IncompleteFlush);
+        }
         lock(&self.around.book).read_news();
         self.around.check_report(&report);
     }

@@ -1,6 +1,7 @@
 //! How the simulated storage behaves: what goes wrong, and how often.
 
 use super::dice::Dice;
+use super::met::Met;
 
 /// What becomes of one entry of a save.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +40,38 @@ pub(super) enum FetchFate {
     Damaged,
     Dropped,
     Panics,
+}
+
+impl SaveFate {
+    pub(super) fn met(self) -> Met {
+        match self {
+            Self::Stored => Met::SaveStored,
+            Self::AcknowledgedLater => Met::SaveAcknowledgedLater,
+            Self::StoredLater => Met::SaveStoredLater,
+            Self::Refused => Met::SaveRefused,
+            Self::RefusedForGood => Met::SaveRefusedForGood,
+            Self::UnknownStored => Met::SaveUnknownStored,
+            Self::UnknownLost => Met::SaveUnknownLost,
+            Self::UnknownLate => Met::SaveUnknownLate,
+            Self::DroppedStored => Met::SaveDroppedStored,
+            Self::DroppedLost => Met::SaveDroppedLost,
+            Self::Panics => Met::SavePanics,
+        }
+    }
+}
+
+impl FetchFate {
+    pub(super) fn met(self) -> Met {
+        match self {
+            Self::Answered => Met::FetchAnswered,
+            Self::AnsweredLater => Met::FetchAnsweredLater,
+            Self::Unavailable => Met::FetchUnavailable,
+            Self::Unreadable => Met::FetchUnreadable,
+            Self::Damaged => Met::FetchDamaged,
+            Self::Dropped => Met::FetchDropped,
+            Self::Panics => Met::FetchPanics,
+        }
+    }
 }
 
 /// How often each fate is met.

@@ -1,6 +1,5 @@
 //! A storage whose every misdeed is drawn from the seed.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -13,6 +12,7 @@ use checkpoint::{
 use super::content::{Records, Stored, VERSIONS_KEPT, is_quarantine, stored};
 use super::dice::Dice;
 use super::ledger::planned_panic;
+use super::met::{Met, Tally};
 use super::trace::{Trace, lock};
 use super::weather::{FetchFate, SaveFate, Weather};
 
@@ -31,7 +31,7 @@ pub(super) struct World {
     /// Saves whose outcome was told to be unknown, and that land later.
     late_landings: Vec<(CheckpointId, Stored)>,
     /// How often each fate was met.
-    pub(super) met: BTreeMap<String, u64>,
+    pub(super) met: Tally,
     dice: Dice,
     trace: Trace,
 }
@@ -62,21 +62,17 @@ impl World {
             late_saves: Vec::new(),
             late_fetches: Vec::new(),
             late_landings: Vec::new(),
-            met: BTreeMap::new(),
+            met: Tally::new(),
             dice,
             trace,
         }
-    }
-
-    pub(super) fn count(&mut self, what: &str) {
-        *self.met.entry(what.to_owned()).or_default() += 1;
     }
 
     /// Whatever an unknown save has still to do happens now, or never.
     pub(super) fn settle_landings(&mut self) {
         for (id, stored) in std::mem::take(&mut self.late_landings) {
             if self.dice.chance(50) {
-                self.trace.add(format!("storage: {} of {id} lands late", stored.version));
+                self.trace.add(format_args!("storage: {} of {id} lands late", stored.version));
                 self.records.land(&id, stored);
             }
         }
@@ -89,7 +85,7 @@ impl World {
             if let Some(stored) = save.stored.clone()
                 && self.dice.chance(50)
             {
-                self.trace.add(format!("storage: {} of {} lands", stored.version, save.id));
+                self.trace.add(format_args!("storage: {} of {} lands", stored.version, save.id));
                 self.records.store(&save.id, stored);
             }
         }
@@ -123,7 +119,8 @@ pub(super) fn deliver_one(world: &Arc<Mutex<World>>) -> bool {
         if !world.late_landings.is_empty() && world.dice.chance(20) {
             let at = world.dice.index(world.late_landings.len());
             let (id, stored) = world.late_landings.swap_remove(at);
-            world.trace.add(format!("storage: {} of {id} lands late", stored.version));
+            world.trace.add(format_args!("storage: {} of {id} lands late", stored.version));
+            world.met.count(Met::LandsLate);
             world.records.land(&id, stored);
         }
         if saves + fetches == 0 {
@@ -142,12 +139,14 @@ pub(super) fn deliver_one(world: &Arc<Mutex<World>>) -> bool {
                 }
                 SaveOutcome::Stored
             };
-            world.trace.add(format!("storage: late outcome of {version} of {id}: {outcome:?}"));
+            world
+                .trace
+                .add(format_args!("storage: late outcome of {version} of {id}: {outcome:?}"));
             world.records.save_ends(&id);
             Late::Save(Box::new((late, outcome)))
         } else {
             let entry = world.late_fetches.swap_remove(at - saves);
-            world.trace.add(format!("storage: late answer for {}", entry.id()));
+            world.trace.add(format_args!("storage: late answer for {}", entry.id()));
             Late::Fetch(entry)
         }
     };
@@ -199,12 +198,12 @@ impl SimulatedStorage {
         {
             fate = SaveFate::Stored; // Its thread waits for the outcome.
         }
-        world.count(&format!("{fate:?}"));
+        world.met.count(fate.met());
         let Some(stored) = stored(&id, record) else {
             world.trace.violate(format!("{id} is saved as what cannot be restored"));
             return (Some((entry, SaveOutcome::NotStored(unavailable()))), false);
         };
-        world.trace.add(format!(
+        world.trace.add(format_args!(
             "storage: save {} of {id} with {}: {fate:?}",
             entry.version(),
             stored.serial()
@@ -257,8 +256,8 @@ impl SimulatedStorage {
         if fate == FetchFate::AnsweredLater && !world.may_delay_fetches {
             fate = FetchFate::Answered;
         }
-        world.count(&format!("{fate:?}"));
-        world.trace.add(format!("storage: fetch {id}: {fate:?}"));
+        world.met.count(fate.met());
+        world.trace.add(format_args!("storage: fetch {id}: {fate:?}"));
         let found = world.records.get(id, version);
         Ok(match fate {
             FetchFate::Answered => Answer::Now(Ok(found)),

@@ -1,11 +1,8 @@
 //! What has happened, for whoever has to find out why, and as one number to compare two runs.
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// How many lines are shown of a history that failed.
-const LINES_SHOWN: usize = 80;
 
 /// Locks what a simulation shares; a planned panic may have poisoned it.
 pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -20,30 +17,34 @@ pub(super) struct Trace(Arc<Mutex<Lines>>);
 struct Lines {
     last: VecDeque<String>,
     count: u64,
+    /// Changes with every line.
     hash: u64,
     violation: Option<String>,
-    shown_max: usize,
+    kept_max: usize,
 }
 
 impl Trace {
-    pub(super) fn add(&self, line: impl Into<String>) {
-        let line = line.into();
+    pub(super) fn add(&self, line: impl Display) {
         let mut lines = lock(&self.0);
+        if lines.kept_max == 0 {
+            return;
+        }
+        let line = line.to_string();
         for byte in line.bytes() {
             lines.hash = (lines.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
         }
         lines.count += 1;
         let number = lines.count;
         lines.last.push_back(format!("{number:5} {line}"));
-        if lines.last.len() > LINES_SHOWN.max(lines.shown_max) {
+        if lines.last.len() > lines.kept_max {
             lines.last.pop_front();
         }
     }
 
     /// Notes that a promise is broken; the first one counts.
-    pub(super) fn violate(&self, what: impl Into<String>) {
-        let what = what.into();
-        self.add(format!("VIOLATION {what}"));
+    pub(super) fn violate(&self, what: impl Display) {
+        let what = what.to_string();
+        self.add(format_args!("VIOLATION {what}"));
         lock(&self.0).violation.get_or_insert(what);
     }
 
@@ -51,9 +52,9 @@ impl Trace {
         lock(&self.0).violation.clone()
     }
 
-    /// Keeps every line, for a history that is looked at alone.
-    pub(super) fn keep_all(&self) {
-        lock(&self.0).shown_max = usize::MAX;
+    /// Keeps that many of the last lines; none of them is even put together if that is 0.
+    pub(super) fn keep(&self, lines_max: usize) {
+        lock(&self.0).kept_max = lines_max;
     }
 
     /// A number that two equal histories share.
