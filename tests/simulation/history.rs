@@ -11,6 +11,7 @@ use super::book::Book;
 use super::clock::SimulatedClock;
 use super::dice::Dice;
 use super::met::{Met, Tally};
+use super::outcome::{Outcome, Telling};
 use super::process::{Done, Held, POOLS, Pending, Prototype, Surroundings, start, step};
 use super::profile::{BACKOFF_MAX, FETCH_WAIT_MAX, FETCHING_PAUSE, Profile};
 use super::storage::{World, deliver_one, kill};
@@ -27,41 +28,10 @@ pub(super) struct History {
     pub(super) met: Tally,
 }
 
-/// What came of a history.
-pub struct Outcome {
-    /// The first promise that was broken.
-    pub violation: Option<String>,
-    /// A number that two equal histories share, if anything was told.
-    pub hash: u64,
-    /// What happened.
-    pub text: String,
-    /// How often each kind of thing happened.
-    pub met: Tally,
-}
-
-/// How much a history tells of itself; telling takes most of its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Telling {
-    /// Only what came of it.
-    Nothing,
-    /// How it ended.
-    Last,
-    /// All of it.
-    All,
-}
-
-/// How many lines are told of the end of a history.
-const LAST_LINES: usize = 80;
-
 /// Runs the history of a seed.
 #[must_use]
-pub fn run(seed: u64, telling: Telling) -> Outcome {
-    let trace = Trace::default();
-    trace.keep(match telling {
-        Telling::Nothing => 0,
-        Telling::Last => LAST_LINES,
-        Telling::All => usize::MAX,
-    });
+pub(super) fn run(seed: u64, telling: Telling) -> Outcome {
+    let trace = Trace::telling(telling);
     let ran = catch_unwind(AssertUnwindSafe(|| {
         let mut history = History::new(seed, trace.clone());
         history.live();
@@ -79,7 +49,7 @@ pub fn run(seed: u64, telling: Telling) -> Outcome {
             Tally::new()
         }
     };
-    Outcome { violation: trace.violation(), hash: trace.hash(), text: trace.text(), met }
+    trace.outcome(met)
 }
 
 impl History {
@@ -113,7 +83,7 @@ impl History {
     }
 
     pub(super) fn is_broken(&self) -> bool {
-        self.around.trace.violation().is_some()
+        self.around.trace.is_broken()
     }
 
     pub(super) fn trace(&self, line: impl Display) {

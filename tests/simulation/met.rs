@@ -1,22 +1,23 @@
 //! What histories have met, counted: a kind that never happened proves nothing.
 
-use std::fmt;
-
 macro_rules! kinds {
-    ($($kind:ident,)*) => {
+    ($($(#[$docs:meta])* $group:ident { $($kind:ident,)* })*) => {
         /// A kind of thing that histories must meet.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(super) enum Met {
-            $($kind,)*
+            $($($kind,)*)*
         }
 
         impl Met {
-            const ALL: &[Self] = &[$(Self::$kind,)*];
+            const COUNT: usize = [$($(Self::$kind,)*)*].len();
+            $($(#[$docs])* pub(super) const $group: &[Self] = &[$(Self::$kind,)*];)*
         }
     };
 }
 
 kinds! {
+    /// What histories of a keeper must meet.
+    KEEPER {
     // What the application does, and gets.
     Event,
     Guard,
@@ -65,47 +66,55 @@ kinds! {
     FetchDamaged,
     FetchDropped,
     FetchPanics,
+    }
+    /// What histories of a store on a disk that loses power must meet.
+    POWER_LOSS {
+    Acknowledged,
+    BatchSaved,
+    BatchFails,
+    MetadataPut,
+    FileOperation,
+    FileError,
+    PowerLost,
+    PowerLostInVain,
+    PowerGoesLater,
+    RecoveryCutOff,
+    Killed,
+    Verified,
+    }
 }
 
 /// How often each kind was met.
 #[derive(Clone)]
-pub struct Tally([u64; Met::ALL.len()]);
+pub(super) struct Tally([u64; Met::COUNT]);
 
 impl Tally {
     pub(super) const fn new() -> Self {
-        Self([0; Met::ALL.len()])
+        Self([0; Met::COUNT])
     }
 
     pub(super) fn count(&mut self, what: Met) {
-        self.0[what as usize] += 1;
+        self.count_many(what, 1);
+    }
+
+    pub(super) fn count_many(&mut self, what: Met, count: u64) {
+        self.0[what as usize] += count;
+    }
+
+    pub(super) fn of(&self, what: Met) -> u64 {
+        self.0[what as usize]
     }
 
     /// Adds what another history has met.
-    pub fn add(&mut self, other: &Self) {
+    pub(super) fn add(&mut self, other: &Self) {
         for (sum, count) in self.0.iter_mut().zip(other.0) {
             *sum += count;
         }
-    }
-
-    /// Returns the names of those that were never met.
-    #[must_use]
-    pub fn never_met(&self) -> Vec<String> {
-        let never = Met::ALL.iter().filter(|kind| self.0[**kind as usize] == 0);
-        never.map(|kind| format!("{kind:?}")).collect()
     }
 }
 
 impl Default for Tally {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for kind in Met::ALL {
-            writeln!(f, "{:>12}  {kind:?}", self.0[*kind as usize])?;
-        }
-        Ok(())
     }
 }

@@ -6,6 +6,9 @@
 //! `content` is what the simulated storage insists on, `checks` says what must hold, `met` what
 //! must have happened or a run has proved nothing.
 //!
+//! `power_loss` has histories of another kind: the file system storage alone, over a disk that loses
+//! what was not synced.
+//!
 //! Nothing here waits for time or starts threads inside a history: one takes about 2 ms where the
 //! profile `simulation` has optimised it. `tests/it/simulation` runs a few hundred with each
 //! `cargo test`; the program `simulation` runs as many as it is told to, on all cores.
@@ -28,13 +31,14 @@ mod history;
 mod ledger;
 mod many;
 mod met;
+mod outcome;
+mod power_loss;
 mod process;
 mod profile;
 mod storage;
 mod trace;
 mod weather;
 
-pub use self::history::{Outcome, Telling, run};
 pub use self::ledger::planned_panic;
-pub use self::many::{Summary, run_many};
-pub use self::met::Tally;
+pub use self::many::{Simulation, Summary};
+pub use self::outcome::{Outcome, Telling};

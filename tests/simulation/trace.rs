@@ -4,13 +4,19 @@ use std::collections::VecDeque;
 use std::fmt::{Display, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::met::Tally;
+use super::outcome::{Outcome, Telling};
+
+/// How many lines are told of the end of a history.
+const LAST_LINES: usize = 80;
+
 /// Locks what a simulation shares; a planned panic may have poisoned it.
 pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The lines of a history, and the promises that it has broken.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Trace(Arc<Mutex<Lines>>);
 
 #[derive(Debug, Default)]
@@ -20,13 +26,23 @@ struct Lines {
     /// Changes with every line.
     hash: u64,
     violation: Option<String>,
-    kept_max: usize,
+    /// How many are kept; if none, they are not even put together.
+    lines_max: usize,
 }
 
 impl Trace {
+    pub(super) fn telling(telling: Telling) -> Self {
+        let lines_max = match telling {
+            Telling::Nothing => 0,
+            Telling::Last => LAST_LINES,
+            Telling::All => usize::MAX,
+        };
+        Self(Arc::new(Mutex::new(Lines { lines_max, ..Lines::default() })))
+    }
+
     pub(super) fn add(&self, line: impl Display) {
         let mut lines = lock(&self.0);
-        if lines.kept_max == 0 {
+        if lines.lines_max == 0 {
             return;
         }
         let line = line.to_string();
@@ -36,7 +52,7 @@ impl Trace {
         lines.count += 1;
         let number = lines.count;
         lines.last.push_back(format!("{number:5} {line}"));
-        if lines.last.len() > lines.kept_max {
+        if lines.last.len() > lines.lines_max {
             lines.last.pop_front();
         }
     }
@@ -48,25 +64,17 @@ impl Trace {
         lock(&self.0).violation.get_or_insert(what);
     }
 
-    pub(super) fn violation(&self) -> Option<String> {
-        lock(&self.0).violation.clone()
+    pub(super) fn is_broken(&self) -> bool {
+        lock(&self.0).violation.is_some()
     }
 
-    /// Keeps that many of the last lines; none of them is even put together if that is 0.
-    pub(super) fn keep(&self, lines_max: usize) {
-        lock(&self.0).kept_max = lines_max;
-    }
-
-    /// A number that two equal histories share.
-    pub(super) fn hash(&self) -> u64 {
-        lock(&self.0).hash
-    }
-
-    pub(super) fn text(&self) -> String {
+    /// Returns what came of the history, which has met this.
+    pub(super) fn outcome(&self, met: Tally) -> Outcome {
+        let lines = lock(&self.0);
         let mut text = String::new();
-        for line in &lock(&self.0).last {
+        for line in &lines.last {
             writeln!(text, "{line}").unwrap();
         }
-        text
+        Outcome { violation: lines.violation.clone(), hash: lines.hash, text, met }
     }
 }

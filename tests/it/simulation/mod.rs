@@ -5,27 +5,37 @@
 mod found;
 
 use checkpoint_tests::Quota;
-use checkpoint_tests::simulation::{Telling, run, run_many};
+use checkpoint_tests::simulation::{Simulation, Telling};
 
 /// Seeds of histories that have failed once.
 const FAILED_ONCE: &[u64] = &[
     13, 14, 42, 46, 50, 62, 158, 280, 675, 760, 786, 982, 1701, 1768, 2224, 2373, 5087, 8266, 11767,
 ];
 
-#[test]
-fn every_history_keeps_the_promises() {
+#[track_caller]
+fn check(simulation: Simulation) {
     // More of them are for the program, which is optimised.
     let seeds = Quota::SIMULATION_SEEDS.quick();
-    match run_many(0..seeds).check() {
+    match simulation.run_many(0..seeds).check() {
         Ok(summary) => assert!(summary.histories == seeds && summary.repeated > 0),
         Err(text) => panic!("{text}"),
     }
 }
 
 #[test]
+fn every_history_keeps_the_promises() {
+    check(Simulation::KEEPER);
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_loss_of_power() {
+    check(Simulation::POWER_LOSS);
+}
+
+#[test]
 fn histories_that_failed_once_hold() {
     for seed in FAILED_ONCE {
-        if let Some(violation) = run(*seed, Telling::Nothing).violation {
+        if let Some(violation) = Simulation::KEEPER.run(*seed, Telling::Nothing).violation {
             panic!("seed {seed}: {violation}");
         }
     }

@@ -1,0 +1,289 @@
+//! A history of a store: lives of a process, each ended by a loss of power or a kill.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+
+use checkpoint::storage::conformance::{fetch, tombstone};
+use checkpoint::{
+    CheckpointId, DefaultFileSystemStateStorage, FetchVersion, FileOps, SaveBatch, SeededRandom,
+    StateStorage, StateVersion, StorageError, TestClock,
+};
+
+use super::disk::{Boot, Disk, Files};
+use super::model::Model;
+use crate::simulation::dice::Dice;
+use crate::simulation::met::{Met, Tally};
+use crate::simulation::outcome::{Outcome, Telling};
+use crate::simulation::trace::{Trace, lock};
+
+const NAMES: [&str; 2] = ["p", "another"];
+const METADATA: [&str; 2] = ["m", "n"];
+
+struct History {
+    dice: Dice,
+    disk: Arc<Mutex<Disk>>,
+    model: Arc<Mutex<Model>>,
+    trace: Trace,
+    met: Tally,
+    ids: Vec<CheckpointId>,
+    shared_sync_entries_min: usize,
+    has_shared_sync: bool,
+    errors_percent: u64,
+    /// The store was open once.
+    exists: bool,
+}
+
+/// Runs the history of a seed.
+pub(in crate::simulation) fn run(seed: u64, telling: Telling) -> Outcome {
+    let trace = Trace::telling(telling);
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        let mut history = History::new(seed, trace.clone());
+        history.live();
+        history.met
+    }));
+    let met = ran.unwrap_or_else(|payload| {
+        let said = payload.downcast_ref::<String>();
+        trace.violate(format_args!("a panic that was not planned: {said:?}"));
+        Tally::new()
+    });
+    trace.outcome(met)
+}
+
+impl History {
+    fn new(seed: u64, trace: Trace) -> Self {
+        let mut dice = Dice::new(seed);
+        let disk = Disk::new(dice.fork(), trace.clone());
+        let model = Arc::new(Mutex::new(Model::new(trace.clone())));
+        let keys = dice.between(1, 8);
+        let ids = (0..keys).map(|key| {
+            let name = dice.pick(&NAMES);
+            // Some too long for a file's name.
+            let bytes = if dice.chance(20) { vec![b'k'; 150] } else { b"k".to_vec() };
+            let key = [bytes, key.to_le_bytes().to_vec()].concat();
+            CheckpointId::new(name, key).unwrap()
+        });
+        Self {
+            ids: ids.collect(),
+            disk,
+            model,
+            trace,
+            met: Tally::new(),
+            shared_sync_entries_min: dice.pick(&[1, 2, 8, usize::MAX]),
+            has_shared_sync: dice.chance(60),
+            errors_percent: if dice.chance(40) { dice.pick(&[1, 3, 10]) } else { 0 },
+            exists: false,
+            dice,
+        }
+    }
+
+    fn is_broken(&self) -> bool {
+        self.trace.is_broken()
+    }
+
+    fn is_on(&self) -> bool {
+        lock(&self.disk).is_on()
+    }
+
+    fn live(&mut self) {
+        for _ in 0..self.dice.between(1, 4) {
+            let most = self.dice.pick(&[10, 40, 150]);
+            let off_after = self.dice.chance(80).then(|| self.dice.below(most));
+            if let Some((_files, storage)) = self.open(off_after, self.errors_percent) {
+                self.work(&storage);
+            }
+            self.end_life();
+            // In a fifth of all recoveries at the least the power goes again, and again.
+            while self.dice.chance(35) {
+                let off_after = Some(self.dice.below(40));
+                let opened = self.open(off_after, 0).is_some();
+                self.met.count(if opened { Met::PowerGoesLater } else { Met::RecoveryCutOff });
+                self.end_life();
+            }
+            self.verify();
+            if self.is_broken() {
+                return;
+            }
+        }
+    }
+
+    /// Ends a life by a loss of power, or by a kill that loses nothing.
+    fn end_life(&mut self) {
+        if self.is_on() && self.dice.chance(25) {
+            self.trace.add("killed");
+            return self.met.count(Met::Killed);
+        }
+        let has_lost = lock(&self.disk).lose_power();
+        self.met.count(if has_lost { Met::PowerLost } else { Met::PowerLostInVain });
+    }
+
+    /// Opens the store, which may be cut off.
+    fn open(
+        &mut self,
+        off_after: Option<u64>,
+        errors_percent: u64,
+    ) -> Option<(Files, DefaultFileSystemStateStorage)> {
+        let has_shared_sync = self.has_shared_sync;
+        let files = Disk::start(&self.disk, Boot { off_after, errors_percent, has_shared_sync });
+        let opened = DefaultFileSystemStateStorage::builder("/simulated")
+            .must_exist(self.exists)
+            .shared_sync_entries_min(self.shared_sync_entries_min)
+            .clock(Arc::new(TestClock::new()))
+            .random(Arc::new(SeededRandom::new(self.dice.next())))
+            .open_over(Arc::new(files.clone()));
+        let storage = match opened {
+            Ok(storage) => storage,
+            Err(error) => {
+                self.must_have_failed(&error, errors_percent);
+                return None;
+            }
+        };
+        self.exists |= self.is_on();
+        match storage.open_epoch(0) {
+            Ok(epoch) if self.is_on() => lock(&self.model).opened(0, epoch),
+            Ok(_) => return None,
+            Err(error) => {
+                self.must_have_failed(&error, errors_percent);
+                return None;
+            }
+        }
+        Some((files, storage))
+    }
+
+    /// An error is one of the disk's, or of the power.
+    fn must_have_failed(&mut self, error: &StorageError, errors_percent: u64) {
+        self.trace.add(format_args!("{error}: {:?}", std::error::Error::source(error)));
+        if errors_percent == 0 && self.is_on() {
+            self.trace.violate(format_args!("the store cannot be opened: {error}"));
+        }
+    }
+
+    fn work(&mut self, storage: &DefaultFileSystemStateStorage) {
+        let mut again = Vec::new();
+        for _ in 0..self.dice.between(1, 12) {
+            match self.dice.below(10) {
+                0 | 1 => self.read(storage),
+                2 => self.put_metadata(storage),
+                _ => again = self.save(storage, again),
+            }
+            if !self.is_on() || self.is_broken() {
+                return;
+            }
+        }
+    }
+
+    /// Saves a batch; returns what has failed and is to be saved again.
+    fn save(
+        &mut self,
+        storage: &DefaultFileSystemStateStorage,
+        again: Vec<(CheckpointId, StateVersion, Vec<u8>)>,
+    ) -> Vec<(CheckpointId, StateVersion, Vec<u8>)> {
+        let mut batch: Vec<_> = again.into_iter().filter(|_| self.dice.chance(70)).collect();
+        for id in &self.ids {
+            if self.dice.chance(40) && !batch.iter().any(|(known, ..)| known == id) {
+                let (version, made) = lock(&self.model).draw(&mut self.dice, id);
+                batch.push((id.clone(), version, made));
+            }
+        }
+        let records: Vec<u8> = batch.iter().flat_map(|(.., made)| made.clone()).collect();
+        let told = Arc::new(Mutex::new(vec![None; batch.len()]));
+        let noted = (told.clone(), self.disk.clone(), self.model.clone(), batch.clone());
+        let receive = move |index: usize, outcome| {
+            let (told, disk, model, batch) = &noted;
+            let (id, version, _) = &batch[index];
+            // An acknowledgement that nobody hears is none.
+            if lock(disk).is_on() {
+                lock(model).saved(id, *version, &outcome);
+                let is_stored = matches!(outcome, checkpoint::SaveOutcome::Stored);
+                lock(told)[index] = Some(is_stored);
+            } else {
+                lock(model).cut_off(id, *version);
+                lock(told)[index] = Some(true);
+            }
+        };
+        storage.save(SaveBatch::of_records(records, receive).unwrap());
+        let told = lock(&told).clone();
+        if told.contains(&None) {
+            self.trace.violate("an entry has no outcome");
+        }
+        let failed = batch.into_iter().zip(told).filter(|(_, told)| *told == Some(false));
+        let failed: Vec<_> = failed.map(|(entry, _)| entry).collect();
+        self.met.count(if failed.is_empty() { Met::BatchSaved } else { Met::BatchFails });
+        failed
+    }
+
+    fn read(&mut self, storage: &DefaultFileSystemStateStorage) {
+        let id = self.ids[self.dice.index(self.ids.len())].clone();
+        let found = fetch(storage, &id, FetchVersion::Newest);
+        if self.is_on() {
+            lock(&self.model).fetched(&id, &found, self.errors_percent > 0);
+            if found.is_ok() && !storage.may_contain(&id) && !matches!(found, Ok(None)) {
+                self.trace.violate(format_args!("{id} is there, and denied"));
+            }
+        }
+    }
+
+    fn put_metadata(&mut self, storage: &DefaultFileSystemStateStorage) {
+        let name = self.dice.pick(&METADATA);
+        let Ok(found) = storage.metadata(name) else { return };
+        if !self.is_on() {
+            return;
+        }
+        let bytes = vec![self.dice.next().to_le_bytes()[0]; self.dice.index(1500)];
+        lock(&self.model).putting(name, &bytes);
+        let put = storage.put_metadata(name, found.map(|found| found.version), &bytes);
+        self.trace.add(format_args!("put {name}: {put:?}"));
+        if let Ok(version) = put
+            && self.is_on()
+        {
+            lock(&self.model).put(name, version);
+            self.met.count(Met::MetadataPut);
+        }
+    }
+
+    /// Opens the store with a disk that works: all of it must be as it was told.
+    fn verify(&mut self) {
+        let Some((files, storage)) = self.open(None, 0) else { return };
+        let left = files.list("temp").unwrap();
+        if !left.is_empty() {
+            self.trace.violate(format_args!("temporary files are left: {left:?}"));
+        }
+        let mut stored = BTreeSet::new();
+        let ids = lock(&self.model).ids();
+        for id in ids {
+            let found = fetch(&storage, &id, FetchVersion::Newest);
+            lock(&self.model).fetched(&id, &found, false);
+            if let Ok(Some(bytes)) = found {
+                let newest = storage.versions(&id).unwrap();
+                let version = newest.first().map(|newest| newest.version).unwrap_or_default();
+                if bytes != tombstone(&id, version) {
+                    stored.insert(id);
+                }
+            }
+        }
+        let mut listed = Vec::new();
+        for name in NAMES {
+            let visited = storage.ids(name, &mut |id| {
+                listed.push(id);
+                ControlFlow::Continue(())
+            });
+            visited.unwrap();
+        }
+        lock(&self.model).check_listed(&stored, &listed);
+        for name in METADATA {
+            let found = storage.metadata(name).unwrap();
+            let found = found.as_ref().map(|found| (found.version, &*found.bytes));
+            lock(&self.model).check_metadata(name, found);
+        }
+        self.met.count(Met::Verified);
+        let acknowledgements = std::mem::take(&mut lock(&self.model).acknowledgements);
+        self.met.count_many(Met::Acknowledged, acknowledgements);
+        let (errors, operations) = {
+            let mut disk = lock(&self.disk);
+            (std::mem::take(&mut disk.errors), std::mem::take(&mut disk.operations))
+        };
+        self.met.count_many(Met::FileError, errors);
+        self.met.count_many(Met::FileOperation, operations);
+    }
+}
