@@ -13,6 +13,8 @@ impl Quota {
     pub const KILLS: Self = Self::of("CHECKPOINT_KILLS");
     /// How many seeds the deterministic simulation of the keeper runs.
     pub const SIMULATION_SEEDS: Self = Self::of("CHECKPOINT_SIMULATION_SEEDS");
+    /// How many seeds the simulated file system storage runs whose disk loses power.
+    pub const POWER_LOSS_SEEDS: Self = Self::of("CHECKPOINT_POWER_LOSS_SEEDS");
     /// How many damaged or invented inputs each decoder gets.
     pub const HOSTILE_INPUTS: Self = Self::of("CHECKPOINT_HOSTILE_INPUTS");
     /// How many events a stress test with threads sends.

@@ -1,6 +1,7 @@
 //! Runs histories of the deterministic simulation, as many as it is told to.
 //!
-//!     simulation KIND run FIRST COUNT      the seeds from FIRST on, on all cores
+//!     simulation KIND quota                as many as the quota says, on all cores
+//!     simulation KIND run FIRST COUNT      those from the seed FIRST on
 //!     simulation KIND replay SEED          one of them, with everything that happens in it
 //!
 //! KIND is `keeper` or `power-loss`.
@@ -10,16 +11,17 @@
 
 use std::env;
 use std::error::Error;
-use std::io::{Write, stdout};
+use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use checkpoint::{Clock, SystemClock};
+use checkpoint_tests::first_seed;
 use checkpoint_tests::simulation::{Simulation, Telling};
 
 /// A run of fewer histories need not meet everything.
 const MEETS_ALL_MIN: u64 = 10_000;
-const USAGE: &str = "usage: simulation keeper|power-loss run FIRST COUNT | replay SEED";
+const USAGE: &str = "usage: simulation keeper|power-loss quota | run FIRST COUNT | replay SEED";
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -27,6 +29,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let [kind, ref arguments @ ..] = *arguments else { return Err(USAGE.into()) };
     let simulation = Simulation::named(kind).ok_or(USAGE)?;
     match *arguments {
+        ["quota"] => run_all(simulation, first_seed(), simulation.quota().get()),
         ["run", first, count] => run_all(simulation, first.parse()?, count.parse()?),
         ["replay", seed] => {
             let outcome = simulation.run(seed.parse()?, Telling::All);
@@ -40,7 +43,14 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 fn run_all(simulation: Simulation, first: u64, count: u64) -> Result<ExitCode, Box<dyn Error>> {
     let clock = SystemClock::new();
     let began = clock.now();
-    let summary = simulation.run_many(first..first + count).check()?;
+    let summary = simulation.run_many(first..first + count).check();
+    let summary = match summary {
+        Ok(summary) => summary,
+        Err(text) => {
+            writeln!(stderr(), "{text}")?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
     let took = clock.now().since(began);
     let mut out = stdout();
     for (kind, count) in summary.met() {

@@ -9,6 +9,7 @@ use super::met::{Met, Tally};
 use super::outcome::{Outcome, Telling};
 use super::trace::lock;
 use super::{history, power_loss};
+use crate::Quota;
 
 /// One seed in so many is run three times: its trace must be the same each time.
 const REPEATED_EVERY: u64 = 100;
@@ -21,6 +22,7 @@ pub struct Simulation {
     name: &'static str,
     history: fn(u64, Telling) -> Outcome,
     kinds: &'static [Met],
+    quota: Quota,
 }
 
 /// What came of many histories.
@@ -38,15 +40,30 @@ pub struct Summary {
 
 impl Simulation {
     /// A keeper and what it is asked, over a storage that does its worst.
-    pub const KEEPER: Self = Self { name: "keeper", history: history::run, kinds: Met::KEEPER };
+    pub const KEEPER: Self = Self {
+        name: "keeper",
+        history: history::run,
+        kinds: Met::KEEPER,
+        quota: Quota::SIMULATION_SEEDS,
+    };
     /// The file system storage over a disk that loses power.
-    pub const POWER_LOSS: Self =
-        Self { name: "power-loss", history: power_loss::run, kinds: Met::POWER_LOSS };
+    pub const POWER_LOSS: Self = Self {
+        name: "power-loss",
+        history: power_loss::run,
+        kinds: Met::POWER_LOSS,
+        quota: Quota::POWER_LOSS_SEEDS,
+    };
 
     /// Returns the one of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         [Self::KEEPER, Self::POWER_LOSS].into_iter().find(|one| one.name == name)
+    }
+
+    /// Returns how many histories are to be run.
+    #[must_use]
+    pub fn quota(self) -> Quota {
+        self.quota
     }
 
     /// Runs the history of a seed.

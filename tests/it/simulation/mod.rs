@@ -4,7 +4,6 @@
 
 mod found;
 
-use checkpoint_tests::Quota;
 use checkpoint_tests::simulation::{Simulation, Telling};
 
 /// Seeds of histories that have failed once.
@@ -15,7 +14,7 @@ const FAILED_ONCE: &[u64] = &[
 #[track_caller]
 fn check(simulation: Simulation) {
     // More of them are for the program, which is optimised.
-    let seeds = Quota::SIMULATION_SEEDS.quick();
+    let seeds = simulation.quota().quick();
     match simulation.run_many(0..seeds).check() {
         Ok(summary) => assert!(summary.histories == seeds && summary.repeated > 0),
         Err(text) => panic!("{text}"),
