@@ -6,8 +6,8 @@
 //! `content` is what the simulated storage insists on, `checks` says what must hold, `met` what
 //! must have happened or a run has proved nothing.
 //!
-//! `power_loss` has histories of another kind: the file system storage alone, over a disk that loses
-//! what was not synced.
+//! `power_loss` has histories of another kind: the file system storage alone, over a disk that
+//! loses what was not synced.
 //!
 //! Nothing here waits for time or starts threads inside a history: one takes about 2 ms where the
 //! profile `simulation` has optimised it. `tests/it/simulation` runs a few hundred with each
