@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
 use std::time::UNIX_EPOCH;
 
 use checkpoint::{
@@ -12,33 +13,24 @@ use checkpoint::{
     StorageErrorKind, StoredVersion,
 };
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
-    LosesTheLastOfABatch,
-    OlderWins,
-    SaysStoredWhenStale,
-    NeverAcknowledges,
-    HangsWhenListing,
-    DropsEntries,
-    ForgetsRemovals,
-    ListsRemovedIds,
-    AbsentWhenLarge,
-    IgnoresCase,
-    PanicsOnRemoval,
-    EpochStandsStill,
-    PutsUnconditionally,
-    DeniesContent,
-    FencesNobody,
-    KeepsFewerVersions,
-}
+use super::fault::Fault;
 
+/// A clone has the same content.
+#[derive(Clone)]
 pub(crate) struct NaiveStorage {
     fault: Option<Fault>,
+    content: Arc<Content>,
+}
+
+#[derive(Default)]
+struct Content {
     records: Mutex<BTreeMap<CheckpointId, Stored>>,
     metadata: Mutex<BTreeMap<String, Metadata>>,
-    epoch: Mutex<u64>,
+    epochs: Mutex<BTreeMap<u32, u64>>,
     // What is never acknowledged.
     kept: Mutex<Vec<SaveEntry>>,
+    // What was acknowledged and is not there yet.
+    pending: Mutex<Vec<(CheckpointId, Stored)>>,
 }
 
 #[derive(Clone)]
@@ -46,17 +38,38 @@ struct Stored {
     version: StateVersion,
     kind: RecordKind,
     bytes: Vec<u8>,
+    // What it replaced.
+    former: Option<Box<Stored>>,
 }
 
 impl NaiveStorage {
     pub(crate) fn new(fault: Option<Fault>) -> Self {
-        Self {
-            fault,
-            records: Mutex::default(),
-            metadata: Mutex::default(),
-            epoch: Mutex::default(),
-            kept: Mutex::default(),
+        Self { fault, content: Arc::default() }
+    }
+
+    /// The storage as a new process would find it.
+    pub(crate) fn reopened(&self) -> Self {
+        let (records, metadata, epochs) = {
+            let Content { records, metadata, epochs, .. } = &*self.content;
+            let (records, metadata) = (records.lock().unwrap(), metadata.lock().unwrap());
+            (records.clone(), metadata.clone(), epochs.lock().unwrap().clone())
+        };
+        let mut content = Content {
+            records: Mutex::new(records),
+            metadata: Mutex::new(metadata),
+            epochs: Mutex::new(epochs),
+            ..Content::default()
+        };
+        match self.fault {
+            Some(Fault::RemovalsDoNotSurvive) => {
+                let records = content.records.get_mut().unwrap();
+                records.retain(|_, stored| stored.kind == RecordKind::State);
+            }
+            Some(Fault::MetadataDoesNotSurvive) => content.metadata.get_mut().unwrap().clear(),
+            Some(Fault::EpochsDoNotSurvive) => content.epochs.get_mut().unwrap().clear(),
+            _ => {}
         }
+        Self { fault: self.fault, content: Arc::new(content) }
     }
 
     fn has(&self, fault: Fault) -> bool {
@@ -73,9 +86,20 @@ impl NaiveStorage {
     }
 
     fn get(&self, id: &CheckpointId, version: FetchVersion) -> FetchOutcome {
-        let records = self.records.lock().unwrap();
-        let Some(stored) = records.get(&self.place(id)) else { return Ok(None) };
-        if self.has(Fault::AbsentWhenLarge) && stored.bytes.len() > 60_000 {
+        let records = self.content.records.lock().unwrap();
+        let found = match records.get(&self.place(id)) {
+            None if self.has(Fault::ReturnsAnothersRecord) => {
+                records.range(id.clone()..).next().map(|(_, stored)| stored)
+            }
+            found => found,
+        };
+        let Some(mut stored) = found else { return Ok(None) };
+        if let Some(former) = &stored.former
+            && self.has(Fault::ReturnsAStaleVersion)
+        {
+            stored = former;
+        }
+        if self.has(Fault::AbsentWhenUnreadable) && stored.bytes.len() > 60_000 {
             return Ok(None);
         }
         let wanted = match version {
@@ -86,12 +110,26 @@ impl NaiveStorage {
         Ok(wanted.then(|| stored.bytes.clone()))
     }
 
-    fn put(&self, id: CheckpointId, stored: Stored) -> SaveOutcome {
-        let mut records = self.records.lock().unwrap();
+    fn is_older(&self, new: StateVersion, stored: StateVersion) -> bool {
+        match self.fault {
+            Some(Fault::OlderWins) => false,
+            Some(Fault::ComparesSequencesOnly) => new.sequence < stored.sequence,
+            Some(Fault::RefusesTheSameVersion) => new <= stored,
+            _ => new < stored,
+        }
+    }
+
+    fn put(&self, id: CheckpointId, mut new: Stored) -> SaveOutcome {
         let place = self.place(&id);
-        if let Some(found) = records.get(&place)
-            && found.version > stored.version
-            && !self.has(Fault::OlderWins)
+        let mut records = self.content.records.lock().unwrap();
+        let found = records.get(&place).cloned();
+        if self.has(Fault::ComparesAndThenWrites) {
+            drop(records);
+            thread::yield_now();
+            records = self.content.records.lock().unwrap();
+        }
+        if let Some(found) = &found
+            && self.is_older(new.version, found.version)
         {
             if self.has(Fault::SaysStoredWhenStale) {
                 return SaveOutcome::Stored;
@@ -99,15 +137,48 @@ impl NaiveStorage {
             let kind = StorageErrorKind::Stale { current: found.version };
             return SaveOutcome::NotStored(StorageError::new(kind, format!("save {id}")));
         }
-        if stored.kind == RecordKind::Tombstone {
+        if new.kind == RecordKind::Tombstone {
             assert!(!self.has(Fault::PanicsOnRemoval), "removals are not my thing");
-            if self.has(Fault::ForgetsRemovals) {
+            let twice = found.as_ref().is_some_and(|found| found.kind == RecordKind::Tombstone);
+            if self.has(Fault::ForgetsRemovals)
+                || (twice && self.has(Fault::ForgetsWhatIsRemovedTwice))
+            {
                 records.remove(&place);
                 return SaveOutcome::Stored;
             }
         }
-        records.insert(place, stored);
+        if self.has(Fault::Truncates) && new.bytes.len() > 4_096 {
+            new.bytes.truncate(4_096);
+        }
+        if self.has(Fault::WritesInTwoSteps)
+            && let Some(found) = found
+        {
+            let half = new.bytes.len() / 2;
+            let mut torn = Stored { former: None, ..new.clone() };
+            torn.bytes.truncate(half);
+            torn.bytes.extend(found.bytes.iter().skip(half));
+            records.insert(place.clone(), torn);
+            drop(records);
+            thread::yield_now();
+            records = self.content.records.lock().unwrap();
+        } else {
+            new.former = found.map(|found| Box::new(Stored { former: None, ..found }));
+        }
+        records.insert(place, new);
         SaveOutcome::Stored
+    }
+
+    fn put_pending(&self) {
+        let pending = std::mem::take(&mut *self.content.pending.lock().unwrap());
+        for (id, stored) in pending {
+            // Acknowledged already.
+            let _outcome = self.put(id, stored);
+        }
+    }
+
+    fn hang() {
+        let (lock, never) = (Mutex::new(()), Condvar::new());
+        drop(never.wait_while(lock.lock().unwrap(), |()| true));
     }
 }
 
@@ -119,24 +190,47 @@ impl StateStorage for NaiveStorage {
                 capabilities.with_compare_and_set(CompareAndSet::PerPartition)
             }
             Some(Fault::KeepsFewerVersions) => capabilities.with_older_versions_max(2),
+            Some(Fault::TakesLargerRecords) => capabilities.with_record_bytes_max(10_000),
             _ => capabilities,
         }
     }
 
     fn save(&self, batch: SaveBatch) {
-        let (bytes, entries) = batch.into_parts();
+        if self.has(Fault::HangsWhenSaving) {
+            Self::hang();
+        }
+        if self.has(Fault::LosesTheLastWrite) {
+            self.put_pending();
+        }
+        let (bytes, mut entries) = batch.into_parts();
+        let of = |entry: &SaveEntry| Stored {
+            version: entry.version(),
+            kind: entry.kind(),
+            bytes: entry.record_in(&bytes).to_vec(),
+            former: None,
+        };
         let last = entries.len().saturating_sub(1);
+        if self.has(Fault::CompletesAnotherEntry) && last > 0 {
+            let put = |entry: &SaveEntry| self.put(entry.id_in(&bytes).to_owned(), of(entry));
+            let mut outcomes: Vec<_> = entries.iter().map(put).collect();
+            outcomes.rotate_left(1);
+            for (entry, outcome) in entries.drain(..).zip(outcomes) {
+                entry.complete(outcome);
+            }
+        }
         for (index, entry) in entries.into_iter().enumerate() {
-            let id = entry.id_in(&bytes).to_owned();
-            let stored = Stored {
-                version: entry.version(),
-                kind: entry.kind(),
-                bytes: entry.record_in(&bytes).to_vec(),
-            };
+            let (id, stored) = (entry.id_in(&bytes).to_owned(), of(&entry));
             match self.fault {
                 Some(Fault::DropsEntries) => drop(entry),
-                Some(Fault::NeverAcknowledges) => self.kept.lock().unwrap().push(entry),
+                Some(Fault::NeverAcknowledges) => self.content.kept.lock().unwrap().push(entry),
                 Some(Fault::LosesTheLastOfABatch) if index > 0 && index == last => {
+                    entry.complete(SaveOutcome::Stored);
+                }
+                Some(Fault::LosesAllButTheLastOfABatch) if index < last => {
+                    entry.complete(SaveOutcome::Stored);
+                }
+                Some(Fault::LosesTheLastWrite | Fault::AcknowledgesBeforeWriting) => {
+                    self.content.pending.lock().unwrap().push((id, stored));
                     entry.complete(SaveOutcome::Stored);
                 }
                 _ => {
@@ -148,14 +242,23 @@ impl StateStorage for NaiveStorage {
     }
 
     fn fetch(&self, entries: Vec<FetchEntry>) {
-        for entry in entries {
-            let outcome = self.get(entry.id(), entry.version());
+        let get = |entry: &FetchEntry| self.get(entry.id(), entry.version());
+        let mut outcomes: Vec<_> = entries.iter().map(get).collect();
+        if self.has(Fault::AnswersAnotherFetch) {
+            outcomes.reverse();
+        }
+        for (entry, outcome) in entries.into_iter().zip(outcomes) {
             entry.complete(outcome);
+        }
+        if self.has(Fault::AcknowledgesBeforeWriting) {
+            self.put_pending();
         }
     }
 
-    fn fetch_now(&self, _id: &CheckpointId) -> Option<FetchOutcome> {
-        None
+    fn fetch_now(&self, id: &CheckpointId) -> Option<FetchOutcome> {
+        let records = self.content.records.lock().unwrap();
+        let former = records.get(id)?.former.as_ref()?;
+        self.has(Fault::FetchesAStaleVersionAtOnce).then(|| Ok(Some(former.bytes.clone())))
     }
 
     fn may_contain(&self, _id: &CheckpointId) -> bool {
@@ -170,12 +273,19 @@ impl StateStorage for NaiveStorage {
         visit: &mut dyn FnMut(CheckpointId) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
         if self.has(Fault::HangsWhenListing) {
-            let (lock, never) = (Mutex::new(()), Condvar::new());
-            drop(never.wait_while(lock.lock().unwrap(), |()| true));
+            Self::hang();
         }
-        for (id, stored) in self.records.lock().unwrap().iter() {
+        let records = self.content.records.lock().unwrap().clone();
+        for (id, stored) in records {
             let listed = stored.kind == RecordKind::State || self.has(Fault::ListsRemovedIds);
-            if id.prototype() == prototype && listed && visit(id.clone()).is_break() {
+            if id.prototype() != prototype || !listed {
+                continue;
+            }
+            let again = stored.former.is_some() && self.has(Fault::ListsDuplicates);
+            if again && visit(id.clone()).is_break() {
+                break;
+            }
+            if visit(id).is_break() && !self.has(Fault::ListsToTheEnd) {
                 break;
             }
         }
@@ -183,7 +293,7 @@ impl StateStorage for NaiveStorage {
     }
 
     fn versions(&self, id: &CheckpointId) -> Result<Vec<StoredVersion>, StorageError> {
-        let records = self.records.lock().unwrap();
+        let records = self.content.records.lock().unwrap();
         let found = records.get(&self.place(id)).map(|stored| StoredVersion {
             version: stored.version,
             kind: stored.kind,
@@ -193,8 +303,9 @@ impl StateStorage for NaiveStorage {
         Ok(found.into_iter().collect())
     }
 
-    fn open_epoch(&self, _partition: u32) -> Result<Epoch, StorageError> {
-        let mut epoch = self.epoch.lock().unwrap();
+    fn open_epoch(&self, partition: u32) -> Result<Epoch, StorageError> {
+        let mut epochs = self.content.epochs.lock().unwrap();
+        let epoch = epochs.entry(partition).or_default();
         if !self.has(Fault::EpochStandsStill) || *epoch == 0 {
             *epoch += 1;
         }
@@ -202,7 +313,7 @@ impl StateStorage for NaiveStorage {
     }
 
     fn metadata(&self, name: &str) -> Result<Option<Metadata>, StorageError> {
-        Ok(self.metadata.lock().unwrap().get(name).cloned())
+        Ok(self.content.metadata.lock().unwrap().get(name).cloned())
     }
 
     fn put_metadata(
@@ -215,8 +326,13 @@ impl StateStorage for NaiveStorage {
         if !sound || bytes.len() > METADATA_BYTES_MAX {
             return Err(StorageError::new(StorageErrorKind::Unsupported, "put metadata"));
         }
-        let mut metadata = self.metadata.lock().unwrap();
+        let mut metadata = self.content.metadata.lock().unwrap();
         let found = metadata.get(name).map(|value| value.version);
+        if self.has(Fault::LooksAndThenPuts) {
+            drop(metadata);
+            thread::yield_now();
+            metadata = self.content.metadata.lock().unwrap();
+        }
         if found != expected && !self.has(Fault::PutsUnconditionally) {
             return Err(StorageError::new(StorageErrorKind::Conflict, "put metadata"));
         }

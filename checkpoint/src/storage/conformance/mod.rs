@@ -1,5 +1,7 @@
 //! Checks that whatever claims to be a [`StateStorage`] keeps the contract.
 //!
+//! One call in a test:
+//!
 //! ```
 //! use std::sync::Arc;
 //!
@@ -9,33 +11,79 @@
 //! conformance::run(|| Arc::new(InMemoryStorage::new())).assert_passed();
 //! ```
 //!
-//! Each check gets an empty storage, has a name that says the promise, and ends in a verdict: also
-//! if the storage panics or never answers. What a storage declares in its
-//! [capabilities](StateStorage::capabilities) is checked; what it does not declare is skipped, and
-//! the report says so. With a [`Harness`] that can reopen, so is what must survive that.
+//! What must survive that a storage is opened again is checked with a [`Harness`] that can reopen:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use checkpoint::storage::conformance::{Conformance, Harness};
+//! use checkpoint::{InMemoryStorage, StateStorage};
+//!
+//! /// Here a clone of the storage stands for what is on a disk or a server.
+//! struct Mine(std::sync::Mutex<InMemoryStorage>);
+//!
+//! impl Harness for Mine {
+//!     fn fresh(&self) -> Arc<dyn StateStorage> {
+//!         let fresh = InMemoryStorage::new();
+//!         *self.0.lock().unwrap() = fresh.clone();
+//!         Arc::new(fresh)
+//!     }
+//!
+//!     fn reopen(&self, closed: Arc<dyn StateStorage>) -> Option<Arc<dyn StateStorage>> {
+//!         drop(closed);
+//!         Some(Arc::new(self.0.lock().unwrap().clone()))
+//!     }
+//! }
+//!
+//! let report = Conformance::new(Mine(Default::default())).histories(5).run();
+//! println!("{report}");
+//! report.assert_passed();
+//! ```
+//!
+//! Or a program: `main` returns [`Conformance::main`], which takes options from the command line.
+//!
+//! # What is done
+//! Small checks, each of which has a name that says the promise and gets an empty storage; then
+//! *histories*: operations drawn from a seed (batches, removals, older and equal versions, former
+//! owners, fetches of each kind, listings, conditional puts, epochs, reopening), whose outcomes are
+//! compared with a model. A history that fails is shortened as far as it still fails; with its seed
+//! it can be run again.
+//!
+//! What a storage declares in its [capabilities](StateStorage::capabilities) is checked; what it
+//! does not declare is skipped, and the report says so. A storage that panics, blocks for ever or
+//! never answers fails: each answer has a [deadline](Conformance::deadline), and so has each check
+//! as a whole. The report says of each failure what was done, what was expected and found, and the
+//! contract's words.
 //!
 //! That an entry is not completed twice needs no check: completing takes the entry.
 //!
 //! [`record`], [`tombstone`], [`save`] and [`fetch`] are for a storage's own tests: of its faults,
 //! for instance, which no kit can know.
 
+mod bounded;
 mod checks;
+mod client;
+mod crowd;
+mod history;
+mod program;
+mod records;
 mod report;
 mod subject;
+mod trail;
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::time::Duration;
 
-pub use report::{CheckReport, Report, Verdict};
-pub use subject::{fetch, record, save, tombstone};
+pub use records::{fetch, record, save, tombstone};
+pub use report::{CheckReport, Failure, Report, Verdict};
 
 use crate::storage::StateStorage;
+use crate::storage::conformance::bounded::bounded;
 use crate::storage::conformance::checks::{CHECKS, Check};
+use crate::storage::conformance::history::Histories;
 use crate::storage::conformance::subject::Subject;
-use crate::thread_start::{SystemThreads, ThreadStart};
+use crate::storage::conformance::trail::Trail;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -68,7 +116,7 @@ impl<F: Fn() -> Arc<dyn StateStorage> + Send + Sync> Harness for Fresh<F> {
 ///
 /// What must survive that a storage is opened again is not checked; see [`Conformance`] for that.
 pub fn run(fresh: impl Fn() -> Arc<dyn StateStorage> + Send + Sync + 'static) -> Report {
-    Conformance::new(Fresh(fresh)).run()
+    Conformance::of(fresh).run()
 }
 
 /// The checks, and how they are run.
@@ -85,18 +133,51 @@ pub fn run(fresh: impl Fn() -> Arc<dyn StateStorage> + Send + Sync + 'static) ->
 pub struct Conformance {
     harness: Arc<dyn Harness>,
     deadline: Duration,
+    only: Option<String>,
+    histories: Histories,
 }
 
 impl Conformance {
     /// Returns the checks of the storages that a harness makes.
     pub fn new(harness: impl Harness + 'static) -> Self {
-        Self { harness: Arc::new(harness), deadline: DEADLINE }
+        let histories = Histories { seed: 1, count: 20, operations: 40 };
+        Self { harness: Arc::new(harness), deadline: DEADLINE, only: None, histories }
     }
 
-    /// Sets how long one answer of the storage, and each check as a whole, may take; the default is
-    /// ten seconds.
+    /// Returns the checks of the storages that `fresh` returns, each of them empty.
+    ///
+    /// What must survive that a storage is opened again is not checked.
+    pub fn of(fresh: impl Fn() -> Arc<dyn StateStorage> + Send + Sync + 'static) -> Self {
+        Self::new(Fresh(fresh))
+    }
+
+    /// Sets how long one answer of the storage may take; the default is ten seconds. A check as a
+    /// whole, or a history, may take twice as long.
     pub fn deadline(self, deadline: Duration) -> Self {
         Self { deadline, ..self }
+    }
+
+    /// Runs only the checks whose name contains `name`.
+    pub fn only(self, name: impl Into<String>) -> Self {
+        Self { only: Some(name.into()), ..self }
+    }
+
+    /// Sets how many histories are tried; the default is 20. With 0 that check is skipped.
+    pub fn histories(mut self, count: u64) -> Self {
+        self.histories.count = count;
+        self
+    }
+
+    /// Sets how many operations a history has before it is shortened; the default is 40.
+    pub fn operations(mut self, operations: usize) -> Self {
+        self.histories.operations = operations;
+        self
+    }
+
+    /// Sets the seed of the first history; the next ones have the next seeds. The default is 1.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.histories.seed = seed;
+        self
     }
 
     /// Runs all checks, one after the other.
@@ -104,55 +185,41 @@ impl Conformance {
     /// A check that hangs inside the storage is given up after the deadline; its thread is left
     /// behind.
     pub fn run(self) -> Report {
-        let checks = CHECKS.iter().map(|check| self.run_one(check));
-        Report::new(checks.collect())
+        let is_wanted = |name: &str| self.only.as_ref().is_none_or(|only| name.contains(only));
+        let wanted = CHECKS.iter().filter(|check| is_wanted(check.name));
+        let mut reports: Vec<_> = wanted.map(|check| self.run_one(check)).collect();
+        if is_wanted(history::NAME) {
+            let verdict = match self.histories.run(&self.harness, self.deadline) {
+                Ok(()) => Verdict::Passed,
+                Err(verdict) => verdict,
+            };
+            reports.push(CheckReport::new(history::NAME, history::CONTRACT, verdict));
+        }
+        Report::new(reports)
     }
 
     fn run_one(&self, check: &'static Check) -> CheckReport {
-        let (tx, rx) = mpsc::channel();
-        let harness = Arc::clone(&self.harness);
-        let deadline = self.deadline;
-        let body = move || {
-            let verdict = catch_unwind(AssertUnwindSafe(|| {
-                let mut subject = Subject::new(harness, deadline);
-                match (check.run)(&mut subject) {
-                    Ok(()) => Verdict::Passed,
-                    Err(verdict) => verdict,
-                }
-            }));
-            let verdict = verdict.unwrap_or_else(|panic| {
-                let message = panic
-                    .downcast_ref::<&str>()
-                    .map(|message| (*message).to_owned())
-                    .or_else(|| panic.downcast_ref::<String>().cloned());
-                let message = message.unwrap_or_else(|| "no message".to_owned());
-                Verdict::Failed(format!("the storage panicked: {message}"))
-            });
-            // Nobody listens any more if the deadline has passed.
-            drop(tx.send(verdict));
-        };
+        let (harness, deadline) = (Arc::clone(&self.harness), self.deadline);
+        let trail = Trail::default();
+        let of_check = trail.clone();
         // Twice: an answer that is missing is noticed, and named, by the check itself.
-        let patience = self.deadline.saturating_mul(2);
-        let verdict =
-            match SystemThreads.start(format!("conformance {}", check.name), Box::new(body)) {
-                Err(err) => Verdict::Failed(format!("no thread to run the check: {err}")),
-                Ok(thread) => match rx.recv_timeout(patience) {
-                    Ok(verdict) => {
-                        // Panics were caught inside.
-                        drop(thread.join());
-                        verdict
-                    }
-                    Err(_) => Verdict::Failed(format!(
-                        "the storage hangs: the check was not over after {patience:?}"
-                    )),
-                },
-            };
-        CheckReport::new(check.name, verdict)
+        let checked = bounded(check.name, &trail, deadline.saturating_mul(2), move || {
+            (check.run)(&mut Subject::new(harness, of_check, deadline))
+        });
+        let verdict = match checked {
+            Ok(()) => Verdict::Passed,
+            Err(verdict) => verdict,
+        };
+        CheckReport::new(check.name, check.contract, verdict)
     }
 }
 
 impl fmt::Debug for Conformance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Conformance").field("deadline", &self.deadline).finish_non_exhaustive()
+        f.debug_struct("Conformance")
+            .field("deadline", &self.deadline)
+            .field("only", &self.only)
+            .field("histories", &self.histories)
+            .finish_non_exhaustive()
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::record::StateVersion;
 use crate::storage::conformance::checks::id;
-use crate::storage::conformance::subject::{Checked, Subject, equal, failed, record, tombstone};
+use crate::storage::conformance::client::{Checked, shown_outcome};
+use crate::storage::conformance::records::{record, tombstone};
+use crate::storage::conformance::subject::Subject;
 use crate::storage::{FetchVersion, SaveOutcome, StorageErrorKind};
 
 pub(super) fn every_entry_is_completed(subject: &mut Subject) -> Checked {
@@ -20,7 +22,7 @@ pub(super) fn every_entry_is_completed(subject: &mut Subject) -> Checked {
 
 pub(super) fn an_empty_batch_is_no_trouble(subject: &mut Subject) -> Checked {
     subject.store_all(&[])?;
-    equal("fetching nothing", &0, &subject.fetch(&[], FetchVersion::Newest)?.len())
+    subject.equal("fetching nothing", &0, &subject.fetch(&[], FetchVersion::Newest)?.len())
 }
 
 pub(super) fn an_entry_that_is_refused_leaves_the_others_alone(subject: &mut Subject) -> Checked {
@@ -40,7 +42,7 @@ pub(super) fn an_entry_that_is_refused_leaves_the_others_alone(subject: &mut Sub
             (index, found) => {
                 let what = format!("entry {index} of a batch of which entry 1 is stale");
                 let expected = if index == 1 { "NotStored(Stale)" } else { "Stored" };
-                return failed(&what, expected, &found);
+                return subject.fails(&what, expected, shown_outcome(&found));
             }
         }
     }
@@ -63,14 +65,8 @@ pub(super) fn several_ids_are_fetched_at_once(subject: &mut Subject) -> Checked 
     let answers = subject.fetch(&ids, FetchVersion::Newest)?;
     for ((id, record), answer) in ids.iter().zip(&records).zip(answers) {
         let expected = (id.key() != b"absent").then_some(record);
-        match answer {
-            Ok(found) if found.as_ref() == expected => {}
-            found => {
-                let expected = if expected.is_some() { "its record" } else { "absent" };
-                let what = format!("the answer for {id} among {}", ids.len());
-                return failed(&what, expected, &found);
-            }
-        }
+        let what = format!("the answer for {id} among {}", ids.len());
+        subject.expect_answer(&what, expected.map(Vec::as_slice), &answer)?;
     }
     Ok(())
 }

@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use crate::checkpoint_id::{CheckpointId, KEY_BYTES_MAX};
 use crate::record::StateVersion;
 use crate::storage::conformance::checks::id;
-use crate::storage::conformance::subject::{Checked, Subject, equal, record, tombstone};
+use crate::storage::conformance::client::Checked;
+use crate::storage::conformance::records::{record, tombstone};
+use crate::storage::conformance::subject::Subject;
 
 pub(super) fn ten_saved_ids_are_listed(subject: &mut Subject) -> Checked {
     subject.expect_ids("p", Vec::new())?;
@@ -36,12 +38,12 @@ pub(super) fn listing_stops_when_told(subject: &mut Subject) -> Checked {
         subject.store(&record(&id("p", n.to_string()), StateVersion::new(1, n), b"state"))?;
     }
     let mut visited = 0;
-    let listed = subject.storage().ids("p", &mut |_| {
+    let listed = subject.storage.ids("p", &mut |_| {
         visited += 1;
         if visited == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    equal("listing that is stopped", &true, &listed.is_ok())?;
-    equal("how many ids were visited before the second stopped it", &2, &visited)
+    subject.equal("listing that is stopped", &true, &listed.is_ok())?;
+    subject.equal("how many ids were visited before the second stopped it", &2, &visited)
 }
 
 pub(super) fn keys_of_any_bytes_are_distinct(subject: &mut Subject) -> Checked {

@@ -1,7 +1,9 @@
 //! Metadata: conditional puts, names, limits.
 
 use crate::storage::conformance::checks::id;
-use crate::storage::conformance::subject::{Checked, Subject, equal, failed, record};
+use crate::storage::conformance::client::Checked;
+use crate::storage::conformance::records::record;
+use crate::storage::conformance::subject::Subject;
 use crate::storage::{
     METADATA_BYTES_MAX, METADATA_NAME_BYTES_MAX, Metadata, MetadataVersion, StorageErrorKind,
 };
@@ -14,7 +16,7 @@ pub(super) fn a_value_is_put_only_over_the_expected_version(subject: &mut Subjec
     expect_conflict(subject, "name", None)?;
     let second = put(subject, "name", Some(first), b"second")?;
     if second <= first {
-        return failed("the version of the second put", &format!("above {first:?}"), &second);
+        return subject.fails("putting again", &format!("above {first:?}"), format!("{second:?}"));
     }
     expect_conflict(subject, "name", Some(first))?;
     expect_conflict(subject, "name", None)?;
@@ -50,9 +52,9 @@ pub(super) fn limits_of_names_and_values_hold(subject: &mut Subject) -> Checked 
     let too_long = "n".repeat(METADATA_NAME_BYTES_MAX + 1);
     let too_large = vec![7; METADATA_BYTES_MAX + 1];
     for (name, bytes) in [("", &b"x"[..]), (&too_long, b"x"), ("too large", &too_large)] {
-        if let Ok(found) = subject.storage().put_metadata(name, None, bytes) {
+        if let Ok(found) = subject.put_metadata(name, None, bytes) {
             let what = format!("putting {} bytes under a name of {}", bytes.len(), name.len());
-            return failed(&what, "an error", &found);
+            return subject.fails(&what, "an error", format!("{found:?}"));
         }
     }
     Ok(())
@@ -64,22 +66,34 @@ pub(super) fn put(
     expected: Option<MetadataVersion>,
     bytes: &[u8],
 ) -> Checked<MetadataVersion> {
-    subject.storage().put_metadata(name, expected, bytes).or_else(|err| {
-        failed(&format!("putting metadata {name:?}"), "success", &err).map(|()| MetadataVersion(0))
-    })
+    let put = subject.put_metadata(name, expected, bytes);
+    subject.succeeds(&format!("putting metadata {name:?}"), put)
 }
 
 fn expect_conflict(subject: &Subject, name: &str, expected: Option<MetadataVersion>) -> Checked {
-    match subject.storage().put_metadata(name, expected, b"refused") {
+    match subject.put_metadata(name, expected, b"refused") {
         Err(err) if err.kind() == StorageErrorKind::Conflict => Ok(()),
-        found => failed(&format!("putting metadata over {expected:?}"), "Conflict", &found),
+        found => {
+            let what = format!("putting metadata over {expected:?}");
+            subject.fails(&what, "Conflict", format!("{found:?}"))
+        }
     }
 }
 
 pub(super) fn expect_value(subject: &Subject, name: &str, expected: Option<Metadata>) -> Checked {
-    let what = format!("reading metadata {name:?}");
-    match subject.storage().metadata(name) {
-        Ok(found) => equal(&what, &expected, &found),
-        Err(err) => failed(&what, "success", &err),
+    let found = subject.metadata(name)?;
+    if found == expected {
+        return Ok(());
     }
+    // Values can have a mebibyte.
+    let show = |value: Option<Metadata>| match value {
+        Some(value) => format!(
+            "version {}, {} bytes, CRC {:08x}",
+            value.version.0,
+            value.bytes.len(),
+            crc32c::crc32c(&value.bytes)
+        ),
+        None => "none".to_owned(),
+    };
+    subject.fails(&format!("reading metadata {name:?}"), &show(expected), show(found))
 }

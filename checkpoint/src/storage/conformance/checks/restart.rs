@@ -3,8 +3,9 @@
 use crate::record::{Epoch, StateVersion};
 use crate::storage::conformance::checks::id;
 use crate::storage::conformance::checks::metadata::{expect_value, put};
-use crate::storage::conformance::checks::ownership::open_above;
-use crate::storage::conformance::subject::{Checked, Subject, record, tombstone};
+use crate::storage::conformance::client::Checked;
+use crate::storage::conformance::records::{record, tombstone};
+use crate::storage::conformance::subject::Subject;
 use crate::storage::{Metadata, StorageErrorKind};
 
 pub(super) fn states_and_tombstones_survive_reopening(subject: &mut Subject) -> Checked {
@@ -43,8 +44,8 @@ pub(super) fn metadata_survives_reopening(subject: &mut Subject) -> Checked {
 pub(super) fn epochs_rise_over_reopening(subject: &mut Subject) -> Checked {
     let mut last = Epoch(0);
     for _ in 0..3 {
-        last = open_above(subject, 3, last)?;
+        last = subject.open_above(3, last)?;
         subject.reopen()?;
     }
-    open_above(subject, 3, last).map(|_| ())
+    subject.open_above(3, last).map(|_| ())
 }

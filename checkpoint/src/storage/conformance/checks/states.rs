@@ -1,10 +1,12 @@
 //! One id: what is saved, fetched, replaced, refused and removed.
 
 use crate::record::StateVersion;
-use crate::storage::StorageErrorKind;
 use crate::storage::conformance::Verdict;
 use crate::storage::conformance::checks::id;
-use crate::storage::conformance::subject::{Checked, Subject, record, tombstone};
+use crate::storage::conformance::client::{Checked, shown_outcome};
+use crate::storage::conformance::records::{record, tombstone};
+use crate::storage::conformance::subject::Subject;
+use crate::storage::{SaveOutcome, StorageErrorKind};
 
 const V: fn(u64, u64) -> StateVersion = StateVersion::new;
 /// A limit above this is not tried out.
@@ -88,8 +90,8 @@ pub(super) fn a_newer_state_replaces_a_tombstone(subject: &mut Subject) -> Check
 }
 
 pub(super) fn records_of_all_sizes_come_back(subject: &mut Subject) -> Checked {
-    let record_bytes_max = subject.storage().capabilities().record_bytes_max;
-    let sizes = [0, 1, 511, 512, 513, 4_095, 4_096, 65_535, 65_537, 1 << 20];
+    let record_bytes_max = subject.capabilities().record_bytes_max;
+    let sizes = [0, 1, 2, 511, 512, 513, 4_095, 4_096, 65_535, 65_537, 1 << 20];
     for (sequence, size) in (1..).zip(sizes) {
         let id = id("p", size.to_string());
         let payload: Vec<u8> = (0_u8..251).cycle().take(size).collect();
@@ -103,7 +105,7 @@ pub(super) fn records_of_all_sizes_come_back(subject: &mut Subject) -> Checked {
 }
 
 pub(super) fn a_record_that_is_too_large_is_refused(subject: &mut Subject) -> Checked {
-    let max = subject.storage().capabilities().record_bytes_max;
+    let max = subject.capabilities().record_bytes_max;
     let fits = match usize::try_from(max) {
         Ok(fits) if max <= TRIED_BYTES_MAX => fits,
         _ => {
@@ -111,11 +113,30 @@ pub(super) fn a_record_that_is_too_large_is_refused(subject: &mut Subject) -> Ch
             return Err(Verdict::Skipped(why));
         }
     };
+    let frame = record(&id("p", "k"), V(1, 1), b"").len();
+    let of_bytes = |sequence, bytes: usize| {
+        record(&id("p", "k"), V(1, sequence), &vec![7; bytes.saturating_sub(frame)])
+    };
     let id = id("p", "k");
-    let frame = record(&id, V(1, 1), b"").len();
-    let largest = record(&id, V(1, 1), &vec![7; fits.saturating_sub(frame)]);
+    let smaller = of_bytes(1, fits - 1);
+    subject.store(&smaller)?;
+    subject.expect(&id, Some(&smaller))?;
+    let largest = of_bytes(2, fits);
     subject.store(&largest)?;
-    let larger = record(&id, V(1, 2), &vec![8; fits.saturating_sub(frame) + 1]);
+    let larger = of_bytes(3, fits + 1);
     subject.refused(&larger, StorageErrorKind::TooLarge { max })?;
+    // In a batch, it is refused alone.
+    let other = record(&super::id("p", "other"), V(1, 4), b"state");
+    let outcomes = subject.save(&[larger, other.clone()])?;
+    if !matches!(outcomes[..], [SaveOutcome::NotStored(_), SaveOutcome::Stored]) {
+        let found: Vec<_> = outcomes.iter().map(shown_outcome).collect();
+        let expected = "the first refused, the second stored";
+        return subject.fails(
+            "saving a too large record and a small one",
+            expected,
+            found.join(", "),
+        );
+    }
+    subject.expect(&super::id("p", "other"), Some(&other))?;
     subject.expect(&id, Some(&largest))
 }

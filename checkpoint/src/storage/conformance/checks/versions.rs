@@ -4,7 +4,9 @@ use crate::record::{RecordKind, StateVersion};
 use crate::storage::FetchVersion;
 use crate::storage::conformance::Verdict;
 use crate::storage::conformance::checks::id;
-use crate::storage::conformance::subject::{Checked, Subject, equal, failed, record, tombstone};
+use crate::storage::conformance::client::Checked;
+use crate::storage::conformance::records::{record, tombstone};
+use crate::storage::conformance::subject::Subject;
 
 const V: fn(u64, u64) -> StateVersion = StateVersion::new;
 /// More than these are not tried out.
@@ -13,18 +15,18 @@ const TRIED_VERSIONS_MAX: u64 = 100;
 pub(super) fn the_newest_version_is_found_by_its_number(subject: &mut Subject) -> Checked {
     let id = id("p", "k");
     subject.expect_version(&id, FetchVersion::Exactly(V(1, 1)), None)?;
-    equal("the versions of an id that was never saved", &Vec::new(), &listed(subject)?)?;
+    subject.equal("the versions of an id that was never saved", &Vec::new(), &listed(subject)?)?;
     let saved = record(&id, V(3, 3), b"state");
     subject.store(&saved)?;
     subject.expect_version(&id, FetchVersion::Exactly(V(3, 3)), Some(&saved))?;
     subject.expect_version(&id, FetchVersion::Exactly(V(3, 2)), None)?;
     subject.expect_version(&id, FetchVersion::Before(V(4, 0)), Some(&saved))?;
     subject.expect_version(&id, FetchVersion::Before(V(3, 3)), None)?;
-    equal("the listed versions", &vec![(V(3, 3), RecordKind::State)], &listed(subject)?)
+    subject.equal("the listed versions", &vec![(V(3, 3), RecordKind::State)], &listed(subject)?)
 }
 
 pub(super) fn as_many_older_versions_are_kept_as_declared(subject: &mut Subject) -> Checked {
-    let declared = subject.storage().capabilities().older_versions_max;
+    let declared = subject.capabilities().older_versions_max;
     if declared == 0 {
         return Err(Verdict::Skipped("it declares that it keeps none".to_owned()));
     }
@@ -46,7 +48,7 @@ pub(super) fn as_many_older_versions_are_kept_as_declared(subject: &mut Subject)
     if older == declared {
         expected.pop();
     }
-    equal("the listed versions", &expected, &listed(subject)?)?;
+    subject.equal("the listed versions", &expected, &listed(subject)?)?;
     for (n, saved) in (1..=last).zip(&records).skip(1) {
         subject.expect_version(&id, FetchVersion::Exactly(V(1, n)), Some(saved))?;
         subject.expect_version(&id, FetchVersion::Before(V(1, n + 1)), Some(saved))?;
@@ -55,8 +57,6 @@ pub(super) fn as_many_older_versions_are_kept_as_declared(subject: &mut Subject)
 }
 
 fn listed(subject: &Subject) -> Checked<Vec<(StateVersion, RecordKind)>> {
-    match subject.storage().versions(&id("p", "k")) {
-        Ok(found) => Ok(found.iter().map(|found| (found.version, found.kind)).collect()),
-        Err(err) => failed("listing versions", "success", &err).map(|()| Vec::new()),
-    }
+    let found = subject.versions(&id("p", "k"))?;
+    Ok(found.iter().map(|found| (found.version, found.kind)).collect())
 }
