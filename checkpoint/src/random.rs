@@ -47,7 +47,7 @@ pub struct SeededRandom(Mutex<u64>);
 impl SeededRandom {
     /// Returns the source of this seed.
     #[must_use]
-    pub const fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         Self(Mutex::new(seed))
     }
 }

@@ -4,6 +4,8 @@
 
 use std::cell::Cell;
 
+use crate::sync::thread_local;
+
 thread_local! {
     static INSIDE_SHARD: Cell<bool> = const { Cell::new(false) };
     static KEEPER_THREAD: Cell<bool> = const { Cell::new(false) };
@@ -12,18 +14,18 @@ thread_local! {
 /// Whether this thread holds a shard's lock.
 #[inline]
 pub(crate) fn is_inside_shard() -> bool {
-    INSIDE_SHARD.get()
+    INSIDE_SHARD.with(Cell::get)
 }
 
 /// Says whether this thread holds a shard's lock, and returns what held before.
 #[inline]
 pub(crate) fn set_inside_shard(inside: bool) -> bool {
-    INSIDE_SHARD.replace(inside)
+    INSIDE_SHARD.with(|cell| cell.replace(inside))
 }
 
 /// Whether this thread belongs to a keeper.
 pub(crate) fn is_keeper_thread() -> bool {
-    KEEPER_THREAD.get()
+    KEEPER_THREAD.with(Cell::get)
 }
 
 /// Whether a call of this thread may wait for something.
@@ -36,9 +38,9 @@ pub(crate) fn as_keeper_thread<R>(work: impl FnOnce() -> R) -> R {
     struct Restore(bool);
     impl Drop for Restore {
         fn drop(&mut self) {
-            KEEPER_THREAD.set(self.0);
+            KEEPER_THREAD.with(|cell| cell.set(self.0));
         }
     }
-    let _restore = Restore(KEEPER_THREAD.replace(true));
+    let _restore = Restore(KEEPER_THREAD.with(|cell| cell.replace(true)));
     work()
 }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::io;
-use std::thread::{self, JoinHandle};
+
+use crate::sync::thread::{self, JoinHandle};
 
 /// Starts the threads of the pools.
 pub trait ThreadStart: Send + Sync + fmt::Debug {

@@ -5,10 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 
 use crate::clock::{Alarm, Clock, Timestamp};
 use crate::sync::Mutex;
+use crate::sync::thread::{self, Thread};
 
 /// Something that happens once and has a result that each waiter gets.
 pub(crate) struct Signal<T> {

@@ -2,11 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use crate::reentrancy;
 use crate::safe_keeper::core::{Pool, Step};
 use crate::safe_keeper::shared::Shared;
+use crate::sync::thread::JoinHandle;
 
 /// The threads that were started.
 #[derive(Default)]

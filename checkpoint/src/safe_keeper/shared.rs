@@ -14,7 +14,7 @@ use crate::safe_keeper::retry::RetryPolicy;
 use crate::safe_keeper::settings::SafeKeeperSettings;
 use crate::safe_keeper::stats::Counters;
 use crate::storage::{FetchOutcome, StateStorage};
-use crate::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, thread};
 use crate::task::{
     CheckpointingTask, FetchAnswers, FetchNumber, FetchTask, SaveStateTask, SerializeTask,
 };
@@ -291,13 +291,13 @@ impl Shared {
     }
 
     /// Waits a moment for a thread that has been told to end.
-    pub(super) fn ends_soon(&self, thread: &std::thread::JoinHandle<()>) -> bool {
+    pub(super) fn ends_soon(&self, thread: &thread::JoinHandle<()>) -> bool {
         // In steps: the end of a thread cannot be waited for with a deadline.
         for _ in 0..200 {
             if thread.is_finished() {
                 return true;
             }
-            std::thread::park_timeout(std::time::Duration::from_millis(1));
+            thread::park_timeout(std::time::Duration::from_millis(1));
         }
         thread.is_finished()
     }
