@@ -151,6 +151,8 @@ mod config;
 #[cfg(unix)]
 mod file_ops;
 mod framework;
+#[cfg(all(test, any(loom, shuttle)))]
+mod interleavings;
 mod partition;
 mod process_error;
 mod prototype;
