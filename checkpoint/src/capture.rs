@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::checkpoint_id::CheckpointIdRef;
 use crate::clock::Timestamp;
-use crate::framework::PrototypeIndex;
+use crate::prototype_index::PrototypeIndex;
 use crate::record::{RecordKind, RecordWriter, StateVersion};
 use crate::save_error::{SaveError, SaveFailure};
 use crate::storage::RecordPlace;

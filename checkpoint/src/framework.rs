@@ -11,6 +11,7 @@ use crate::checkpoint_id::{CheckpointId, InvalidCheckpointId};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{CheckpointingConfig, OnRestoreError};
 use crate::partition::{Partitioner, Partitioning, Sequences};
+use crate::prototype_index::PrototypeIndex;
 use crate::random::{RandomSource, SystemRandom};
 use crate::restore_error::RestoreFailure;
 use crate::state::SchemaDescription;
@@ -127,10 +128,6 @@ impl PeStatus {
         Self { events_since_capture, event_count }
     }
 }
-
-/// Numbers the prototypes of a framework.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PrototypeIndex(pub usize);
 
 /// What a framework gives a prototype when it takes it in.
 #[derive(Clone)]

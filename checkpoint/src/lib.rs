@@ -156,6 +156,7 @@ mod interleavings;
 mod partition;
 mod process_error;
 mod prototype;
+mod prototype_index;
 mod quarantine;
 mod random;
 mod record;
@@ -197,8 +198,8 @@ pub use config::{
 pub use file_ops::{FileHandle, FileOps, SharedSync, SystemFiles};
 pub use framework::{
     Caller, CheckpointSource, CheckpointingFramework, FetchVerdict, FlushMark, NewPrototype,
-    NoOpCheckpointingFramework, Overloaded, PeStatus, PrototypeIndex, RegisterError, Registration,
-    SourceStatus, StateFetch, Unsaved, UnsavedState,
+    NoOpCheckpointingFramework, Overloaded, PeStatus, RegisterError, Registration, SourceStatus,
+    StateFetch, Unsaved, UnsavedState,
 };
 pub use partition::{Partitioner, SequenceExhausted, Sequences, XxHashPartitioner};
 pub use process_error::ProcessError;
@@ -206,6 +207,7 @@ pub use prototype::{
     AsKey, Eviction, Key, KeyBytes, NotAKey, PartitionKey, PeGuard, PePrototype, PrototypeBuilder,
     PrototypeBuilderWithFactory, Recover, Recovered, RunError, Session,
 };
+pub use prototype_index::PrototypeIndex;
 pub use quarantine::Quarantined;
 pub use random::{RandomSource, SeededRandom, SystemRandom};
 pub use record::{

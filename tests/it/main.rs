@@ -18,6 +18,7 @@ mod examples;
 mod file_system;
 mod file_system_module;
 mod in_memory;
+mod layers;
 mod process;
 mod processes;
 mod quotas;

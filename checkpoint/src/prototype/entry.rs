@@ -1,10 +1,10 @@
 //! What a shard keeps of one PE, beside its key and its state.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::capture::PeHandle;
 use crate::process_error::ProcessError;
-use crate::prototype::table::{Attempt, Effect, Triggers};
 use crate::record::StateVersion;
 use crate::wait::Signal;
 
@@ -121,6 +121,33 @@ impl Flags {
     pub(super) const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
+}
+
+/// What the table needs to know of its prototype for each event.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Triggers {
+    /// A PE is due after so many events since the last capture.
+    pub(super) due_after: u32,
+    pub(super) interval: Option<Duration>,
+    /// Whether changes are tracked at all.
+    pub(super) stores: bool,
+    /// Whether the PEs without an event for long must be found.
+    pub(super) tracks_recency: bool,
+}
+
+/// What came of an attempt to run an event.
+pub(super) enum Attempt<R, I> {
+    Done(R),
+    /// The same, and the shard is to take note of the change.
+    Marks(R, PeHandle),
+    /// The PE is not there, or not in order; the closure was not run on this input.
+    NotReady(I),
+}
+
+/// What an event's closure says of the change that it made.
+pub(super) enum Effect<R> {
+    Changed(R),
+    Unchanged(R),
 }
 
 impl<K, P> Entry<K, P> {

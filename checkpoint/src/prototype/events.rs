@@ -15,13 +15,13 @@ use crate::checkpoint_ticket::{CheckpointOutcome, CheckpointTicket};
 use crate::clock::Timestamp;
 use crate::framework::Caller;
 use crate::process_error::ProcessError;
-use crate::prototype::entry::Arrival;
+use crate::prototype::entry::{Arrival, Effect};
 use crate::prototype::guard::PeGuard;
 use crate::prototype::inner::Inner;
 use crate::prototype::key::{AsKey, Key};
 use crate::prototype::pe_prototype::{Hindrance, PePrototype};
 use crate::prototype::shard::Room;
-use crate::prototype::table::Effect;
+
 use crate::state::Checkpointable;
 use crate::wait::Signal;
 

@@ -6,8 +6,8 @@ use crate::capture::{PeHandle, RequestSignal};
 use crate::checkpoint_id::CheckpointId;
 use crate::clock::Timestamp;
 use crate::process_error::ProcessError;
-use crate::prototype::entry::{Entry, Flags, Slot};
-use crate::prototype::table::{Table, Triggers};
+use crate::prototype::entry::{Entry, Flags, Slot, Triggers};
+use crate::prototype::table::Table;
 use crate::record::StateVersion;
 use crate::save_error::{SaveError, SaveFailure};
 

@@ -3,8 +3,8 @@
 use crate::capture::{PeHandle, Settlement, SettlementOutcome};
 use crate::clock::Timestamp;
 use crate::process_error::ProcessError;
-use crate::prototype::entry::{Flags, Slot};
-use crate::prototype::table::{Table, Triggers};
+use crate::prototype::entry::{Flags, Slot, Triggers};
+use crate::prototype::table::Table;
 use crate::record::StateVersion;
 
 /// Something that a shard has to take in; never lost, because it waits in the shard's inbox for

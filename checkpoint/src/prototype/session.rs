@@ -7,11 +7,12 @@ use std::marker::PhantomData;
 
 use crate::framework::Caller;
 use crate::process_error::ProcessError;
+use crate::prototype::entry::{Attempt, Effect};
 use crate::prototype::inner::Place;
 use crate::prototype::key::{AsKey, Key, KeyBytes};
 use crate::prototype::pe_prototype::PePrototype;
 use crate::prototype::shard::{Locked, Rest};
-use crate::prototype::table::{Attempt, Bucket, Effect};
+use crate::prototype::table::Bucket;
 use crate::state::Checkpointable;
 use crate::sync::Ordering;
 

@@ -12,11 +12,12 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::framework::{Caller, PeStatus};
 use crate::process_error::ProcessError;
+use crate::prototype::entry::Triggers;
 use crate::prototype::exposure::GENERATION;
 use crate::prototype::hooks::contain;
 use crate::prototype::inner::Inner;
 use crate::prototype::results::Mail;
-use crate::prototype::table::{Aftermath, Table, Triggers};
+use crate::prototype::table::{Aftermath, Table};
 use crate::reentrancy;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, fence};
 

@@ -6,7 +6,6 @@
 use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use hashbrown::HashTable;
 
@@ -14,7 +13,7 @@ use crate::capture::{PeHandle, RequestSignal};
 use crate::checkpoint_ticket::CheckpointOutcome;
 use crate::clock::Timestamp;
 use crate::process_error::ProcessError;
-use crate::prototype::entry::{Arrival, Entry, Flags, Slot};
+use crate::prototype::entry::{Arrival, Attempt, Effect, Entry, Flags, Slot, Triggers};
 use crate::prototype::exposure::Exposure;
 use crate::prototype::recency::{Look, Recency};
 use crate::record::StateVersion;
@@ -86,27 +85,6 @@ impl<K, P> Default for Aftermath<K, P> {
     }
 }
 
-/// What the table needs to know of its prototype for each event.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Triggers {
-    /// A PE is due after so many events since the last capture.
-    pub(super) due_after: u32,
-    pub(super) interval: Option<Duration>,
-    /// Whether changes are tracked at all.
-    pub(super) stores: bool,
-    /// Whether the PEs without an event for long must be found.
-    pub(super) tracks_recency: bool,
-}
-
-/// What came of an attempt to run an event.
-pub(super) enum Attempt<R, I> {
-    Done(R),
-    /// The same, and [`Table::mark_changed`] is to be called for the PE.
-    Marks(R, PeHandle),
-    /// The PE is not there, or not in order; the closure was not run on this input.
-    NotReady(I),
-}
-
 /// Where a PE was seen. It may have moved since, if the lock was given back or a PE was added.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Bucket(Option<usize>);
@@ -119,12 +97,6 @@ pub(super) enum Obstacle {
     /// It is to be made anew: nothing is stored of it, as is known.
     Make(PeHandle, Arc<Arrival>),
     Poisoned(Option<StateVersion>, PeHandle),
-}
-
-/// What an event's closure says of the change that it made.
-pub(super) enum Effect<R> {
-    Changed(R),
-    Unchanged(R),
 }
 
 impl<K, P> Table<K, P> {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::capture::PeHandle;
 use crate::checkpoint_id::CheckpointId;
 use crate::clock::Timestamp;
-use crate::prototype::entry::{Arrival, Flags, Slot};
-use crate::prototype::table::{Table, Triggers};
+use crate::prototype::entry::{Arrival, Flags, Slot, Triggers};
+use crate::prototype::table::Table;
 use crate::save_error::SaveFailure;
 use crate::wait::Signal;
 

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::capture::{CaptureLimits, Settlement};
 use crate::clock::Timestamp;
-use crate::framework::{CheckpointSource, FlushMark, PrototypeIndex, StateFetch};
+use crate::framework::{CheckpointSource, FlushMark, StateFetch};
+use crate::prototype_index::PrototypeIndex;
 use crate::safe_keeper::fetches::{FetchCall, Fetches};
 use crate::safe_keeper::settings::Overflow;
 use crate::save_error::SaveError;

@@ -8,8 +8,9 @@ use crate::clock::Timestamp;
 use crate::config::CheckpointingConfig;
 use crate::framework::{
     Caller, CheckpointSource, CheckpointingFramework, NewPrototype, Overloaded, PeStatus,
-    PrototypeIndex, RegisterError, Registration, StateFetch,
+    RegisterError, Registration, StateFetch,
 };
+use crate::prototype_index::PrototypeIndex;
 use crate::reentrancy;
 use crate::restore_error::RestoreFailure;
 use crate::safe_keeper::core::{Core, Pool, Step};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::callback::StorageCallback;
 use crate::capture::{CaptureFailure, SettlementOutcome};
 use crate::clock::Timestamp;
-use crate::framework::PrototypeIndex;
+use crate::prototype_index::PrototypeIndex;
 use crate::safe_keeper::callbacks::{self, Told};
 use crate::safe_keeper::core::{GivenUp, Pool};
 use crate::safe_keeper::shared::Shared;

@@ -5,8 +5,9 @@ use std::sync::{Arc, Weak};
 
 use crate::callback::{StorageCallback, StorageCallbackFactory};
 use crate::clock::{Alarm, Clock, Timestamp};
-use crate::framework::{CheckpointSource, PrototypeIndex, StateFetch};
+use crate::framework::{CheckpointSource, StateFetch};
 use crate::partition::{Partitioning, Sequences};
+use crate::prototype_index::PrototypeIndex;
 use crate::random::RandomSource;
 use crate::restore_error::RestoreFailure;
 use crate::safe_keeper::core::{Action, Core, FlushState, Pool, Step};

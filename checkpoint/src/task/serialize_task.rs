@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::capture::{CaptureBatch, CaptureFailure, CaptureLimits, CaptureProgress};
-use crate::framework::{CheckpointSource, PrototypeIndex};
+use crate::framework::CheckpointSource;
+use crate::prototype_index::PrototypeIndex;
 use crate::task::SaveStateTask;
 
 /// How long a shard's lock is waited for while others are waiting to be visited.

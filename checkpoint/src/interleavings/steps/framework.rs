@@ -6,9 +6,10 @@ use crate::clock::{TestClock, Timestamp};
 use crate::config::{CheckpointingConfig, CheckpointingMode};
 use crate::framework::{
     Caller, CheckpointSource, CheckpointingFramework, NewPrototype, Overloaded, PeStatus,
-    PrototypeIndex, RegisterError, Registration, StateFetch,
+    RegisterError, Registration, StateFetch,
 };
 use crate::prototype::PePrototype;
+use crate::prototype_index::PrototypeIndex;
 use crate::random::SeededRandom;
 use crate::sync::{Condvar, Mutex};
 
