@@ -3,7 +3,7 @@
 #[test]
 fn each_mistake_has_its_message() {
     let cases = trybuild::TestCases::new();
-    for topic in ["attribute", "bound", "serde", "storage", "transient", "type"] {
+    for topic in ["attribute", "bound", "call", "serde", "storage", "transient", "type"] {
         cases.compile_fail(format!("ui/{topic}/*.rs"));
     }
     cases.pass("ui/pass/*.rs");

@@ -14,6 +14,14 @@ use thiserror::Error;
 /// # Contract
 /// Two keys are equal exactly if their bytes are, and the bytes of a key never change: they are its
 /// name in the store. `Hash` and `Eq` run under a shard's lock; they must not call the library.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the key of a processing element",
+    label = "not a key",
+    note = "keys are strings, integers, byte strings, `bool`, `char`, `Uuid` (feature `uuid`), and \
+            tuples of two to four of these",
+    note = "if `{Self}` is your type: implement `Key` and `KeyBytes` for it by forwarding to one \
+            of them"
+)]
 pub trait Key: KeyBytes + Eq + Hash + Clone + Send + Sync + 'static {
     /// Returns the key with these bytes, or nothing if there is none.
     ///
@@ -62,6 +70,12 @@ pub struct NotAKey;
 ///
 /// So `process("alice", …)` works for `String` keys, and `process(7, …)` and `process(&7, …)` for
 /// `u64`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no key of processing elements whose keys are `{K}`",
+    label = "not a key of them",
+    note = "give a `&{K}` or a reference to what it borrows as, such as `&str` for `String`; an \
+            integer, a `bool`, a `char` or a `Uuid` may also be given by value"
+)]
 pub trait AsKey<K> {
     /// The borrowed form.
     type Borrowed: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized;
@@ -70,6 +84,7 @@ pub trait AsKey<K> {
     fn as_key(&self) -> &Self::Borrowed;
 }
 
+#[diagnostic::do_not_recommend]
 impl<K, Q> AsKey<K> for &Q
 where
     K: Borrow<Q>,

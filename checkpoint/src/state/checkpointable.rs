@@ -103,6 +103,8 @@ use crate::state::{DecodeError, Decoder, EncodeError, Encoder, Schema};
     label = "not storable",
     note = "if `{Self}` is your type: write `#[derive(Checkpointable)]` on it",
     note = "if it has serde's traits: write `#[checkpoint(serde, version = 1)]` on the field",
+    note = "if it is from uuid, chrono, bytes, smol_str or indexmap: enable the feature of \
+            `checkpoint` that has the crate's name",
     note = "if it need not survive a restart: write `#[transient]` on the field"
 )]
 #[doc(alias = "transient")]

@@ -17,6 +17,8 @@ use crate::state::{Checkpointable, DecodeError, Decoder};
     note = "if `{Self}` is your type: write `#[derive(Checkpointable)]` on it, and \
             `#[transient(default)]` or `#[transient(default = …)]` instead of `#[transient]` in it",
     note = "if it has serde's traits: write `#[checkpoint(serde, version = 1)]` on the field",
+    note = "if it is from uuid, chrono, bytes, smol_str or indexmap: enable the feature of \
+            `checkpoint` that has the crate's name",
     note = "if it need not survive a restart: write `#[transient]` on the field"
 )]
 pub trait Rebuild: Checkpointable + Sized {

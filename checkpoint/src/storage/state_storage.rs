@@ -39,6 +39,13 @@ use crate::storage::{
 ///
 /// No method has a default body: a wrapper that forgets to forward one does not compile.
 #[doc(alias = "org.apache.s4.core.ft.StateStorage")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no storage",
+    label = "no storage",
+    note = "open one by `DefaultFileSystemStateStorage::open(path)?`; for tests there is \
+            `InMemoryStorage::new()`",
+    note = "one of your own implements `StateStorage`"
+)]
 pub trait StateStorage: Send + Sync {
     /// Returns what the storage promises and offers. Does not block, and never changes.
     fn capabilities(&self) -> StorageCapabilities;

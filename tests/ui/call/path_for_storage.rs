@@ -1,0 +1,5 @@
+use checkpoint::SafeKeeper;
+
+fn main() {
+    SafeKeeper::builder("state").build().unwrap();
+}
