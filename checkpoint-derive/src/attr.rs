@@ -225,7 +225,7 @@ impl SerdeKeys {
                     key,
                     format!("a version is for fields stored through serde; write {SERDE_FORM}"),
                 );
-                Storage::Native
+                Storage::Serde { version: 0 }
             }
         }
     }

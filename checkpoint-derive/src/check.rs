@@ -2,22 +2,25 @@
 
 use syn::{DeriveInput, GenericArgument, Meta, PathArguments, Token, Type, TypePath};
 
-use crate::ast::{Body, Field, Item, Storage};
+use crate::ast::{Body, Item, Storage};
 use crate::errors::Errors;
 
 pub(crate) fn check(item: &Item, input: &DeriveInput, errors: &mut Errors) {
     packed(input, errors);
     transient_in_variant(item, input, errors);
-    item.fields().filter(|field| field.is_stored()).for_each(|field| not_owned(field, errors));
+    for field in item.fields().filter(|field| field.is_stored()) {
+        if let Some(message) = never_storable(&field.ty) {
+            errors.push_at(field.span, message);
+        }
+    }
 }
 
-/// What can never be stored, not even through serde, gets a message of its own.
-fn not_owned(field: &Field, errors: &mut Errors) {
-    let mut ty = &field.ty;
+/// What can never be stored, not even through serde, has a message of its own.
+pub(crate) fn never_storable(mut ty: &Type) -> Option<&'static str> {
     while let Type::Group(group) = ty {
         ty = &group.elem;
     }
-    let message = match ty {
+    Some(match ty {
         Type::Reference(_) => {
             "a reference cannot be restored; store the value itself, such as `String` for `&str`, \
              or write `#[transient]` on the field"
@@ -34,9 +37,8 @@ fn not_owned(field: &Field, errors: &mut Errors) {
             "a trait object cannot be restored, since nothing tells its type; store an enum, or \
              write `#[transient]` on the field"
         }
-        _ => return,
-    };
-    errors.push_at(field.span, message);
+        _ => return None,
+    })
 }
 
 /// The fields of a packed type cannot be borrowed, which encoding does.

@@ -4,6 +4,7 @@
 ::core::compile_error! {
     "a reference cannot be restored; store the value itself, such as `String` for `&str`, or write `#[transient]` on the field"
 }
+const _: fn() = || {};
 #[automatically_derived]
 impl<T> ::checkpoint::__private::Checkpointable for Wrong<T> {
     type Staged = ();
