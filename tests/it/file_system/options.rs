@@ -1,5 +1,7 @@
 //! The settings of the builder.
 
+use std::path::Path;
+
 use checkpoint::{DefaultFileSystemStateStorage, Durability, StateStorage, StorageErrorKind};
 
 use super::{check_error, fetch, not_stored, open, record, save_one, store};
@@ -41,4 +43,22 @@ fn a_slash_behind_the_path_does_not_matter() {
     let directory = tempfile::tempdir().unwrap();
     store(&open(&directory.path().join("state/")), record("a", 1, b"first"));
     assert!(fetch(&open(&directory.path().join("state")), "a").unwrap().is_some());
+}
+
+#[test]
+fn a_path_where_no_store_can_be_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let nowhere = directory.path().join("missing/state");
+    let check = |root: &Path, must_exist: bool, why: &str| {
+        let builder = DefaultFileSystemStateStorage::builder(root).must_exist(must_exist);
+        let err = builder.open().unwrap_err();
+        check_error(&err, StorageErrorKind::InvalidStore, root);
+        assert!(err.to_string().contains(why), "{err}");
+    };
+    check(&nowhere, false, "the directory that it is to be made in does not exist");
+    check(&nowhere, true, "there is none");
+    check(&file, false, "something there is no directory");
+    assert!(!directory.path().join("missing").exists());
 }

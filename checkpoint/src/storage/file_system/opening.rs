@@ -110,9 +110,7 @@ impl DefaultFileSystemStateStorageBuilder {
     /// [`UnsupportedVersion`](StorageErrorKind::UnsupportedVersion) if a newer library wrote it.
     pub fn open(self) -> Result<DefaultFileSystemStateStorage, StorageError> {
         let open = if self.must_exist { SystemFiles::open } else { SystemFiles::open_or_create };
-        let files = open(&self.root).map_err(|err| {
-            write_error(format!("open the store at {}", self.root.display()), err)
-        })?;
+        let files = open(&self.root).map_err(|err| not_opened(&self.root, self.must_exist, err))?;
         self.open_over(Arc::new(files))
     }
 
@@ -172,6 +170,16 @@ impl DefaultFileSystemStateStorageBuilder {
     }
 }
 
+fn not_opened(root: &Path, must_exist: bool, err: io::Error) -> StorageError {
+    let why = match err.kind() {
+        io::ErrorKind::NotFound if must_exist => ": there is none",
+        io::ErrorKind::NotFound => ": the directory that it is to be made in does not exist",
+        io::ErrorKind::NotADirectory => ": something there is no directory",
+        _ => "",
+    };
+    write_error(format!("open the store at {}{why}", root.display()), err)
+}
+
 fn no_store(root: &Path) -> StorageError {
     let attempted = format!("open the store at {}: there is none", root.display());
     StorageError::new(StorageErrorKind::InvalidStore, attempted)
@@ -181,7 +189,8 @@ fn check_mode(files: &dyn FileOps, root: &Path) -> Result<(), StorageError> {
     let attempted = || format!("open the store at {}", root.display());
     let mode = files.mode("").map_err(|err| read_error(attempted(), err))?;
     if mode & WORLD_WRITABLE != 0 {
-        let attempted = format!("{}: everybody may write to the directory", attempted());
+        let attempted =
+            format!("{}: everybody may write to the directory; make one inside of it", attempted());
         return Err(StorageError::new(StorageErrorKind::Forbidden, attempted));
     }
     if mode & GROUP_WRITABLE != 0 {
