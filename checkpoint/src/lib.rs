@@ -123,6 +123,13 @@
 //! | `chrono`, `bytes`, `smol_str`, `indexmap` | | their types in states |
 //! | `test-util` | | `storage::conformance`, a clock that is set by hand, a keeper that is stepped by hand |
 //!
+//! # Platforms
+//!
+//! Linux is what is tested. Other unixes have all of it too, but sync each file by itself. Where
+//! there is no unix, the file system storage with its module and `OsString` in states are missing,
+//! because they rest on what only unix has: operations below an open directory, modes, locks that
+//! end with the process, the bytes of an `OsString`. Nothing else needs unix.
+//!
 //! # For those who know Apache S4
 //!
 //! The types have S4's names; the search of this documentation knows S4's full names and those of
