@@ -73,25 +73,26 @@ impl SystemFiles {
     pub fn open_or_create(root: &Path) -> io::Result<Self> {
         match Self::open(root) {
             Err(err) if err.kind() == io::ErrorKind::NotFound => {}
-            opened => return opened,
+            Ok(files) => {
+                // Nothing is put into it before its name is durable: it may have been made by one
+                // who died or failed in between.
+                if files.list("")?.is_empty() {
+                    match sync_name(root) {
+                        // Somebody else's, then, who may do more than this process.
+                        Err(err) if err.kind() == io::ErrorKind::PermissionDenied => {}
+                        synced => synced?,
+                    }
+                }
+                return Ok(files);
+            }
+            Err(err) => return Err(err),
         }
         let root: PathBuf = root.components().collect();
         match rustix::fs::mkdir(root.as_path(), Mode::RWXU) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(err) => return Err(err.into()),
         }
-        // The new directory is durable once the one that it is in was synced.
-        let parent = match root.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new(match root.components().next() {
-                Some(Component::RootDir) => "/",
-                _ => ".",
-            }),
-        };
-        // The way to the root is the user's, and may have links in it.
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let parent = rustix::fs::open(parent, flags, Mode::empty())?;
-        sync_opened_directory(parent.as_fd())?;
+        sync_name(&root)?;
         Self::open(&root)
     }
 
@@ -132,6 +133,22 @@ impl SystemFiles {
 
 fn open_directory(parent: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(parent, name, DIRECTORY, Mode::empty())?)
+}
+
+/// Makes the name of a directory durable, by a sync of the one that it is in.
+fn sync_name(root: &Path) -> io::Result<()> {
+    let root: PathBuf = root.components().collect();
+    let parent = match root.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new(match root.components().next() {
+            Some(Component::RootDir) => "/",
+            _ => ".",
+        }),
+    };
+    // The way to the root is the user's, and may have links in it.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent = rustix::fs::open(parent, flags, Mode::empty())?;
+    sync_opened_directory(parent.as_fd())
 }
 
 fn sync_opened_directory(directory: BorrowedFd<'_>) -> io::Result<()> {
