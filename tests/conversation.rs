@@ -44,12 +44,16 @@ impl Conversation {
     #[track_caller]
     pub fn tell(&mut self, command: &str, prefix: &str) -> String {
         self.send(command);
-        loop {
-            let line = self.next_line(command, prefix);
-            if line.starts_with(prefix) {
-                return line;
-            }
-        }
+        self.wait_for_line(command, prefix)
+    }
+
+    /// Returns the first line from now on that starts with `prefix`, without sending anything.
+    ///
+    /// # Panics
+    /// There is no such line.
+    #[track_caller]
+    pub fn hear(&mut self, prefix: &str) -> String {
+        self.wait_for_line("no command", prefix)
     }
 
     /// Sends a command, and returns the lines from now on up to one that is `end`, without that.
@@ -69,6 +73,12 @@ impl Conversation {
         }
     }
 
+    /// Returns the process's id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Waits for the program to end by itself.
     ///
     /// # Errors
@@ -80,6 +90,16 @@ impl Conversation {
     #[track_caller]
     fn send(&mut self, command: &str) {
         writeln!(self.commands, "{command}").unwrap_or_else(|err| panic!("{command}: {err}"));
+    }
+
+    #[track_caller]
+    fn wait_for_line(&self, command: &str, prefix: &str) -> String {
+        loop {
+            let line = self.next_line(command, prefix);
+            if line.starts_with(prefix) {
+                return line;
+            }
+        }
     }
 
     #[track_caller]

@@ -6,12 +6,14 @@ mod conversation;
 mod program;
 mod quota;
 pub mod simulation;
+mod unsteady;
 
 pub use account::Account;
 pub use append_sink::AppendSink;
 pub use conversation::Conversation;
 pub use program::example;
 pub use quota::{Quota, first_seed};
+pub use unsteady::{Unsteady, Weather};
 
 /// The code in the README, compiled as everybody would who types it in.
 #[cfg(doctest)]

@@ -11,6 +11,12 @@ pub struct Quota {
 impl Quota {
     /// How often a writing process is killed with SIGKILL and looked at after its restart.
     pub const KILLS: Self = Self::of("CHECKPOINT_KILLS");
+    /// How many system calls of opening and saving are hit: all there are, or a part.
+    pub const SYSTEM_CALLS: Self = Self::of("CHECKPOINT_SYSTEM_CALLS");
+    /// How many PEs have changes over a storage that does not answer.
+    pub const DIRTY_KEYS: Self = Self::of("CHECKPOINT_DIRTY_KEYS");
+    /// For how many seconds a keeper is watched.
+    pub const SOAK_SECONDS: Self = Self::of("CHECKPOINT_SOAK_SECONDS");
     /// How many seeds the deterministic simulation of the keeper runs.
     pub const SIMULATION_SEEDS: Self = Self::of("CHECKPOINT_SIMULATION_SEEDS");
     /// How many seeds the simulated file system storage runs whose disk loses power.

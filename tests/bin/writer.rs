@@ -1,8 +1,9 @@
 //! Applies events to a thousand accounts, checkpointed into a file system store, until it is
 //! killed, and prints what was acknowledged.
 //!
-//! Arguments: the directory, a seed, and how many captured states may be outstanding. Prints
-//! `start`; `ready` when the store is open and some accounts were restored; from then on
+//! Arguments: the directory, a seed, how many captured states may be outstanding, and maybe
+//! `hungry`, to take more memory with each event and never give it back. Prints `start`; `ready`
+//! when the store is open and some accounts were restored; from then on
 //! `stored KEY EPOCH SEQUENCE .` for each acknowledged version, and now and then
 //! `holds KEY POSITION .`: all events up to that one are stored. The dot tells a line that was cut
 //! off. What must not be is printed as `wrong …`, and ends the process.
@@ -21,6 +22,7 @@ use checkpoint::{
 };
 use checkpoint_tests::Account;
 
+const EATEN_BYTES: usize = 500;
 const PARTITIONS: u32 = 4;
 const KEYS: u64 = 1000;
 /// Fewer than there are keys, so that accounts leave the memory and come back.
@@ -32,8 +34,10 @@ const REPLAYED: u64 = 2;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let [root, seed, outstanding_max] = arguments.as_slice() else {
-        return Err("usage: writer DIRECTORY SEED OUTSTANDING_MAX".into());
+    let (root, seed, outstanding_max, is_hungry) = match arguments.as_slice() {
+        [root, seed, outstanding_max] => (root, seed, outstanding_max, false),
+        [root, seed, outstanding_max, _] => (root, seed, outstanding_max, true),
+        _ => return Err("usage: writer DIRECTORY SEED OUTSTANDING_MAX [hungry]".into()),
     };
     print("start");
     let random = SeededRandom::new(seed.parse()?);
@@ -60,7 +64,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         source.position(random.next_u64() % KEYS)?;
     }
     print("ready");
+    let mut eaten = Vec::new();
     loop {
+        if is_hungry {
+            // In small pieces: it is as likely that a thread of the keeper gets nothing any more.
+            eaten.extend((0..200).map(|_| vec![1_u8; EATEN_BYTES]));
+        }
         // Some accounts are busier than others.
         let among = if random.next_u64().is_multiple_of(2) { KEYS } else { KEYS / 20 };
         source.send(random.next_u64() % among)?;
@@ -123,7 +132,7 @@ impl Source {
                 None => self.requested.push((key, position, ticket)),
                 Some(Ok(_)) => print(&format!("holds {key} {position} .")),
                 Some(Err(err)) if matches!(err.reason(), SaveFailure::Overloaded) => {}
-                Some(Err(err)) => wrong(&err.to_string()),
+                Some(Err(err)) => failed(&err.to_string()),
             }
         }
         let position = self.position(key)?;
@@ -144,7 +153,7 @@ impl StorageCallbackFactory for Acknowledgements {
 impl StorageCallback for Acknowledgements {
     fn storage_operation_result(&self, result: &StorageResult<'_>) {
         let (StorageResultCode::Success, Some(version)) = (result.code, result.version) else {
-            wrong(&format!("{result:?}"));
+            failed(&format!("{result:?}"));
         };
         let key: Result<[u8; 8], _> = result.id.key.try_into();
         let key = key.map(u64::from_be_bytes).unwrap_or_else(|_| wrong(&result.id.to_string()));
@@ -159,6 +168,12 @@ fn print(line: &str) {
         // Nobody listens any more.
         std::process::exit(2);
     }
+}
+
+/// Ends the process because the system refused something; nothing is wrong with that.
+fn failed(what: &str) -> ! {
+    print(&format!("failed {what}"));
+    std::process::exit(3);
 }
 
 fn wrong(what: &str) -> ! {

@@ -1,4 +1,4 @@
-//! A store has one owner at a time, and loses it when that ends.
+//! A store has one owner at a time, and loses it when that ends: A10, E6, E12, T18.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

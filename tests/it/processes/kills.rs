@@ -54,6 +54,10 @@ impl Life<'_> {
         let mut writer = self.start();
         let started = writer.until("start");
         self.recovery = writer.until("ready").saturating_sub(started);
+        // Else a slow disk would never acknowledge anything.
+        if self.random.next_u64().is_multiple_of(2) {
+            writer.until("stored ");
+        }
         writer.run(Duration::from_micros(self.random.next_u64() % MICROS_MAX));
         self.kill(writer);
     }

@@ -1,8 +1,17 @@
 //! What real processes go through: they are killed, run out of things, and are watched for long.
 
+mod descriptors;
+mod durable_before_told;
+mod hot_key;
 mod kills;
+mod memory;
 mod places;
+mod scarcity;
+mod soak;
 mod store;
+mod strace;
+mod system_calls;
+mod termination;
 mod writer;
 
 /// Tells what a test has seen, where its output is not captured: in the log of a long run.

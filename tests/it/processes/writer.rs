@@ -51,10 +51,10 @@ impl Writer {
         Self { process, lines, reader: Some(reader.unwrap()), seen: Vec::new(), clock }
     }
 
-    /// Waits for a line, and returns how long it took since the start.
+    /// Waits for a line that starts so, and returns how long it took since the start.
     #[track_caller]
     pub(crate) fn until(&mut self, wanted: &str) -> Duration {
-        while self.seen.last().is_none_or(|line| line != wanted) {
+        while self.seen.last().is_none_or(|line| !line.starts_with(wanted)) {
             match self.lines.recv_timeout(SILENCE_MAX) {
                 Ok(line) => self.seen.push(line),
                 Err(err) => panic!("no line {wanted:?}: {err}: {:?}", self.seen.last()),
@@ -89,6 +89,12 @@ impl Writer {
         let acknowledged = self.drain();
         assert!(ended.is_none(), "ended by itself: {ended:?}: {:?}", self.seen.last());
         acknowledged
+    }
+
+    /// Waits for its end, and returns what it has acknowledged.
+    pub(crate) fn ended(&mut self) -> (std::process::ExitStatus, Vec<Acknowledged>) {
+        let status = self.process.wait().unwrap();
+        (status, self.drain())
     }
 
     #[track_caller]

@@ -1,0 +1,85 @@
+//! Memory has bounds: H1, H3, T13; and where it ends all the same, nothing is half stored: A8, T14.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+
+use checkpoint::{RandomSource, SeededRandom};
+use checkpoint_tests::{Quota, first_seed};
+
+use crate::processes::store::{OUTSTANDING_MAX, Store};
+use crate::processes::writer::Writer;
+use crate::processes::{places, show};
+
+/// As the program sets it.
+const CAPTURED_KIB_MAX: u64 = 2 << 10;
+/// What a dirty key may cost beside its state: marks, and its place in a queue.
+const BYTES_PER_DIRTY_KEY: u64 = 16;
+
+fn dirty_keys(keys: u64, what: &str) -> Vec<String> {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_dirty_keys"));
+    let output = program.args([&keys.to_string(), what]).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{what}: {}: {errors}", output.status);
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// The numbers in a line of names and numbers.
+fn numbers(line: &str) -> Vec<u64> {
+    line.split(' ').filter_map(|word| word.parse().ok()).collect()
+}
+
+#[test]
+fn all_keys_dirty_over_a_blocked_storage_take_bounded_memory_and_none_is_forgotten() {
+    let keys = Quota::DIRTY_KEYS.get();
+    let off = numbers(&dirty_keys(keys, "off")[0])[0];
+    let blocked = dirty_keys(keys, "blocked");
+    let peak = numbers(&blocked[0])[0];
+    let seen = format!("{keys} dirty keys: {peak} KiB, {off} KiB without checkpoints: {blocked:?}");
+    show(&seen);
+    let bound = CAPTURED_KIB_MAX + keys * BYTES_PER_DIRTY_KEY / 1024;
+    assert!(peak.saturating_sub(off) <= bound * 12 / 10, "{seen}; more than {bound} KiB");
+    // Each time that a PE became due it was captured once, and nothing is left.
+    let [requested, stored, failed, in_flight, due] = numbers(&blocked[1])[..] else {
+        panic!("{seen}")
+    };
+    assert!(requested >= keys, "{seen}");
+    assert_eq!((requested, failed, in_flight, due), (stored, 0, 0, 0), "{seen}");
+}
+
+/// A writer with a limit on its memory, of which it takes more and more.
+fn starved(store: &Store, seed: u64, limit_kib: u64) -> Writer {
+    let script = format!(
+        "ulimit -c 0 && ulimit -v {limit_kib} && exec \"$0\" \"$1\" {seed} {OUTSTANDING_MAX} hungry"
+    );
+    let mut command = Command::new("bash");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_writer")]).arg(store.root());
+    // The runtime says there that it has no memory.
+    Writer::start_by(command.stderr(Stdio::null()))
+}
+
+#[test]
+fn a_process_that_runs_out_of_memory_leaves_nothing_half_stored() {
+    let (seed, deaths) = (first_seed(), Quota::KILLS.get() / 25);
+    let random = SeededRandom::new(seed);
+    let directory = places::in_memory();
+    let mut store = Store::new(directory.path().join("state"));
+    let mut aborted = 0;
+    for death in 0..deaths {
+        // Threads and their stacks need some hundred MiB of address space.
+        let limit_kib = 600_000 + random.next_u64() % 100_000;
+        let mut writer = starved(&store, seed ^ random.next_u64(), limit_kib);
+        let (status, acknowledged) = writer.ended();
+        let context = format!("CHECKPOINT_SEED={seed}, death {death}: {status}");
+        assert!(!status.success() && writer.has_printed("ready"), "{context}");
+        aborted += u64::from(status.signal() == Some(6));
+        store.note(&acknowledged);
+        store.check_leftovers(&context);
+        store.check(&context);
+    }
+    let seen = format!(
+        "{deaths} processes ran out of memory, {aborted} of them aborted; {} acknowledgements",
+        store.acknowledged
+    );
+    show(&seen);
+    assert!(aborted > 0 && store.acknowledged > deaths, "{seen}");
+}

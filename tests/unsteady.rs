@@ -1,0 +1,124 @@
+//! A storage around another one that can be switched off.
+
+use std::ops::ControlFlow;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use checkpoint::{
+    CheckpointId, Epoch, FetchEntry, FetchOutcome, Metadata, MetadataVersion, SaveBatch,
+    SaveOutcome, StateStorage, StorageCapabilities, StorageError, StorageErrorKind, StoredVersion,
+};
+
+/// How a storage is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weather {
+    /// It works.
+    Fair,
+    /// Whatever it is asked, it fails at once.
+    Down,
+    /// Saves do not come back before it changes.
+    Stuck,
+}
+
+/// Passes everything on, unless it is switched off. A clone is the same storage.
+#[derive(Debug)]
+pub struct Unsteady<S> {
+    inner: Arc<S>,
+    weather: Arc<(Mutex<Weather>, Condvar)>,
+}
+
+impl<S> Clone for Unsteady<S> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), weather: Arc::clone(&self.weather) }
+    }
+}
+
+impl<S: StateStorage> Unsteady<S> {
+    /// Wraps `inner`.
+    pub fn new(inner: S, weather: Weather) -> Self {
+        Self { inner: Arc::new(inner), weather: Arc::new((Mutex::new(weather), Condvar::new())) }
+    }
+
+    /// Changes how it is from now on.
+    pub fn set(&self, weather: Weather) {
+        *self.weather.0.lock().unwrap_or_else(PoisonError::into_inner) = weather;
+        self.weather.1.notify_all();
+    }
+
+    fn is_down(&self) -> bool {
+        let weather = self.weather.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.weather.1.wait_while(weather, |weather| *weather == Weather::Stuck);
+        *waited.unwrap_or_else(PoisonError::into_inner) == Weather::Down
+    }
+}
+
+fn down(attempted: String) -> StorageError {
+    StorageError::new(StorageErrorKind::Unavailable, attempted)
+}
+
+impl<S: StateStorage> StateStorage for Unsteady<S> {
+    fn capabilities(&self) -> StorageCapabilities {
+        self.inner.capabilities()
+    }
+
+    fn save(&self, batch: SaveBatch) {
+        if !self.is_down() {
+            return self.inner.save(batch);
+        }
+        let (bytes, entries) = batch.into_parts();
+        for entry in entries {
+            let err = down(format!("save {}", entry.id_in(&bytes)));
+            entry.complete(SaveOutcome::NotStored(err));
+        }
+    }
+
+    fn fetch(&self, entries: Vec<FetchEntry>) {
+        if !self.is_down() {
+            return self.inner.fetch(entries);
+        }
+        for entry in entries {
+            let err = down(format!("fetch {}", entry.id()));
+            entry.complete(Err(err));
+        }
+    }
+
+    fn fetch_now(&self, id: &CheckpointId) -> Option<FetchOutcome> {
+        self.inner.fetch_now(id)
+    }
+
+    fn may_contain(&self, id: &CheckpointId) -> bool {
+        self.inner.may_contain(id)
+    }
+
+    fn prefetch(&self, ids: &[CheckpointId]) {
+        self.inner.prefetch(ids);
+    }
+
+    fn ids(
+        &self,
+        prototype: &str,
+        visit: &mut dyn FnMut(CheckpointId) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        self.inner.ids(prototype, visit)
+    }
+
+    fn versions(&self, id: &CheckpointId) -> Result<Vec<StoredVersion>, StorageError> {
+        self.inner.versions(id)
+    }
+
+    fn open_epoch(&self, partition: u32) -> Result<Epoch, StorageError> {
+        self.inner.open_epoch(partition)
+    }
+
+    fn metadata(&self, name: &str) -> Result<Option<Metadata>, StorageError> {
+        self.inner.metadata(name)
+    }
+
+    fn put_metadata(
+        &self,
+        name: &str,
+        expected: Option<MetadataVersion>,
+        bytes: &[u8],
+    ) -> Result<MetadataVersion, StorageError> {
+        self.inner.put_metadata(name, expected, bytes)
+    }
+}
