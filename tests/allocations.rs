@@ -80,6 +80,12 @@ fn events_and_saves_allocate_nothing() {
         let event = std::pin::pin!(pes.process_async(key, |pe| pe.events += 1));
         assert!(event.poll(&mut context).is_ready());
     });
+    check_events("read_async", 0, |key| {
+        assert!(std::pin::pin!(pes.read_async(key, |pe| pe.events)).poll(&mut context).is_ready());
+    });
+    check_events("pe_async", 0, |key| {
+        assert!(std::pin::pin!(pes.pe_async(key)).poll(&mut context).is_ready());
+    });
     // A run has room for the shards that it holds and for the events that it draws.
     let in_run = allocations(|| {
         let events = (0..KEYS).map(|key| (key, 1));

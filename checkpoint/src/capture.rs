@@ -99,6 +99,8 @@ pub struct Settlement {
     pub(crate) version: StateVersion,
     pub(crate) events: u32,
     pub(crate) generation: u32,
+    /// What could not be restored was put aside: the next capture need not see to it.
+    pub(crate) was_put_aside: bool,
     pub(crate) outcome: SettlementOutcome,
 }
 
@@ -248,6 +250,7 @@ impl Capture {
             version: self.version(),
             events: self.events,
             generation: self.generation,
+            was_put_aside: false,
             outcome,
         }
     }

@@ -2,10 +2,11 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::checkpoint_id::CheckpointId;
 use crate::checkpoint_ticket::CheckpointOutcome;
-use crate::save_error::SaveError;
+use crate::save_error::{SaveError, SaveFailure};
 
 /// How many ids `Display` shows of each kind.
 const SHOWN_MAX: usize = 10;
@@ -23,12 +24,30 @@ pub struct CloseReport {
     pub not_attempted: Vec<CheckpointId>,
     /// PEs whose changes the storage had been given, and had not answered for in time.
     pub unknown: Vec<CheckpointId>,
+    /// Shards that could not be looked at, because an event's closure held their locks: whether
+    /// their changes are stored is not known.
+    pub not_known: Vec<ShardNotKnown>,
     /// The call came from inside an event or from one of the keeper's own threads, where it would
     /// have waited for itself: nothing was done.
     pub reentrant: bool,
-    /// Threads that are stuck in the storage; they are left behind, and the store stays locked
-    /// until they come back.
+    /// Threads that are stuck in the storage, or in a state's `encode`; they are left behind, and
+    /// the store stays locked until they come back.
     pub threads_stuck: usize,
+}
+
+/// A shard that could not be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardNotKnown {
+    /// The name of the prototype.
+    pub prototype: Arc<str>,
+    /// The number of the shard in it.
+    pub shard: usize,
+}
+
+impl fmt::Display for ShardNotKnown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "shard {} of {}", self.shard, self.prototype)
+    }
 }
 
 impl CloseReport {
@@ -39,6 +58,7 @@ impl CloseReport {
             && self.failed.is_empty()
             && self.not_attempted.is_empty()
             && self.unknown.is_empty()
+            && self.not_known.is_empty()
     }
 }
 
@@ -52,6 +72,9 @@ impl CloseReport {
     pub(crate) fn add(&mut self, id: &CheckpointId, outcome: Option<CheckpointOutcome>) {
         match outcome {
             Some(Ok(_)) => self.saved += 1,
+            Some(Err(error)) if matches!(error.reason(), SaveFailure::Poisoned) => {
+                self.not_attempted.push(id.clone());
+            }
             Some(Err(error)) => self.failed.push(error),
             None => self.not_attempted.push(id.clone()),
         }
@@ -72,6 +95,7 @@ impl fmt::Display for CloseReport {
         list(f, "could not be stored", &self.failed)?;
         list(f, "were not tried", &self.not_attempted)?;
         list(f, "may or may not be stored", &self.unknown)?;
+        list(f, "could not be looked at", &self.not_known)?;
         match self.threads_stuck {
             0 => Ok(()),
             n => write!(f, "; {n} threads are stuck in the storage"),

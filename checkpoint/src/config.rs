@@ -75,7 +75,9 @@ pub enum OnFull {
     /// It waits, at most [`wait_max`](CheckpointingConfig::wait_max), and then gets an error.
     #[default]
     Block,
-    /// It gets an error at once.
+    /// It gets an error at once if nobody can leave. A PE that only has to be stored first can:
+    /// that is waited for, at most [`wait_max`](CheckpointingConfig::wait_max), so that changes
+    /// alone are no reason to refuse.
     Reject,
 }
 
@@ -111,6 +113,7 @@ pub struct CheckpointingConfig {
     on_panic: OnPanic,
     expire_after: Option<Duration>,
     recover_expired: bool,
+    clock_step_max: Duration,
     capacity: Option<NonZeroUsize>,
     on_full: OnFull,
     idle_max: Option<Duration>,
@@ -154,6 +157,12 @@ impl CheckpointingConfig {
     #[must_use]
     pub fn recover_expired(&self) -> bool {
         self.recover_expired
+    }
+
+    /// Returns how far the wall clock may be ahead of a checkpoint and still be believed.
+    #[must_use]
+    pub fn clock_step_max(&self) -> Duration {
+        self.clock_step_max
     }
 
     /// Returns how many PEs are resident at most.
@@ -208,6 +217,7 @@ impl Default for CheckpointingConfig {
             on_panic: OnPanic::Poison,
             expire_after: None,
             recover_expired: false,
+            clock_step_max: Duration::from_secs(5 * 365 * 24 * 3600),
             capacity: None,
             on_full: OnFull::Block,
             idle_max: None,
@@ -249,6 +259,15 @@ impl CheckpointingConfigBuilder {
     /// Sets whether expired checkpoints are restored all the same. Default: no.
     pub fn recover_expired(mut self, recover: bool) -> Self {
         self.0.recover_expired = recover;
+        self
+    }
+
+    /// Sets how far the wall clock may be ahead of a checkpoint and still be believed: beyond, it
+    /// is taken as set wrong, nothing expires, and the log says so. A clock that is behind is never
+    /// believed. Default: 5 years; at least 1 ms, and never less than twice
+    /// [`expire_after`](Self::expire_after).
+    pub fn clock_step_max(mut self, step: Duration) -> Self {
+        self.0.clock_step_max = step;
         self
     }
 
@@ -314,6 +333,7 @@ impl CheckpointingConfigBuilder {
         at_least("mode's interval", config.mode.interval(), millisecond)?;
         at_least("expire_after", config.expire_after, millisecond)?;
         at_least("idle_max", config.idle_max, millisecond)?;
+        at_least("clock_step_max", Some(config.clock_step_max), millisecond)?;
         let outside = |name, value, min, max| {
             if value < min || value > max {
                 return Err(InvalidConfig::OutOfRange { name, value, min, max });

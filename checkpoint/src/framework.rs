@@ -3,6 +3,7 @@
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -11,16 +12,19 @@ use crate::checkpoint_id::{CheckpointId, InvalidCheckpointId};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{CheckpointingConfig, OnRestoreError};
 use crate::partition::{Partitioner, Partitioning, Sequences};
+use crate::process_error::ProcessError;
 use crate::prototype_index::PrototypeIndex;
 use crate::random::{RandomSource, SystemRandom};
 use crate::restore_error::RestoreFailure;
 use crate::state::SchemaDescription;
 use crate::storage::{FetchVersion, StateStorage, StorageError};
-use crate::sync::{AtomicUsize, Ordering};
+use crate::sync::{AtomicU32, AtomicUsize, Ordering};
+use crate::wait::Signal;
 
 /// Checkpoints the PEs of prototypes and fetches what was stored.
 ///
-/// Implemented by [`SafeKeeper`](crate::SafeKeeper), by [`NoOpCheckpointingFramework`], and by
+/// Implemented by [`SafeKeeper`](crate::SafeKeeper), by
+/// [`NoOpCheckpointingFramework`](crate::NoOpCheckpointingFramework), and by
 /// whoever wants to do it in another way: every prototype is built over an
 /// `Arc<dyn CheckpointingFramework>`.
 ///
@@ -297,7 +301,7 @@ pub trait CheckpointSource: Send + Sync {
     fn capture(&self, shard: usize, batch: &mut CaptureBatch) -> CaptureProgress;
 
     /// Takes in the results that wait for a shard. Locks it, for a bounded time; returns whether it
-    /// could.
+    /// could. If not, let other work go first, and call it again.
     fn attend(&self, shard: usize) -> bool;
 
     /// Takes the results of captures of this shard. Never waits.
@@ -308,6 +312,9 @@ pub trait CheckpointSource: Send + Sync {
 
     /// Makes every dirty PE due, so that [`is_settled`](Self::is_settled) of the mark that is
     /// returned becomes true once all that was changed before is stored.
+    ///
+    /// Never waits: in a shard whose lock is held this is done when it is given back, and
+    /// [`save_state`](CheckpointingFramework::save_state) is called after it.
     fn request_all(&self) -> FlushMark;
 
     /// Returns whether every change before the mark is stored, or cannot be before its PE changes
@@ -319,18 +326,57 @@ pub trait CheckpointSource: Send + Sync {
 
     /// Answers whoever still waits: nothing is captured or fetched any more. Called once, after
     /// [`close`](Self::close) and after the last result.
+    ///
+    /// Does not wait for a shard whose lock is held for long: there it is done when the lock is
+    /// given back.
     fn end(&self);
 
-    /// Returns the PEs that have changes that are not stored, and why.
-    fn unsaved(&self) -> Vec<Unsaved>;
+    /// Returns the PEs that have changes that are not stored, and why. Waits `wait` altogether for
+    /// shards whose locks are held, and says which it could not look at.
+    fn unsaved(&self, wait: Duration) -> UnsavedPes;
 
     /// Returns what the prototype counts.
     fn status(&self) -> SourceStatus;
 }
 
-/// Marks a point in the changes of a prototype: a number per shard.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FlushMark(pub(crate) Vec<u32>);
+/// Marks a point in the changes of a prototype.
+#[derive(Clone)]
+pub struct FlushMark(pub(crate) Arc<[ShardMark]>);
+
+/// Marks a point in the changes of a shard.
+pub(crate) struct ShardMark {
+    /// Finished once the shard could be looked at; what follows is set before.
+    pub(crate) done: Arc<Signal<Result<(), ProcessError>>>,
+    /// What was changed before is of a generation before this.
+    pub(crate) cut: Arc<AtomicU32>,
+    /// How many PEs somebody had at this point.
+    pub(crate) checked_out: Arc<AtomicUsize>,
+}
+
+impl FlushMark {
+    /// Whether somebody had a PE at this point, as far as all shards could be looked at.
+    pub(crate) fn is_any_checked_out(&self) -> bool {
+        // Relaxed: written before `done`, under its lock.
+        self.0.iter().any(|shard| shard.checked_out.load(Ordering::Relaxed) > 0)
+    }
+}
+
+impl fmt::Debug for FlushMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FlushMark({} shards)", self.0.len())
+    }
+}
+
+/// The PEs of a prototype with changes that are not stored.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct UnsavedPes {
+    /// The PEs.
+    pub pes: Vec<Unsaved>,
+    /// Shards that could not be looked at, because somebody has held their locks: what their PEs
+    /// have is not known.
+    pub shards_not_known: Vec<usize>,
+}
 
 /// A PE with changes that are not stored.
 #[derive(Debug, Clone)]
@@ -387,6 +433,8 @@ pub struct SourceStatus {
     pub poisoned: u64,
     /// When the oldest change that is not stored was made, to about 10 ms.
     pub oldest_change: Option<Timestamp>,
+    /// Shards whose locks were held for too long to be looked at: what they have is not counted.
+    pub shards_busy: u64,
 }
 
 /// Asks a framework for a stored state.
@@ -449,47 +497,5 @@ impl Drop for StateFetch {
 impl fmt::Debug for StateFetch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StateFetch").field("id", &self.id).field("version", &self.version).finish()
-    }
-}
-
-/// Checkpoints nothing and restores nothing: every PE starts with the factory's value.
-#[doc(alias = "org.apache.s4.core.ft.NoOpCheckpointingFramework")]
-#[derive(Debug, Default)]
-pub struct NoOpCheckpointingFramework {
-    prototypes: AtomicUsize,
-}
-
-impl NoOpCheckpointingFramework {
-    /// Returns a framework that does nothing.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-}
-
-impl CheckpointingFramework for NoOpCheckpointingFramework {
-    fn register(&self, _: &NewPrototype<'_>) -> Result<Registration, RegisterError> {
-        let index = self.prototypes.fetch_add(1, Ordering::Relaxed);
-        Ok(Registration::new(PrototypeIndex(index)).storing_nothing())
-    }
-
-    fn attach(&self, _: PrototypeIndex, _: Arc<dyn CheckpointSource>) {}
-
-    fn is_checkpointable(&self, _: &CheckpointingConfig, _: &PeStatus) -> bool {
-        false
-    }
-
-    fn save_state(&self, _: PrototypeIndex, _: usize) {}
-
-    fn look_after(&self, _: PrototypeIndex, _: usize) {}
-
-    fn fetch_serialized_state(&self, fetch: StateFetch) {
-        fetch.decide(Ok(None));
-    }
-
-    fn call_at(&self, _: PrototypeIndex, _: Timestamp) {}
-
-    fn relieve(&self, _: Caller) -> Result<(), Overloaded> {
-        Ok(())
     }
 }

@@ -160,6 +160,7 @@ mod file_ops;
 mod framework;
 #[cfg(all(test, any(loom, shuttle)))]
 mod interleavings;
+mod no_op_checkpointing_framework;
 mod partition;
 mod process_error;
 mod prototype;
@@ -196,7 +197,7 @@ pub use checkpoint_ticket::{CheckpointOutcome, CheckpointTicket};
 #[cfg(feature = "test-util")]
 pub use clock::TestClock;
 pub use clock::{Alarm, Clock, SystemClock, Timestamp};
-pub use close_report::{CloseReport, NotAllStored};
+pub use close_report::{CloseReport, NotAllStored, ShardNotKnown};
 pub use config::{
     CheckpointingConfig, CheckpointingConfigBuilder, CheckpointingMode, InvalidConfig, OnFull,
     OnPanic, OnRestoreError,
@@ -205,14 +206,16 @@ pub use config::{
 pub use file_ops::{FileHandle, FileOps, SharedSync, SystemFiles};
 pub use framework::{
     Caller, CheckpointSource, CheckpointingFramework, FetchVerdict, FlushMark, NewPrototype,
-    NoOpCheckpointingFramework, Overloaded, PeStatus, RegisterError, Registration, SourceStatus,
-    StateFetch, Unsaved, UnsavedState,
+    Overloaded, PeStatus, RegisterError, Registration, SourceStatus, StateFetch, Unsaved,
+    UnsavedPes, UnsavedState,
 };
+pub use no_op_checkpointing_framework::NoOpCheckpointingFramework;
 pub use partition::{Partitioner, SequenceExhausted, Sequences, XxHashPartitioner};
 pub use process_error::ProcessError;
 pub use prototype::{
-    AsKey, Eviction, Key, KeyBytes, NotAKey, PartitionKey, PeGuard, PePrototype, PrototypeBuilder,
-    PrototypeBuilderWithFactory, Recover, Recovered, RunError, Session,
+    AsKey, Eviction, Key, KeyBytes, NotAKey, PartitionKey, PeGuard, PeGuardFuture, PePrototype,
+    ProcessFuture, PrototypeBuilder, PrototypeBuilderWithFactory, Recover, Recovered, RunError,
+    Session,
 };
 pub use prototype_index::PrototypeIndex;
 pub use quarantine::Quarantined;

@@ -43,6 +43,9 @@ pub enum SaveFailure {
     Overloaded,
     /// It was waited for on a thread that must not wait: a keeper's, or inside an event's closure.
     MustNotWait,
+    /// A closure panicked in the PE before a flush could store it: nothing of it is stored before
+    /// somebody says what becomes of it.
+    Poisoned,
     /// The PE was restored from an older version or removed before the request could be met.
     Withdrawn,
 }
@@ -85,6 +88,7 @@ impl fmt::Display for SaveFailure {
             Self::SequenceExhausted => "all sequence numbers of its partition are used up",
             Self::MustNotWait => "this thread must not wait for it",
             Self::Overloaded => "more requests are waiting than may",
+            Self::Poisoned => "a closure panicked in the PE",
             Self::Withdrawn => "the PE was removed or set back meanwhile",
         })
     }

@@ -43,7 +43,9 @@ impl<T: Clone> Signal<T> {
 
     /// Makes the futures that wait look at their deadlines.
     pub(crate) fn nudge(&self) {
-        let wakers = self.state.lock().wakers.clone();
+        // Taken out rather than cloned, which would run an executor's code under the lock: whoever
+        // is woken looks again, and registers anew.
+        let wakers = std::mem::take(&mut self.state.lock().wakers);
         wake_all(wakers);
     }
 
@@ -135,30 +137,45 @@ impl<T: Clone> Future for Wait<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
         let wait = &mut *self;
-        let mut state = wait.signal.state.lock();
-        if let Some(result) = &state.result {
-            return Poll::Ready(result.clone());
+        if let Some(result) = wait.signal.result() {
+            return Poll::Ready(result);
         }
-        let registered =
-            wait.waiter.and_then(|id| state.wakers.iter_mut().find(|(waiter, _)| *waiter == id));
-        match registered {
-            Some((_, waker)) => waker.clone_from(context.waker()),
-            None => {
-                let id = state.next_waiter;
-                state.next_waiter += 1;
-                state.wakers.push((id, context.waker().clone()));
-                wait.waiter = Some(id);
+        // Cloned, and an old one dropped, with no lock held: both are an executor's code, which may
+        // look at this very signal.
+        let waker = context.waker().clone();
+        let not_needed = {
+            let mut state = wait.signal.state.lock();
+            if let Some(result) = &state.result {
+                return Poll::Ready(result.clone());
             }
-        }
+            let registered = wait
+                .waiter
+                .and_then(|id| state.wakers.iter_mut().find(|(waiter, _)| *waiter == id));
+            match registered {
+                Some((_, registered)) => Some(std::mem::replace(registered, waker)),
+                None => {
+                    let id = state.next_waiter;
+                    state.next_waiter += 1;
+                    state.wakers.push((id, waker));
+                    wait.waiter = Some(id);
+                    None
+                }
+            }
+        };
+        drop(not_needed);
         Poll::Pending
     }
 }
 
 impl<T> Drop for Wait<T> {
     fn drop(&mut self) {
-        if let Some(id) = self.waiter {
-            self.signal.state.lock().wakers.retain(|(waiter, _)| *waiter != id);
-        }
+        let Some(id) = self.waiter else { return };
+        let not_needed = {
+            let wakers = &mut self.signal.state.lock().wakers;
+            let registered = wakers.iter().position(|(waiter, _)| *waiter == id);
+            registered.map(|index| wakers.swap_remove(index))
+        };
+        drop(not_needed);
     }
 }
 
@@ -178,6 +195,58 @@ mod tests {
         let clock = SystemClock::new();
         assert_eq!(signal.wait(&clock, None), Some(1));
         assert_eq!(signal.wait(&clock, Some(Timestamp::default())), Some(1));
+    }
+
+    /// A waker that looks whether the signal is locked when it is dropped.
+    struct Looks {
+        signal: Arc<Signal<()>>,
+        was_locked: Arc<Mutex<Vec<bool>>>,
+    }
+
+    impl Wake for Looks {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            let is_locked = self.signal.state.try_lock().is_none();
+            self.was_locked.lock().push(is_locked);
+        }
+    }
+
+    #[test]
+    fn wakers_are_dropped_with_no_lock_held() {
+        let signal = Signal::<()>::new();
+        let was_locked = Arc::new(Mutex::new(Vec::new()));
+        let looks = || {
+            Waker::from(Arc::new(Looks { signal: signal.clone(), was_locked: was_locked.clone() }))
+        };
+        let poll = |wait: &mut Wait<()>| {
+            let waker = looks();
+            assert!(Pin::new(wait).poll(&mut Context::from_waker(&waker)).is_pending());
+        };
+        let mut wait = signal.clone().into_future();
+        poll(&mut wait);
+        poll(&mut wait);
+        assert_eq!(*was_locked.lock(), [false], "the first one was replaced");
+        signal.nudge();
+        assert_eq!(*was_locked.lock(), [false, false]);
+        poll(&mut wait);
+        drop(wait);
+        assert_eq!(*was_locked.lock(), [false, false, false]);
+    }
+
+    #[test]
+    fn who_was_nudged_is_woken_again() {
+        let signal = Signal::<()>::new();
+        let mut wait = signal.clone().into_future();
+        let mut poll = || Pin::new(&mut wait).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(poll().is_pending());
+        signal.nudge();
+        assert!(poll().is_pending());
+        assert_eq!(signal.state.lock().wakers.len(), 1);
+        signal.finish(());
+        assert!(poll().is_ready());
     }
 
     #[test]

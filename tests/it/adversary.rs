@@ -1,25 +1,23 @@
 //! What an adversarial reading of the code found: each of these once broke a promise.
-//!
-//! The races are between threads that have no common signal: a short sleep makes the bad order the
-//! likely one. If the machine is slower, a test passes without having shown anything; none fails.
 
-#![expect(clippy::disallowed_methods, reason = "see above: it makes a bad order likely")]
-
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use checkpoint::{
     Checkpointable, CheckpointingConfig, CheckpointingMode, DecodeError, Decoder,
-    DefaultFileSystemStateStorage, EncodeError, Encoder, ProcessError, SafeKeeper, Schema,
-    TestClock,
+    DefaultFileSystemStateStorage, EncodeError, Encoder, OnRestoreError, Pool, ProcessError,
+    SafeKeeper, Schema, TestClock,
 };
 use rustix::io::Errno;
 
 use crate::file_system::files_that_fail::FilesThatFail;
 use crate::support::{
-    Action, FAIL_SAFE, FaultyStorage, Gate, SaveFault, counted, counters, manual, scripted,
-    settings,
+    Action, FAIL_SAFE, FaultyStorage, Gate, SaveFault, counted, counters, eventually, manual,
+    scripted, settings,
 };
 
 /// P3, P4: a state's `Drop` that panics ends the storage thread for good.
@@ -27,10 +25,15 @@ use crate::support::{
 fn a_drop_that_panics_after_an_eviction_does_not_end_the_keeper() {
     let keeper = settings(&FaultyStorage::new()).build().unwrap();
     let prototype = scripted(&keeper, manual());
-    let on_drop: Action = Arc::new(|| panic!("in drop"));
+    let dropped = Gate::new();
+    let is_dropped = dropped.clone();
+    let on_drop: Action = Arc::new(move || {
+        is_dropped.open();
+        panic!("in drop");
+    });
     prototype.process("a", |pe| pe.on_drop = Some(on_drop)).unwrap();
     prototype.evict("a").unwrap();
-    thread::sleep(Duration::from_millis(200)); // Makes the order likely.
+    dropped.pass();
     prototype.process("b", |pe| pe.value = 1).unwrap();
     let ticket = prototype.checkpoint("b").unwrap();
     let answer = ticket.wait_timeout(Duration::from_secs(3));
@@ -67,30 +70,28 @@ fn a_prototype_that_is_built_while_the_keeper_closes_is_closed_too() {
 /// A result that is taken in by whoever holds the shard is not noticed by a flush.
 #[test]
 fn a_flush_ends_when_its_last_result_was_taken_in_by_a_busy_shard() {
-    let storage = FaultyStorage::new();
-    let save = Gate::new();
-    let busy = Gate::new();
-    let keeper = settings(&storage).build().unwrap();
+    let storage = FaultyStorage::new().knowing_absence();
+    // Without threads: each step is over when it returns.
+    let keeper = settings(&storage).stepped().clock(Arc::new(TestClock::new())).build().unwrap();
     let prototype = counters(&keeper, manual().shards(1));
     prototype.read("b", |_| ()).unwrap();
     prototype.process("a", |pe| pe.count = 1).unwrap();
-    storage.on_save(1, SaveFault::Held(save.clone()));
-    let took = thread::scope(|scope| {
-        let flushing = scope.spawn(|| {
-            let started = Instant::now();
-            drop(keeper.flush(Duration::from_secs(6)));
-            started.elapsed()
-        });
-        save.reached();
-        let event = scope.spawn(|| prototype.process("b", |_| busy.pass()).unwrap());
+    let mut flushing = pin!(keeper.flush_async(Duration::from_secs(1)));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(flushing.as_mut().poll(&mut context).is_pending());
+    assert!(keeper.step(Pool::Serialization) && keeper.step(Pool::Storage));
+    let busy = Gate::new();
+    thread::scope(|scope| {
+        let event = scope.spawn(|| prototype.read("b", |_| busy.pass()).unwrap());
         busy.reached();
-        save.open();
-        thread::sleep(Duration::from_millis(300)); // The result waits in the inbox.
+        assert!(keeper.step(Pool::Storage), "the result goes into the inbox");
+        assert!(keeper.step(Pool::Timing), "the flush is looked at");
+        assert!(keeper.step(Pool::Serialization), "nobody else can take the result in");
         busy.open();
         event.join().unwrap();
-        flushing.join().unwrap()
     });
-    assert!(took < Duration::from_secs(4), "the flush slept until its deadline: {took:?}");
+    while [Pool::Serialization, Pool::Timing].into_iter().any(|pool| keeper.step(pool)) {}
+    assert!(matches!(flushing.poll(&mut context), Poll::Ready(Ok(_))));
 }
 
 /// `flush` promises what was changed before it; a later change makes it fail.
@@ -125,7 +126,7 @@ fn after_a_keeper_was_dropped_inside_an_event_its_prototypes_are_closed() {
     let with_storage = prototype.checkpoint("a").unwrap();
     gate.reached();
     let waiting = prototype.checkpoint("b").unwrap();
-    thread::sleep(Duration::from_millis(100)); // Makes the order likely.
+    eventually("both are captured", || keeper.as_ref().unwrap().stats().in_flight == 2);
     prototype.process("a", |_| drop(keeper.take())).unwrap();
     gate.open();
     let after = prototype.process("a", |pe| pe.count = 2);
@@ -195,11 +196,8 @@ fn a_retry_succeeds_after_one_failed_sync_of_a_directory() {
     let files = FilesThatFail::new(&root);
     let storage =
         DefaultFileSystemStateStorage::builder(&root).open_over(Arc::new(files.clone())).unwrap();
-    let keeper = SafeKeeper::builder(storage)
-        .save_backoff_min(Duration::from_millis(400))
-        .save_backoff_max(Duration::from_millis(400))
-        .build()
-        .unwrap();
+    let clock = Arc::new(TestClock::new());
+    let keeper = SafeKeeper::builder(storage).clock(clock.clone()).build().unwrap();
     let config = CheckpointingConfig::builder(CheckpointingMode::None).build().unwrap();
     let prototype =
         keeper.prototype::<String, u64>("n").config(config).create(|_| 0).build().unwrap();
@@ -208,40 +206,89 @@ fn a_retry_succeeds_after_one_failed_sync_of_a_directory() {
     files.script().fail_all("sync_directory", Errno::IO);
     prototype.process("a", |n| *n = 2).unwrap();
     let ticket = prototype.checkpoint("a").unwrap();
-    thread::sleep(Duration::from_millis(100)); // Makes the order likely.
+    eventually("the first attempt has failed", || keeper.stats().waiting_for_retry == 1);
     files.script().heal();
+    clock.advance(Duration::from_secs(10));
     let answer = ticket.wait_timeout(FAIL_SAFE).expect("there is an answer");
     assert!(answer.is_ok(), "the disk is healthy again: {answer:?}");
+}
+
+/// P3: after one failed directory sync a PE whose old state was put aside is never stored again.
+#[test]
+fn a_state_that_replaces_what_could_not_be_restored_is_stored_after_a_failed_directory_sync() {
+    // The directory of the prototype `n`, not that of its quarantine.
+    const SYNC: &str = "sync_directory 06e/";
+    for attempts_max in [1, 1000] {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("state");
+        let files = FilesThatFail::new(&root);
+        let open = || {
+            let storage = DefaultFileSystemStateStorage::builder(&root);
+            let storage = storage.open_over(Arc::new(files.clone())).unwrap();
+            SafeKeeper::builder(storage)
+                .save_attempts_max(attempts_max.try_into().unwrap())
+                .save_backoff_min(Duration::from_millis(1))
+                .save_backoff_max(Duration::from_millis(2))
+                .build()
+                .unwrap()
+        };
+        let keeper = open();
+        let texts = keeper.prototype::<String, String>("n").create(|_| String::new());
+        texts.build().unwrap().process("a", |text| text.push_str("old")).unwrap();
+        keeper.close(FAIL_SAFE).unwrap();
+        let keeper = open();
+        let config = manual().on_restore_error(OnRestoreError::StartEmpty).build().unwrap();
+        let numbers = keeper.prototype::<String, u64>("n").config(config).create(|_| 0);
+        let numbers = numbers.build().unwrap();
+        numbers.process("a", |n| *n = 7).unwrap();
+        files.script().fail_all(SYNC, Errno::IO);
+        drop(numbers.checkpoint("a").unwrap());
+        eventually("a sync has failed", || {
+            let log = files.script().take_log();
+            log.iter().any(|line| line.starts_with(SYNC) && line.contains(": "))
+        });
+        files.script().heal();
+        keeper.flush(Duration::from_secs(5)).unwrap();
+        assert_eq!(keeper.quarantined("n").unwrap().len(), 1);
+        assert_eq!(keeper.close(FAIL_SAFE).unwrap().saved, 0);
+        let keeper = open();
+        let numbers = keeper.prototype::<String, u64>("n").create(|_| 0).build().unwrap();
+        assert_eq!(numbers.read("a", |n| *n).unwrap(), 7);
+    }
 }
 
 /// P9: a shard that is busy at its tick is looked at a whole interval later.
 #[test]
 fn a_shard_that_is_busy_at_a_tick_is_not_put_off_for_an_interval() {
-    let storage = FaultyStorage::new();
+    let storage = FaultyStorage::new().knowing_absence();
     let clock = Arc::new(TestClock::new());
-    let keeper = settings(&storage).clock(clock.clone()).build().unwrap();
+    // Without threads: a tick is over when its step is.
+    let keeper = settings(&storage).stepped().clock(clock.clone()).build().unwrap();
     let mode = CheckpointingMode::Time(Duration::from_secs(100));
     let config = CheckpointingConfig::builder(mode).shards(1);
     let prototype = counters(&keeper, config);
-    prototype.read("b", |_| ()).unwrap();
+    let rest = || {
+        let pools = [Pool::Timing, Pool::Fetching, Pool::Serialization, Pool::Storage];
+        while pools.into_iter().any(|pool| keeper.step(pool)) {}
+    };
+    prototype.process("b", |_| ()).unwrap();
     prototype.process("a", |pe| pe.count = 1).unwrap();
     let busy = Gate::new();
     thread::scope(|scope| {
         let event = scope.spawn(|| prototype.read("b", |_| busy.pass()).unwrap());
         busy.reached();
         clock.advance(Duration::from_secs(100));
-        thread::sleep(Duration::from_millis(300)); // The tick gives up after 10 ms.
+        rest();
+        assert_eq!(storage.seen().saves_of("a"), 0, "its shard is busy");
         busy.open();
         event.join().unwrap();
     });
-    for _ in 0..50 {
-        clock.advance(Duration::from_secs(1));
-        thread::sleep(Duration::from_millis(10)); // Makes the order likely.
-    }
+    clock.advance(Duration::from_secs(1));
+    rest();
     assert_eq!(
         storage.seen().saves_of("a"),
         1,
-        "150 s after its change, with an interval of 100 s"
+        "101 s after its change, with an interval of 100 s"
     );
 }
 

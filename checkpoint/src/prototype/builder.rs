@@ -105,17 +105,21 @@ impl<K: Key, P: Checkpointable + Send + 'static> PrototypeBuilderWithFactory<K, 
 
     /// Adds something that is done with each PE in memory every `interval`, as an event of it.
     ///
-    /// It runs on the keeper's timing thread, under the PE's shard's lock, and counts as a change.
-    /// PEs that are lent out or poisoned are left out. A panic poisons the PE.
+    /// It runs on one of the keeper's threads, under the PE's shard's lock, and counts as a change.
+    /// PEs that are lent out or poisoned are left out; those of a shard whose lock is held for long
+    /// are visited when it is given back. A panic poisons the PE.
     #[doc(alias = "onTime")]
     pub fn on_time(
         mut self,
         interval: Duration,
         run: impl Fn(&K, &mut P) + Send + Sync + 'static,
     ) -> Self {
-        let next = Mutex::new(Timestamp::default());
-        let interval = interval.max(Duration::from_millis(1));
-        self.hooks.on_time.push(OnTime { interval, next, run: Box::new(run) });
+        self.hooks.on_time.push(OnTime {
+            interval: interval.max(Duration::from_millis(1)),
+            next: Mutex::new(Timestamp::default()),
+            left: Mutex::default(),
+            run: Box::new(run),
+        });
         self
     }
 

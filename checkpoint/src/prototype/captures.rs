@@ -70,7 +70,11 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         let table = locked.table();
         let entry = table.get_mut(pe)?;
         entry.flags.clear(Flags::QUEUED);
-        let broken = Flags::RUNNING.and(Flags::POISONED).and(Flags::IN_FLIGHT).and(Flags::STUCK);
+        if entry.flags.has_any(Flags::RUNNING.and(Flags::POISONED)) {
+            table.set_aside_if_poisoned(pe);
+            return None;
+        }
+        let broken = Flags::IN_FLIGHT.and(Flags::STUCK);
         let kind = match entry.slot {
             Slot::Resident(_) => RecordKind::State,
             Slot::Gone => RecordKind::Tombstone,
@@ -310,7 +314,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         bytes.truncate(start);
         batch.give_bytes(bytes);
         let outcome = SettlementOutcome::Refused(reason.clone());
-        let settlement = Settlement { pe, version, events, generation, outcome };
+        let was_put_aside = false;
+        let settlement = Settlement { pe, version, events, generation, was_put_aside, outcome };
         self.post(shard, Mail::Settled(vec![settlement]));
         let error = SaveError::new(self.id_of_entry(&key), reason);
         batch.fail(CaptureFailure { prototype: self.index, error, requests });

@@ -3,23 +3,21 @@
 use std::borrow::Borrow;
 use std::future::Future;
 use std::hash::Hash;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use crate::checkpoint_ticket::CheckpointTicket;
 use crate::clock::Timestamp;
-use crate::close_report::{CloseReport, NotAllStored};
 use crate::framework::Caller;
 use crate::process_error::ProcessError;
-use crate::prototype::entry::{Flags, Slot};
+use crate::prototype::entry::Slot;
 use crate::prototype::hooks::contain;
 use crate::prototype::inner::{Inner, Place};
 use crate::prototype::key::{AsKey, Key, KeyBytes};
 use crate::prototype::leave::Eviction;
 use crate::prototype::pe_prototype::{Hindrance, PePrototype};
-use crate::prototype::requests::Requested;
+use crate::prototype::requests::{AskedBy, Requested};
 use crate::prototype::shard::Locked;
 use crate::prototype::table::Obstacle;
 use crate::reentrancy;
@@ -75,48 +73,6 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         self.inner.request(key.as_key(), Caller::MustNotWait)
     }
 
-    /// Stores every change that was made to the PEs of this prototype before this call.
-    ///
-    /// # Errors
-    /// Not everything could be stored in time; the report says what was not. The keeper goes on
-    /// trying.
-    pub fn flush(&self, timeout: Duration) -> Result<CloseReport, NotAllStored> {
-        if !reentrancy::may_wait() {
-            return Err(CloseReport::reentrant());
-        }
-        let deadline = self.inner.clock.now().after(timeout);
-        let mut report = CloseReport::default();
-        for ticket in self.inner.request_dirty(&mut report) {
-            let left = deadline.since(self.inner.clock.now());
-            let outcome = ticket.wait_timeout(left);
-            report.add(ticket.id(), outcome);
-        }
-        report.into_result()
-    }
-
-    /// Stores every change, as [`flush`](Self::flush) does, without blocking the thread.
-    ///
-    /// # Errors
-    /// As [`flush`](Self::flush).
-    pub fn flush_async(
-        &self,
-        timeout: Duration,
-    ) -> impl Future<Output = Result<CloseReport, NotAllStored>> + use<K, P> {
-        let inner = self.inner.clone();
-        async move {
-            if reentrancy::is_inside_shard() {
-                return Err(CloseReport::reentrant());
-            }
-            let deadline = inner.clock.now().after(timeout);
-            let mut report = CloseReport::default();
-            for ticket in inner.request_dirty(&mut report) {
-                let outcome = inner.until_answered(&ticket, deadline).await;
-                report.add(ticket.id(), outcome);
-            }
-            report.into_result()
-        }
-    }
-
     /// Removes the PE of `key`, from memory at once and from the storage soon; the ticket tells
     /// when.
     ///
@@ -139,12 +95,12 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     pub fn remove_async<A>(
         &self,
         key: A,
-    ) -> impl Future<Output = Result<CheckpointTicket, ProcessError>> + use<A, K, P>
+    ) -> Pin<Box<dyn Future<Output = Result<CheckpointTicket, ProcessError>> + Send>>
     where
         A: AsKey<K>,
         K: Borrow<A::Borrowed>,
     {
-        self.inner.clone().remove_async(key.as_key().to_owned())
+        Box::pin(self.inner.clone().remove_async(key.as_key().to_owned()))
     }
 
     /// Drops the PE of `key` from memory, once its changes are stored.
@@ -235,7 +191,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 return Ok(ticket);
             }
         };
-        match table.request(pe, &request, &self.triggers, || self.now()) {
+        match table
+            .request(pe, ticket.id(), (&request, AskedBy::Caller), &self.triggers, || self.now())
+        {
             Requested::Answered(version) => {
                 drop(locked);
                 request.finish(Ok(version));
@@ -252,34 +210,6 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             request.finish(Err(SaveError::new(ticket.id().clone(), SaveFailure::Overloaded)));
         }
         Ok(ticket)
-    }
-
-    /// Asks for a checkpoint of every PE with changes; those that cannot be stored go into the
-    /// report.
-    fn request_dirty(&self, report: &mut CloseReport) -> Vec<CheckpointTicket> {
-        let mut tickets = Vec::new();
-        for shard in 0..self.shards.len() {
-            let mut locked = self.lock_again(shard);
-            let table = locked.table();
-            let mut dirty = Vec::new();
-            for entry in table.entries.iter() {
-                let id = self.id_of_entry(&entry.key);
-                if let Some(reason) = table.stuck_reason(entry.ticket) {
-                    report.failed.push(SaveError::new(id, reason.clone()));
-                } else if entry.flags.has_any(Flags::DIRTY.and(Flags::IN_FLIGHT)) {
-                    dirty.push((entry.handle(self.hash(&entry.key)), id));
-                }
-            }
-            for (pe, id) in dirty {
-                let (ticket, request) = CheckpointTicket::new(id.clone(), self.clock.clone());
-                match table.request(pe, &request, &self.triggers, || self.now()) {
-                    Requested::Waits => tickets.push(ticket),
-                    Requested::Answered(_) => {}
-                    Requested::Poisoned(_) => report.not_attempted.push(id),
-                }
-            }
-        }
-        tickets
     }
 
     async fn remove_async(self: Arc<Self>, key: K) -> Result<CheckpointTicket, ProcessError> {

@@ -1,50 +1,77 @@
 //! The ways to process an event without blocking a thread.
 //!
-//! The futures need no particular executor. Deadlines are kept by the framework's timer: it wakes
-//! those who wait, and they look at the time.
+//! The futures need no particular executor. They have types of their own, which know nothing of the
+//! form in which the key was given: so a call with a borrowed key can be spawned.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
-use std::future::{Future, poll_fn};
+use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
-use std::task::Poll;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-use crate::capture::RequestSignal;
-use crate::checkpoint_ticket::{CheckpointOutcome, CheckpointTicket};
 use crate::clock::Timestamp;
 use crate::framework::Caller;
 use crate::process_error::ProcessError;
-use crate::prototype::entry::{Arrival, Effect};
+use crate::prototype::async_wait::Waiting;
+use crate::prototype::entry::Effect;
 use crate::prototype::guard::PeGuard;
 use crate::prototype::inner::Inner;
 use crate::prototype::key::{AsKey, Key};
 use crate::prototype::pe_prototype::{Hindrance, PePrototype};
-use crate::prototype::shard::Room;
-
 use crate::state::Checkpointable;
-use crate::wait::Signal;
+
+/// An event that is processed without blocking a thread; made by
+/// [`process_async`](PePrototype::process_async),
+/// [`try_process_async`](PePrototype::try_process_async) and
+/// [`read_async`](PePrototype::read_async).
+///
+/// It is ready at its first poll if the PE is in memory, and then allocates nothing. It is `Send`
+/// if the closure is, and can be dropped at any time: then the closure has run, or it has not and
+/// will not.
+#[must_use = "futures do nothing unless they are polled"]
+pub struct ProcessFuture<K, P, F, R> {
+    call: Call<K, P>,
+    // Taken by the event.
+    f: Option<F>,
+    run: fn(F, &mut P) -> Effect<R>,
+}
+
+/// A PE that is lent out without blocking a thread; made by [`pe_async`](PePrototype::pe_async).
+///
+/// Like [`ProcessFuture`].
+#[must_use = "futures do nothing unless they are polled"]
+pub struct PeGuardFuture<K, P> {
+    call: Call<K, P>,
+    is_done: bool,
+}
+
+/// What the futures have in common.
+struct Call<K, P> {
+    inner: Arc<Inner<K, P>>,
+    key: K,
+    /// Set when it has to wait for the first time.
+    deadline: Option<Timestamp>,
+    waiting: Option<Waiting>,
+}
 
 impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// Runs `f` on the PE of `key`, as [`process`](Self::process) does, without blocking the
     /// thread.
     ///
     /// The future is ready at its first poll if the PE is in memory. It can be polled by any
-    /// executor, and dropped at any time: then `f` has run, or it has not and will not.
+    /// executor, and dropped at any time: then `f` has run, or it has not and will not. It owns a
+    /// copy of the key, and can be spawned if `f` can.
     ///
     /// # Errors
     /// As [`process`](Self::process).
-    pub fn process_async<A, R, F>(
-        &self,
-        key: A,
-        f: F,
-    ) -> impl Future<Output = Result<R, ProcessError>> + use<A, R, F, K, P>
+    pub fn process_async<A, R, F>(&self, key: A, f: F) -> ProcessFuture<K, P, F, R>
     where
         A: AsKey<K>,
         K: Borrow<A::Borrowed>,
         F: FnOnce(&mut P) -> R,
     {
-        self.inner.clone().run_async(key.as_key().to_owned(), |pe| Effect::Changed(f(pe)))
+        self.event_async(key.as_key().to_owned(), f, |f, pe| Effect::Changed(f(pe)))
     }
 
     /// Runs `f` on the PE of `key`, as [`try_process`](Self::try_process) does, without blocking
@@ -56,13 +83,13 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         &self,
         key: A,
         f: F,
-    ) -> impl Future<Output = Result<Result<R, E>, ProcessError>> + use<A, R, E, F, K, P>
+    ) -> ProcessFuture<K, P, F, Result<R, E>>
     where
         A: AsKey<K>,
         K: Borrow<A::Borrowed>,
         F: FnOnce(&mut P) -> Result<R, E>,
     {
-        self.inner.clone().run_async(key.as_key().to_owned(), |pe| match f(pe) {
+        self.event_async(key.as_key().to_owned(), f, |f, pe| match f(pe) {
             Ok(result) => Effect::Changed(Ok(result)),
             Err(error) => Effect::Unchanged(Err(error)),
         })
@@ -73,17 +100,13 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     ///
     /// # Errors
     /// As [`process`](Self::process).
-    pub fn read_async<A, R, F>(
-        &self,
-        key: A,
-        f: F,
-    ) -> impl Future<Output = Result<R, ProcessError>> + use<A, R, F, K, P>
+    pub fn read_async<A, R, F>(&self, key: A, f: F) -> ProcessFuture<K, P, F, R>
     where
         A: AsKey<K>,
         K: Borrow<A::Borrowed>,
         F: FnOnce(&P) -> R,
     {
-        self.inner.clone().run_async(key.as_key().to_owned(), |pe| Effect::Unchanged(f(pe)))
+        self.event_async(key.as_key().to_owned(), f, |f, pe| Effect::Unchanged(f(pe)))
     }
 
     /// Lends out the PE of `key`, as [`pe`](Self::pe) does, without blocking the thread.
@@ -92,167 +115,114 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     ///
     /// # Errors
     /// As [`process`](Self::process).
-    pub fn pe_async<A>(
-        &self,
-        key: A,
-    ) -> impl Future<Output = Result<PeGuard<K, P>, ProcessError>> + use<A, K, P>
+    pub fn pe_async<A>(&self, key: A) -> PeGuardFuture<K, P>
     where
         A: AsKey<K>,
         K: Borrow<A::Borrowed>,
     {
-        self.inner.clone().lend_async(key.as_key().to_owned())
+        PeGuardFuture { call: self.call(key.as_key().to_owned()), is_done: false }
+    }
+
+    fn event_async<F, R>(
+        &self,
+        key: K,
+        f: F,
+        run: fn(F, &mut P) -> Effect<R>,
+    ) -> ProcessFuture<K, P, F, R> {
+        ProcessFuture { call: self.call(key), f: Some(f), run }
+    }
+
+    fn call(&self, key: K) -> Call<K, P> {
+        Call { inner: self.inner.clone(), key, deadline: None, waiting: None }
     }
 }
 
-/// Who waits in a future, by the deadlines. They do not come in order: a future that waits for the
-/// second time keeps the deadline of the first.
-#[derive(Default)]
-pub(super) struct AsyncWaits {
-    by_deadline: BTreeMap<(Timestamp, u64), Awaited>,
-    next: u64,
-}
-
-enum Awaited {
-    Arrival(Weak<Arrival>),
-    Answer(Weak<RequestSignal>),
-    Room(Weak<Room>),
-}
-
-impl AsyncWaits {
-    /// Takes out those whose deadline has come; they are to be nudged, outside any lock.
-    fn take_due(&mut self, now: Timestamp) -> Vec<Awaited> {
-        let mut due = Vec::new();
-        while let Some(first) = self.by_deadline.first_entry()
-            && first.key().0 <= now
-        {
-            due.push(first.remove());
+impl<K: Key, P: Checkpointable + Send + 'static> Call<K, P> {
+    /// Ready when it is worth trying, or when it will not be.
+    fn poll_way(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ProcessError>> {
+        if let Some(waiting) = &mut self.waiting {
+            let result = ready!(self.inner.poll_waiting(waiting, &self.key, context));
+            self.waiting = None;
+            return Poll::Ready(result);
         }
-        due
+        Poll::Ready(Ok(()))
     }
 
-    fn add(&mut self, deadline: Timestamp, awaited: Awaited) {
-        self.by_deadline.insert((deadline, self.next), awaited);
-        self.next += 1;
-    }
-
-    fn next_deadline(&self) -> Option<Timestamp> {
-        self.by_deadline.keys().next().map(|(deadline, _)| *deadline)
+    fn wait_for(&mut self, hindrance: Hindrance) {
+        let deadline = *self.deadline.get_or_insert_with(|| self.inner.deadline());
+        self.waiting = Some(self.inner.begin_waiting(hindrance, deadline));
     }
 }
 
-impl<K, P> Inner<K, P> {
-    /// Makes futures whose deadline has come look at the time; returns the next deadline.
-    pub(super) fn nudge_async_waits(&self, now: Timestamp) -> Option<Timestamp> {
-        let (due, next) = {
-            let mut waits = self.async_waits.lock();
-            let due = waits.take_due(now);
-            (due, waits.next_deadline())
-        };
-        for awaited in due {
-            match awaited {
-                Awaited::Arrival(arrival) => {
-                    arrival.upgrade().inspect(|arrival| arrival.nudge());
-                }
-                Awaited::Answer(answer) => {
-                    answer.upgrade().inspect(|answer| answer.nudge());
-                }
-                Awaited::Room(room) => {
-                    room.upgrade().inspect(|room| room.nudge());
-                }
-            }
-        }
-        next
-    }
-}
+impl<K: Key, P: Checkpointable + Send + 'static, F, R> Future for ProcessFuture<K, P, F, R> {
+    type Output = Result<R, ProcessError>;
 
-impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
-    async fn run_async<R, F>(self: Arc<Self>, key: K, f: F) -> Result<R, ProcessError>
-    where
-        F: FnOnce(&mut P) -> Effect<R>,
-    {
-        let place = self.place(&key);
-        let mut f = Some(f);
-        let mut deadline = None;
+    /// # Panics
+    /// Panics if it is polled after it was ready.
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { call, f, run } = self.get_mut();
+        // Not under the shard's lock: there a panic would poison the PE.
+        assert!(f.is_some(), "an event was polled after its end");
         loop {
-            let run = |pe: &mut P| match f.take() {
-                Some(f) => f(pe),
+            if let Err(error) = ready!(call.poll_way(context)) {
+                *f = None;
+                return Poll::Ready(Err(error));
+            }
+            let event = |pe: &mut P| match f.take() {
+                Some(f) => run(f, pe),
                 None => unreachable!("an event runs once"),
             };
-            let hindrance = match self.attempt(place, &key, run, Caller::MustNotWait)? {
-                Ok(result) => return Ok(result),
-                Err((_run, hindrance)) => hindrance,
-            };
-            let deadline = *deadline.get_or_insert_with(|| self.deadline());
-            self.wait_async(&key, hindrance, deadline).await?;
+            let place = call.inner.place(&call.key);
+            match call.inner.attempt(place, &call.key, event, Caller::MustNotWait) {
+                Ok(Ok(result)) => return Poll::Ready(Ok(result)),
+                Ok(Err((_event, hindrance))) => call.wait_for(hindrance),
+                Err(error) => {
+                    *f = None;
+                    return Poll::Ready(Err(error));
+                }
+            }
         }
     }
+}
 
-    async fn lend_async(self: Arc<Self>, key: K) -> Result<PeGuard<K, P>, ProcessError> {
-        let place = self.place(&key);
-        let mut deadline = None;
+impl<K: Key, P: Checkpointable + Send + 'static> Future for PeGuardFuture<K, P> {
+    type Output = Result<PeGuard<K, P>, ProcessError>;
+
+    /// # Panics
+    /// Panics if it is polled after it was ready.
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { call, is_done } = self.get_mut();
+        assert!(!*is_done, "a future was polled after its end");
         loop {
-            let hindrance = match self.lend(place, &key, Caller::MustNotWait)? {
-                Ok(guard) => return Ok(guard),
-                Err(((), hindrance)) => hindrance,
-            };
-            let deadline = *deadline.get_or_insert_with(|| self.deadline());
-            self.wait_async(&key, hindrance, deadline).await?;
-        }
-    }
-
-    pub(super) async fn wait_async(
-        &self,
-        key: &K,
-        hindrance: Hindrance,
-        deadline: Timestamp,
-    ) -> Result<(), ProcessError> {
-        match hindrance {
-            Hindrance::Arrival(arrival, since) => {
-                let awaited = Awaited::Arrival(Arc::downgrade(&arrival));
-                match self.until(arrival, awaited, deadline).await {
-                    Some(result) => result,
-                    None => Err(self.busy(self.id(key)?, since)),
+            let way = ready!(call.poll_way(context));
+            let place = call.inner.place(&call.key);
+            match way.and_then(|()| call.inner.lend(place, &call.key, Caller::MustNotWait)) {
+                Ok(Err(((), hindrance))) => call.wait_for(hindrance),
+                Ok(Ok(guard)) => {
+                    *is_done = true;
+                    return Poll::Ready(Ok(guard));
                 }
-            }
-            Hindrance::Room(room) => {
-                let awaited = Awaited::Room(Arc::downgrade(&room));
-                match self.until(room, awaited, deadline).await {
-                    Some(()) => Ok(()),
-                    None => Err(self.full(self.id(key)?)),
+                Err(error) => {
+                    *is_done = true;
+                    return Poll::Ready(Err(error));
                 }
             }
         }
     }
+}
 
-    /// Waits for the answer to a manual request until the deadline.
-    pub(super) async fn until_answered(
-        &self,
-        ticket: &CheckpointTicket,
-        deadline: Timestamp,
-    ) -> Option<CheckpointOutcome> {
-        let answer = ticket.signal().clone();
-        let awaited = Awaited::Answer(Arc::downgrade(&answer));
-        self.until(answer, awaited, deadline).await
+// Nothing in them is ever pinned.
+impl<K, P, F, R> Unpin for ProcessFuture<K, P, F, R> {}
+impl<K, P> Unpin for PeGuardFuture<K, P> {}
+
+impl<K, P, F, R> fmt::Debug for ProcessFuture<K, P, F, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessFuture").finish_non_exhaustive()
     }
+}
 
-    /// Waits for a signal until the deadline.
-    async fn until<T: Clone>(
-        &self,
-        signal: Arc<Signal<T>>,
-        awaited: Awaited,
-        deadline: Timestamp,
-    ) -> Option<T> {
-        if let Some(result) = signal.result() {
-            return Some(result);
-        }
-        self.async_waits.lock().add(deadline, awaited);
-        self.framework.call_at(self.index, deadline);
-        let mut wait = signal.into_future();
-        poll_fn(|context| match Pin::new(&mut wait).poll(context) {
-            Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending if self.clock.now() >= deadline => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        })
-        .await
+impl<K, P> fmt::Debug for PeGuardFuture<K, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeGuardFuture").finish_non_exhaustive()
     }
 }

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use crate::capture::PeHandle;
 use crate::clock::Timestamp;
 use crate::sync::Mutex;
 
@@ -22,7 +23,16 @@ pub(super) struct Hooks<K, P> {
 pub(super) struct OnTime<K, P> {
     pub(super) interval: Duration,
     pub(super) next: Mutex<Timestamp>,
+    /// What is left of the last round: shards whose locks were held.
+    pub(super) left: Mutex<Vec<Visit>>,
     pub(super) run: Hook<K, P>,
+}
+
+/// PEs of a shard that a periodic function is to run on.
+pub(super) struct Visit {
+    pub(super) shard: usize,
+    /// Those that are left; `None` if the shard was not looked at yet.
+    pub(super) pes: Option<Vec<PeHandle>>,
 }
 
 impl<K, P> Default for Hooks<K, P> {

@@ -14,8 +14,8 @@ use crate::config::CheckpointingConfig;
 use crate::framework::{CheckpointingFramework, Registration};
 use crate::partition::Partitioning;
 use crate::process_error::ProcessError;
+use crate::prototype::async_wait::AsyncWaits;
 use crate::prototype::entry::Triggers;
-use crate::prototype::events::AsyncWaits;
 use crate::prototype::hooks::Hooks;
 use crate::prototype::key::{Key, KeyBytes};
 use crate::prototype::restore::Unreadable;
@@ -58,7 +58,7 @@ pub(super) struct Inner<K, P> {
     /// Entries of all shards, reserved before they are made; kept only if there is a capacity.
     pub(super) occupied: AtomicUsize,
     pub(super) room: Mutex<Option<Arc<Room>>>,
-    pub(super) async_waits: Mutex<AsyncWaits>,
+    pub(super) async_waits: Arc<Mutex<AsyncWaits>>,
 }
 
 /// The step of the coarse time.
@@ -134,7 +134,7 @@ impl<K, P> Inner<K, P> {
             unreadable: Unreadable::default(),
             occupied: AtomicUsize::new(0),
             room: Mutex::new(None),
-            async_waits: Mutex::default(),
+            async_waits: Arc::default(),
             config,
             registration,
         }
@@ -151,6 +151,15 @@ impl<K, P> Inner<K, P> {
     #[inline(always)]
     pub(super) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
         self.hasher.hash_one(key)
+    }
+
+    /// The same for whoever may outlast the prototype.
+    pub(super) fn key_hasher(&self) -> impl Fn(&K) -> u64 + Send + use<K, P>
+    where
+        K: Hash,
+    {
+        let hasher = self.hasher.clone();
+        move |key| hasher.hash_one(key)
     }
 
     #[inline(always)]

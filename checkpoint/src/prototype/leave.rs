@@ -7,7 +7,9 @@ use crate::capture::{PeHandle, RequestSignal};
 use crate::checkpoint_id::CheckpointId;
 use crate::clock::Timestamp;
 use crate::prototype::entry::{Flags, Slot};
+use crate::prototype::requests::AskedBy;
 use crate::prototype::table::{Obstacle, Table};
+use crate::save_error::SaveFailure;
 
 /// What became of an eviction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,11 +120,11 @@ impl<K, P> Table<K, P> {
         }
         if state.is_some() {
             self.resident -= 1;
-            self.withdraw_requests(pe, id);
+            self.refuse_requests(pe, &SaveFailure::Withdrawn);
         }
         self.forget_stuck(pe.ticket);
         if let Some(request) = request {
-            self.add_request(pe, request);
+            self.add_request(pe, id, request, AskedBy::Caller);
         }
         self.make_due(pe);
         state

@@ -85,10 +85,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     pub fn checked_out(&self, age: Duration) -> Vec<(CheckpointId, Duration)> {
         let now = coarse(self.inner.now());
         let mut found = Vec::new();
-        for shard in 0..self.inner.shards.len() {
-            let Some(mut locked) = self.inner.lock_within(shard, Duration::from_millis(100)) else {
-                continue;
-            };
+        // A shard whose lock is held for long is left out rather than waited for.
+        self.inner.look(Duration::from_millis(100), |locked| {
             let table = locked.table();
             for entry in table.entries.iter() {
                 let Slot::Out { since, .. } = &entry.slot else { continue };
@@ -97,7 +95,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
                     found.push((self.inner.id_of_entry(&entry.key), out));
                 }
             }
-        }
+        });
         found
     }
 

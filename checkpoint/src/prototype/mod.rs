@@ -5,12 +5,15 @@
 //! shard), `results` (what comes back to it), `shard` (its lock and its inbox), `restore`, `source`
 //! (captures and time, as the framework sees them).
 
+mod async_wait;
 mod builder;
 mod captures;
 mod control;
 mod entry;
+mod errand;
 mod events;
 mod exposure;
+mod flush;
 mod guard;
 mod hooks;
 mod inner;
@@ -31,6 +34,7 @@ mod ticks;
 mod trouble;
 
 pub use builder::{PrototypeBuilder, PrototypeBuilderWithFactory};
+pub use events::{PeGuardFuture, ProcessFuture};
 pub use guard::PeGuard;
 pub use key::{AsKey, Key, KeyBytes, NotAKey, PartitionKey};
 pub use leave::Eviction;

@@ -343,6 +343,11 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             .is_ok()
     }
 
+    fn has_room(&self) -> bool {
+        let capacity = self.config.capacity().map_or(usize::MAX, std::num::NonZeroUsize::get);
+        self.occupied.load(Ordering::Relaxed) < capacity
+    }
+
     /// Counts one more PE, whatever the capacity: one that is to be removed or replaced.
     pub(super) fn reserve_anyway(&self) {
         if self.config.capacity().is_some() {
@@ -354,6 +359,12 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
     fn make_room(&self, shard: usize, id: CheckpointId) -> Result<Arc<Room>, ProcessError> {
         // Registered before anybody leaves, so that no leaving is missed.
         let room = self.room.lock().get_or_insert_with(Signal::new).clone();
+        if self.has_room() {
+            // Somebody has left since the caller looked; whoever else waits is to look too.
+            self.room.lock().take();
+            room.finish(());
+            return Ok(room);
+        }
         let mut storing = false;
         for step in 0..self.shards.len() {
             let mut locked = self.lock((shard + step) % self.shards.len())?;

@@ -3,6 +3,7 @@
 
 use std::borrow::Borrow;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::callback::key_hash;
@@ -51,6 +52,14 @@ pub enum Recovered {
     Removed(CheckpointTicket),
 }
 
+/// How far a recovery has come.
+enum Recovering {
+    Done(Recovered),
+    /// It is done when this has come; so many events are lost.
+    Reload(Arc<Arrival>, u32),
+    Hindered(Hindrance),
+}
+
 /// A place that was cleared, and what waits for the new state; or what has to be waited for first.
 type Replacing = Result<(PeHandle, Arc<Arrival>), Hindrance>;
 
@@ -76,12 +85,12 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         &self,
         key: A,
         how: Recover,
-    ) -> impl Future<Output = Result<Recovered, ProcessError>> + use<A, K, P>
+    ) -> Pin<Box<dyn Future<Output = Result<Recovered, ProcessError>> + Send>>
     where
         A: AsKey<K>,
         K: Borrow<A::Borrowed>,
     {
-        self.inner.clone().recover_async(key.as_key().to_owned(), how)
+        Box::pin(self.inner.clone().recover_async(key.as_key().to_owned(), how))
     }
 
     /// Returns the versions of the PE of `key` that the storage keeps, the newest first.
@@ -132,12 +141,14 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         &self,
         key: A,
         version: StateVersion,
-    ) -> impl Future<Output = Result<CheckpointTicket, ProcessError>> + use<A, K, P>
+    ) -> Pin<Box<dyn Future<Output = Result<CheckpointTicket, ProcessError>> + Send>>
     where
         A: AsKey<K>,
         K: Borrow<A::Borrowed>,
     {
-        self.inner.clone().replace_async(key.as_key().to_owned(), Wanted::Version(version))
+        Box::pin(
+            self.inner.clone().replace_async(key.as_key().to_owned(), Wanted::Version(version)),
+        )
     }
 
     /// Makes a checkpoint that was put aside the state of the PE of `key` again, as a new version.
@@ -182,12 +193,12 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     pub fn reset_async<A>(
         &self,
         key: A,
-    ) -> impl Future<Output = Result<CheckpointTicket, ProcessError>> + use<A, K, P>
+    ) -> Pin<Box<dyn Future<Output = Result<CheckpointTicket, ProcessError>> + Send>>
     where
         A: AsKey<K>,
         K: Borrow<A::Borrowed>,
     {
-        self.inner.clone().replace_async(key.as_key().to_owned(), Wanted::FactoryValue)
+        Box::pin(self.inner.clone().replace_async(key.as_key().to_owned(), Wanted::FactoryValue))
     }
 
     fn replace<A>(&self, key: A, wanted: Wanted) -> Result<CheckpointTicket, ProcessError>
@@ -208,38 +219,52 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         let place = self.place(&key);
         let deadline = self.deadline();
         loop {
-            let mut locked = self.lock_open(place.shard)?;
-            let table = locked.table();
-            let found = table.entries.find(place.hash, |entry| entry.key == key);
-            let pe = match found.map(|entry| entry.handle(place.hash)) {
-                Some(pe) if table.notice_panic(pe) => pe,
-                _ => return Ok(Recovered::WasNotPoisoned),
-            };
-            let hindrance = match how {
-                Recover::Keep => {
-                    let due = |since, count| self.is_due(since, count);
-                    table.forgive_panic(pe, &self.triggers, || self.now(), due);
-                    return Ok(Recovered::Kept);
+            match self.try_recover(place, &key, how)? {
+                Recovering::Done(recovered) => return Ok(recovered),
+                Recovering::Reload(arrival, events_lost) => {
+                    let arrives = Hindrance::Arrival(arrival, None);
+                    self.wait_async(&key, arrives, deadline).await?;
+                    return Ok(Recovered::Reloaded { events_lost });
                 }
-                Recover::Remove => {
-                    drop(locked);
-                    match self.try_remove(place, &key)? {
-                        Ok(ticket) => return Ok(Recovered::Removed(ticket)),
-                        Err(hindrance) => hindrance,
-                    }
+                Recovering::Hindered(hindrance) => {
+                    self.until_place(&key, hindrance, deadline).await?;
                 }
-                Recover::Reload => match self.reload(place.shard, pe, locked) {
-                    Ok((arrival, events_lost)) => {
-                        let arrives = Hindrance::Arrival(arrival, None);
-                        self.wait_async(&key, arrives, deadline).await?;
-                        return Ok(Recovered::Reloaded { events_lost });
-                    }
-                    Err(Some(hindrance)) => hindrance,
-                    Err(None) => return Ok(Recovered::WasNotPoisoned),
-                },
-            };
-            self.until_place(&key, hindrance, deadline).await?;
+            }
         }
+    }
+
+    fn try_recover(
+        self: &Arc<Self>,
+        place: Place,
+        key: &K,
+        how: Recover,
+    ) -> Result<Recovering, ProcessError> {
+        let mut locked = self.lock_open(place.shard)?;
+        let table = locked.table();
+        let found = table.entries.find(place.hash, |entry| entry.key == *key);
+        let pe = match found.map(|entry| entry.handle(place.hash)) {
+            Some(pe) if table.notice_panic(pe) => pe,
+            _ => return Ok(Recovering::Done(Recovered::WasNotPoisoned)),
+        };
+        Ok(match how {
+            Recover::Keep => {
+                let due = |since, count| self.is_due(since, count);
+                table.forgive_panic(pe, &self.triggers, || self.now(), due);
+                Recovering::Done(Recovered::Kept)
+            }
+            Recover::Remove => {
+                drop(locked);
+                match self.try_remove(place, key)? {
+                    Ok(ticket) => Recovering::Done(Recovered::Removed(ticket)),
+                    Err(hindrance) => Recovering::Hindered(hindrance),
+                }
+            }
+            Recover::Reload => match self.reload(place.shard, pe, locked) {
+                Ok((arrival, events_lost)) => Recovering::Reload(arrival, events_lost),
+                Err(Some(hindrance)) => Recovering::Hindered(hindrance),
+                Err(None) => Recovering::Done(Recovered::WasNotPoisoned),
+            },
+        })
     }
 
     /// Puts another state in the place of a PE's, and has it stored as a new version.
@@ -277,7 +302,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             if let Some(arrival) = table.until_quiet(pe) {
                 return Ok(Err(Hindrance::Arrival(arrival, None)));
             }
-            return match table.clear_place(pe, &self.id_of_entry(key)) {
+            return match table.clear_place(pe) {
                 Some((arrival, _lost)) => Ok(Ok((pe, arrival))),
                 None => unreachable!("the PE is in its slot"),
             };
@@ -342,7 +367,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         let key = entry.key.clone();
         let id = self.id_of_entry(&key);
         let was_removed = entry.flags.has(Flags::REMOVED);
-        let (arrival, lost) = table.clear_place(pe, &id).ok_or(None)?;
+        let (arrival, lost) = table.clear_place(pe).ok_or(None)?;
         if was_removed && let Some(entry) = table.get_mut(pe) {
             // What is stored was removed, and must not come back.
             entry.slot = Slot::Gone;

@@ -2,14 +2,33 @@
 
 use std::sync::Arc;
 
-use crate::capture::{PeHandle, RequestSignal};
+use crate::capture::{PeHandle, RequestSignal, SettlementOutcome};
 use crate::checkpoint_id::CheckpointId;
 use crate::clock::Timestamp;
 use crate::process_error::ProcessError;
-use crate::prototype::entry::{Entry, Flags, Slot, Triggers};
+use crate::prototype::entry::{Flags, Slot, Triggers};
 use crate::prototype::table::Table;
 use crate::record::StateVersion;
 use crate::save_error::{SaveError, SaveFailure};
+
+/// Who asks for a checkpoint of a PE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AskedBy {
+    /// Somebody who means this PE: if a closure panics in it, the ticket waits for what becomes of
+    /// it.
+    Caller,
+    /// A flush, which has others to wait for.
+    Flush,
+}
+
+/// The requests for one PE that have no answer yet.
+pub(super) struct Requests {
+    id: CheckpointId,
+    /// These wait for the next capture.
+    waiting: Vec<(Arc<RequestSignal>, AskedBy)>,
+    /// These came while a capture was in flight that has everything.
+    joined: Vec<Arc<RequestSignal>>,
+}
 
 /// What came of a manual request.
 pub(super) enum Requested {
@@ -25,7 +44,8 @@ impl<K, P> Table<K, P> {
     pub(super) fn request(
         &mut self,
         pe: PeHandle,
-        request: &Arc<RequestSignal>,
+        id: &CheckpointId,
+        (request, by): (&Arc<RequestSignal>, AskedBy),
         triggers: &Triggers,
         now: impl FnOnce() -> Timestamp,
     ) -> Requested {
@@ -45,9 +65,11 @@ impl<K, P> Table<K, P> {
         if !is_dirty && !in_flight && !is_out && last_durable.is_some() {
             return Requested::Answered(last_durable);
         }
-        self.add_request(pe, request.clone());
         // What is in flight has everything, unless the PE was changed meanwhile.
-        if is_dirty || !in_flight || is_out {
+        if in_flight && !is_dirty && !is_out {
+            self.requests_of(pe, id).joined.push(request.clone());
+        } else {
+            self.add_request(pe, id, request.clone(), by);
             // A PE that was never stored, and one whose state was refused, count as changed.
             self.mark_changed(pe, triggers, now, |_, _| false);
             self.make_due(pe);
@@ -55,45 +77,98 @@ impl<K, P> Table<K, P> {
         Requested::Waits
     }
 
-    pub(super) fn add_request(&mut self, pe: PeHandle, request: Arc<RequestSignal>) {
+    fn requests_of(&mut self, pe: PeHandle, id: &CheckpointId) -> &mut Requests {
+        self.requests.entry(pe.ticket).or_insert_with(|| Requests {
+            id: id.clone(),
+            waiting: Vec::new(),
+            joined: Vec::new(),
+        })
+    }
+
+    pub(super) fn add_request(
+        &mut self,
+        pe: PeHandle,
+        id: &CheckpointId,
+        request: Arc<RequestSignal>,
+        by: AskedBy,
+    ) {
         if let Some(entry) = self.get_mut(pe) {
             entry.flags.set(Flags::REQUESTED);
-            self.requests.entry(pe.ticket).or_default().push(request);
+            self.requests_of(pe, id).waiting.push((request, by));
         }
     }
 
+    /// Takes the requests that wait for the next capture.
     pub(super) fn take_requests(&mut self, pe: PeHandle) -> Vec<Arc<RequestSignal>> {
-        if let Some(entry) = self.get_mut(pe)
-            && entry.flags.has(Flags::REQUESTED)
-        {
-            entry.flags.clear(Flags::REQUESTED);
-            return self.requests.remove(&pe.ticket).unwrap_or_default();
+        let Some(entry) = self.get_mut(pe).filter(|entry| entry.flags.has(Flags::REQUESTED)) else {
+            return Vec::new();
+        };
+        entry.flags.clear(Flags::REQUESTED);
+        let Some(requests) = self.requests.get_mut(&pe.ticket) else { return Vec::new() };
+        let waiting = std::mem::take(&mut requests.waiting);
+        if requests.joined.is_empty() {
+            self.requests.remove(&pe.ticket);
         }
-        Vec::new()
+        waiting.into_iter().map(|(request, _)| request).collect()
     }
 
-    /// Answers the requests of a PE whose state will not be stored any more.
-    pub(super) fn withdraw_requests(&mut self, pe: PeHandle, id: &CheckpointId) {
+    /// Answers the requests that joined what was in flight, and has come to its end.
+    pub(super) fn settle_joined(
+        &mut self,
+        pe: PeHandle,
+        version: StateVersion,
+        outcome: &SettlementOutcome,
+    ) {
+        let Some(requests) = self.requests.get_mut(&pe.ticket) else { return };
+        let joined = std::mem::take(&mut requests.joined);
+        let id = requests.id.clone();
+        if requests.waiting.is_empty() {
+            self.requests.remove(&pe.ticket);
+        }
+        for request in joined {
+            let answer = match outcome {
+                SettlementOutcome::Stored => Ok(Some(version)),
+                SettlementOutcome::GaveUp(reason) => {
+                    Err(SaveError::new(id.clone(), reason.clone()))
+                }
+                // Tried once more, as if asked for now.
+                SettlementOutcome::Refused(_) => {
+                    self.add_request(pe, &id, request, AskedBy::Caller);
+                    continue;
+                }
+            };
+            self.aftermath().answers.push((request, answer));
+        }
+    }
+
+    /// Answers the requests that wait for a PE's next capture: there will be none for them.
+    pub(super) fn refuse_requests(&mut self, pe: PeHandle, reason: &SaveFailure) {
+        let Some(id) = self.requests.get(&pe.ticket).map(|requests| requests.id.clone()) else {
+            return;
+        };
         for request in self.take_requests(pe) {
-            let error = SaveError::new(id.clone(), SaveFailure::Withdrawn);
+            let error = SaveError::new(id.clone(), reason.clone());
             self.aftermath().answers.push((request, Err(error)));
         }
     }
 
+    /// Answers the flushes that wait for a PE in which a closure panicked.
+    pub(super) fn refuse_flushes(&mut self, pe: PeHandle) {
+        let Some(requests) = self.requests.get_mut(&pe.ticket) else { return };
+        let is_flush = |(_, by): &mut (_, AskedBy)| *by == AskedBy::Flush;
+        let refused: Vec<_> = requests.waiting.extract_if(.., is_flush).collect();
+        let error = SaveError::new(requests.id.clone(), SaveFailure::Poisoned);
+        for (request, _) in refused {
+            self.aftermath().answers.push((request, Err(error.clone())));
+        }
+    }
+
     /// Answers everybody who waits: nothing is captured or fetched any more.
-    pub(super) fn end(
-        &mut self,
-        closed: &ProcessError,
-        hasher: impl Fn(&K) -> u64,
-        id: impl Fn(&K) -> CheckpointId,
-    ) {
-        let is_requested = |entry: &&Entry<K, P>| entry.flags.has(Flags::REQUESTED);
-        let requested = self.entries.iter().filter(is_requested);
-        let requested: Vec<_> =
-            requested.map(|entry| (entry.handle(hasher(&entry.key)), id(&entry.key))).collect();
-        for (pe, id) in requested {
-            for request in self.take_requests(pe) {
-                let error = SaveError::new(id.clone(), SaveFailure::NotAttempted);
+    pub(super) fn end(&mut self, closed: &ProcessError) {
+        for requests in std::mem::take(&mut self.requests).into_values() {
+            let waiting = requests.waiting.into_iter().map(|(request, _)| request);
+            for request in waiting.chain(requests.joined) {
+                let error = SaveError::new(requests.id.clone(), SaveFailure::NotAttempted);
                 self.aftermath().answers.push((request, Err(error)));
             }
         }
@@ -103,7 +178,6 @@ impl<K, P> Table<K, P> {
         });
         let waits: Vec<_> = out.chain(self.quiet.drain().map(|(_, arrival)| arrival)).collect();
         let ended = waits.into_iter().map(|arrival| (arrival, Err(closed.clone())));
-        let ended: Vec<_> = ended.collect();
         self.aftermath().arrivals.extend(ended);
     }
 }

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::callback::key_hash;
 use crate::capture::PeHandle;
@@ -27,8 +26,6 @@ use crate::sync::Mutex;
 
 /// How many failed decodes are remembered.
 const UNREADABLE_MAX: usize = 1024;
-/// A wall clock that is this far from the record it is compared with is not believed.
-const CLOCK_STEP_MAX: Duration = Duration::from_secs(5 * 365 * 24 * 3600);
 
 /// Remembers which versions could not be decoded, so that they are not decoded again and again.
 #[derive(Debug, Default)]
@@ -273,7 +270,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         let Ok(since_capture) = self.clock.wall().duration_since(header.captured_at) else {
             return false;
         };
-        if since_capture > CLOCK_STEP_MAX.max(expire_after.saturating_mul(2)) {
+        if since_capture > self.config.clock_step_max().max(expire_after.saturating_mul(2)) {
             tracing::warn!(
                 target: "checkpoint",
                 prototype = &*self.name,

@@ -9,11 +9,18 @@ use crate::record::StateVersion;
 
 /// Something that a shard has to take in; never lost, because it waits in the shard's inbox for
 /// whoever locks the shard next.
-pub(super) enum Mail<P> {
+pub(super) enum Mail<K, P> {
     PutBack(PutBack<P>),
-    Arrived { pe: PeHandle, arrived: Result<Box<Arrived<P>>, ProcessError> },
+    Arrived {
+        pe: PeHandle,
+        arrived: Result<Box<Arrived<P>>, ProcessError>,
+    },
     Settled(Vec<Settlement>),
+    /// Something that is to be done with the whole shard: see `Inner::ask`.
+    Errand(BoxedErrand<K, P>),
 }
+
+type BoxedErrand<K, P> = Box<dyn FnOnce(&mut Table<K, P>) + Send>;
 
 /// A PE that somebody had.
 pub(super) struct PutBack<P> {
@@ -48,7 +55,7 @@ pub(super) struct Arrived<P> {
 impl<K, P> Table<K, P> {
     pub(super) fn take_in(
         &mut self,
-        mail: Mail<P>,
+        mail: Mail<K, P>,
         triggers: &Triggers,
         coarse_now: u32,
         now: &dyn Fn() -> Timestamp,
@@ -65,6 +72,10 @@ impl<K, P> Table<K, P> {
                 for settlement in settlements {
                     self.settle(settlement, triggers, now);
                 }
+            }
+            Mail::Errand(errand) => {
+                self.stirred = true;
+                errand(self);
             }
         }
     }
@@ -181,9 +192,15 @@ impl<K, P> Table<K, P> {
         let removal_captured = entry.flags.has(Flags::REMOVAL_CAPTURED);
         entry.flags.clear(Flags::IN_FLIGHT.and(Flags::REMOVAL_CAPTURED));
         self.is_quiet(pe);
+        if !self.requests.is_empty() {
+            self.settle_joined(pe, settlement.version, &settlement.outcome);
+        }
         let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
             return;
         };
+        if settlement.was_put_aside {
+            entry.flags.clear(Flags::PRESERVE);
+        }
         match settlement.outcome {
             SettlementOutcome::Stored => {
                 entry.durable = entry.durable.max(settlement.version);
@@ -221,6 +238,11 @@ impl<K, P> Table<K, P> {
     }
 
     fn after_settling(&mut self, pe: PeHandle, triggers: &Triggers) {
+        let Some(entry) = self.get_mut(pe) else { return };
+        if entry.flags.has_any(Flags::RUNNING.and(Flags::POISONED)) {
+            // It is not captured again, and whoever waits for it must know.
+            self.set_aside_if_poisoned(pe);
+        }
         let Some(entry) = self.get_mut(pe) else { return };
         let flags = entry.flags;
         let durable = entry.last_durable();

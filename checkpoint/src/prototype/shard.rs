@@ -31,7 +31,7 @@ pub(super) struct Shard<K, P> {
     /// Whether the inbox may hold something. A hint, read without the inbox's lock.
     has_mail: AtomicBool,
     table: Mutex<Table<K, P>>,
-    inbox: Mutex<Vec<Mail<P>>>,
+    inbox: Mutex<Vec<Mail<K, P>>>,
     pub(super) index: usize,
     pub(super) partition: u32,
     // Copies of what the table knows, for those who must not wait for the lock.
@@ -154,7 +154,7 @@ impl<K, P> Inner<K, P> {
 
     /// Gives something to a shard: at once if the lock is free; if not, it is put into the inbox,
     /// and taken in when the lock is given back.
-    pub(super) fn post(&self, index: usize, mail: Mail<P>) {
+    pub(super) fn post(&self, index: usize, mail: Mail<K, P>) {
         if let Some(mut locked) = self.try_lock_again(index) {
             return locked.take_in(mail);
         }
@@ -269,7 +269,7 @@ impl<'a, K, P> Locked<'a, K, P> {
         }
     }
 
-    fn take_in(&mut self, mail: Mail<P>) {
+    fn take_in(&mut self, mail: Mail<K, P>) {
         let inner = self.inner;
         let closing = inner.closed.load(Ordering::Relaxed);
         let table = self.table();

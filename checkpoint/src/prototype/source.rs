@@ -1,24 +1,34 @@
 //! A prototype as its framework sees it: captures, results, the passing of time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::capture::{CaptureBatch, CaptureProgress, Settlement};
 use crate::clock::Timestamp;
 use crate::config::CheckpointingConfig;
-use crate::framework::{CheckpointSource, FlushMark, SourceStatus, Unsaved, UnsavedState};
+use crate::framework::{
+    CheckpointSource, FlushMark, ShardMark, SourceStatus, Unsaved, UnsavedPes, UnsavedState,
+};
 use crate::prototype::entry::{Entry, Flags, Slot};
 use crate::prototype::exposure::is_before;
 use crate::prototype::inner::{Inner, coarse};
 use crate::prototype::key::Key;
 use crate::prototype::results::Mail;
-use crate::prototype::shard::Shard;
-use crate::prototype::ticks::TICK_LOCK_WAIT;
+use crate::prototype::shard::{Locked, Shard};
 use crate::save_error::{SaveError, SaveFailure};
 use crate::state::Checkpointable;
-use crate::sync::Ordering;
+use crate::sync::{AtomicU32, AtomicUsize, Ordering};
 
 /// How many captures are made between two looks at the clock.
 const CAPTURES_PER_LOOK: usize = 8;
+/// How long a shard with mail is waited for: others have work too.
+const ATTEND_LOCK_WAIT: Duration = Duration::from_millis(2);
+/// How long a serialization waits for a shard before it looks whether the keeper closes.
+const CAPTURE_LOCK_SLICE: Duration = Duration::from_millis(50);
+/// How long a count waits for shards whose locks are held.
+const STATUS_LOCK_WAIT: Duration = Duration::from_millis(100);
+/// How long the end of a prototype waits for a shard.
+const END_LOCK_WAIT: Duration = Duration::from_millis(10);
 
 impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P> {
     fn name(&self) -> &str {
@@ -35,7 +45,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
 
     fn capture(&self, shard: usize, batch: &mut CaptureBatch) -> CaptureProgress {
         let limits = *batch.limits();
-        let Some(mut locked) = self.lock_within(shard, limits.lock_wait) else {
+        let Some(mut locked) = self.lock_to_capture(shard, limits.lock_wait) else {
             return CaptureProgress::Busy;
         };
         let mut large = None;
@@ -71,7 +81,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
     }
 
     fn attend(&self, shard: usize) -> bool {
-        self.lock_within(shard, TICK_LOCK_WAIT).is_some()
+        self.lock_within(shard, ATTEND_LOCK_WAIT).is_some()
     }
 
     fn settle(&self, shard: usize, settlements: Vec<Settlement>) {
@@ -88,15 +98,15 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
     }
 
     fn request_all(&self) -> FlushMark {
-        let hasher = |key: &K| self.hash(key);
-        let request = |shard| self.lock_again(shard).table().request_all(self.now(), hasher);
-        FlushMark((0..self.shards.len()).map(request).collect())
+        FlushMark((0..self.shards.len()).map(|shard| self.request_shard(shard)).collect())
     }
 
     fn is_settled(&self, mark: &FlushMark) -> bool {
-        self.shards.iter().zip(&mark.0).all(|(shard, mark)| match shard.settled_to() {
-            None => true,
-            Some(first) => !is_before(first, *mark),
+        self.shards.iter().zip(&*mark.0).all(|(shard, mark)| {
+            mark.done.result().is_some()
+                && shard
+                    .settled_to()
+                    .is_none_or(|first| !is_before(first, mark.cut.load(Ordering::Relaxed)))
         })
     }
 
@@ -106,10 +116,13 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
 
     fn end(&self) {
         for shard in 0..self.shards.len() {
-            let mut locked = self.lock_again(shard);
-            let hasher = |key: &K| self.hash(key);
-            let id = |key: &K| self.id_of_entry(key);
-            locked.table().end(&self.closed_error(), hasher, id);
+            let closed = self.closed_error();
+            let ended = self.ask(shard, move |table| table.end(&closed));
+            if ended.done().result().is_none() {
+                // Whoever holds the lock does it, unless he had looked at the inbox for the last
+                // time before: then he is about to give it back.
+                drop(self.lock_within(shard, END_LOCK_WAIT));
+            }
         }
         let room = self.room.lock().take();
         if let Some(room) = room {
@@ -117,29 +130,24 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
         }
     }
 
-    fn unsaved(&self) -> Vec<Unsaved> {
-        let mut unsaved = Vec::new();
-        for shard in 0..self.shards.len() {
-            let mut locked = self.lock_again(shard);
+    fn unsaved(&self, wait: Duration) -> UnsavedPes {
+        let mut pes = Vec::new();
+        let shards_not_known = self.look(wait, |locked| {
             let table = locked.table();
             for entry in table.entries.iter() {
                 if let Some(state) = self.why_unsaved(entry, table.stuck_reason(entry.ticket)) {
                     let was_refused = entry.flags.has(Flags::REFUSED);
                     let id = self.id_of_entry(&entry.key);
-                    unsaved.push(Unsaved::new(id, state, was_refused));
+                    pes.push(Unsaved::new(id, state, was_refused));
                 }
             }
-        }
-        unsaved
+        });
+        UnsavedPes { pes, shards_not_known }
     }
 
     fn status(&self) -> SourceStatus {
         let mut status = SourceStatus::default();
-        for shard in 0..self.shards.len() {
-            // A shard whose lock is held for long is left out rather than waited for.
-            let Some(mut locked) = self.lock_within(shard, Duration::from_millis(100)) else {
-                continue;
-            };
+        let busy = self.look(STATUS_LOCK_WAIT, |locked| {
             let table = locked.table();
             status.resident += table.resident as u64;
             status.due += table.ready.len() as u64;
@@ -148,13 +156,42 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
             status.stuck += table.stuck() as u64;
             status.checked_out += table.checked_out as u64;
             status.poisoned += table.poisoned as u64;
-        }
+        });
+        status.shards_busy = busy.len() as u64;
         status.oldest_change = self.shards.iter().filter_map(Shard::oldest_change).min();
         status
     }
 }
 
 impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
+    /// Makes every dirty PE of a shard due.
+    fn request_shard(&self, shard: usize) -> ShardMark {
+        let (cut, checked_out) = <(Arc<AtomicU32>, Arc<AtomicUsize>)>::default();
+        let (hasher, clock) = (self.key_hasher(), self.clock.clone());
+        let (set_cut, set_checked_out) = (cut.clone(), checked_out.clone());
+        let asked = self.ask(shard, move |table| {
+            let cut = table.request_all(clock.now(), hasher);
+            set_cut.store(cut, Ordering::Relaxed);
+            set_checked_out.store(table.checked_out, Ordering::Relaxed);
+        });
+        ShardMark { done: asked.done().clone(), cut, checked_out }
+    }
+
+    /// Locks a shard for captures. In slices, so that a keeper that closes finds its threads soon.
+    fn lock_to_capture(&self, shard: usize, wait: Duration) -> Option<Locked<'_, K, P>> {
+        let mut left = wait;
+        loop {
+            let slice = left.min(CAPTURE_LOCK_SLICE);
+            if let Some(locked) = self.lock_within(shard, slice) {
+                return Some(locked);
+            }
+            left = left.saturating_sub(slice);
+            if left.is_zero() || self.closed.load(Ordering::Relaxed) {
+                return None;
+            }
+        }
+    }
+
     fn why_unsaved(
         &self,
         entry: &Entry<K, P>,

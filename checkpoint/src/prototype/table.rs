@@ -16,6 +16,7 @@ use crate::process_error::ProcessError;
 use crate::prototype::entry::{Arrival, Attempt, Effect, Entry, Flags, Slot, Triggers};
 use crate::prototype::exposure::Exposure;
 use crate::prototype::recency::{Look, Recency};
+use crate::prototype::requests::Requests;
 use crate::record::StateVersion;
 use crate::save_error::SaveFailure;
 use crate::wait::Signal;
@@ -35,7 +36,8 @@ pub(super) struct Table<K, P> {
     /// When the first mark was made in a shard that had none: nobody looks after its marks yet.
     first_mark: Option<Timestamp>,
     pub(super) exposure: Exposure,
-    pub(super) requests: HashMap<u64, Vec<Arc<RequestSignal>>>,
+    /// Who asked for checkpoints, by ticket.
+    pub(super) requests: HashMap<u64, Requests>,
     /// Why PEs are stuck, by ticket.
     pub(super) stuck: HashMap<u64, SaveFailure>,
     /// Who waits until no storage operation of a PE is unfinished, by ticket.
@@ -400,27 +402,11 @@ impl<K, P> Table<K, P> {
             .map(|entry| entry.handle(hasher(&entry.key)))
             .collect();
         for pe in wanted {
-            if self.notice_panic(pe) {
-                self.set_aside(pe);
-            } else {
+            if !self.set_aside_if_poisoned(pe) {
                 self.make_due(pe);
             }
         }
         cut
-    }
-
-    /// Stops counting the changes of a PE in which a closure panicked: they cannot be stored before
-    /// somebody decides what becomes of it, and nobody should wait for them.
-    fn set_aside(&mut self, pe: PeHandle) {
-        let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
-            return;
-        };
-        // A capture that is in flight may come back, and is counted.
-        if !entry.flags.has(Flags::IN_FLIGHT) {
-            entry.flags.set(Flags::STUCK);
-            self.exposure.end(entry.generation);
-            self.stirred = true;
-        }
     }
 
     /// Takes a resident PE into the queue that finds those without an event for long.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::capture::PeHandle;
 use crate::clock::Timestamp;
 use crate::prototype::entry::{Flags, Slot};
-use crate::prototype::hooks::contain;
+use crate::prototype::hooks::{Visit, contain};
 use crate::prototype::inner::{Inner, coarse};
 use crate::prototype::key::Key;
 use crate::prototype::shard::{Locked, tick_step, time_to_due};
@@ -16,7 +16,7 @@ use crate::sync::Ordering;
 const PROMOTIONS_PER_LOCK: usize = 256;
 /// How long a tick waits for a shard; one whose lock is held for longer is visited with the next
 /// tick.
-pub(super) const TICK_LOCK_WAIT: Duration = Duration::from_millis(10);
+const TICK_LOCK_WAIT: Duration = Duration::from_millis(10);
 /// How many PEs a periodic function runs on under one lock.
 const VISITS_PER_LOCK: usize = 64;
 
@@ -81,40 +81,61 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
 
     /// Runs the periodic functions that are due on all resident PEs.
     pub(super) fn visit_all(&self, now: Timestamp) -> Option<Timestamp> {
-        let mut next = None;
+        let mut next: Option<Timestamp> = None;
         for on_time in &self.hooks.on_time {
-            let due = *on_time.next.lock();
-            if now >= due {
+            let mut visits = std::mem::take(&mut *on_time.left.lock());
+            if now >= *on_time.next.lock() {
                 // Counted from now: what was missed is not made up for.
                 *on_time.next.lock() = now.after(on_time.interval);
-                for shard in 0..self.shards.len() {
-                    self.visit_shard(shard, &*on_time.run);
-                }
+                visits = (0..self.shards.len()).map(|shard| Visit { shard, pes: None }).collect();
             }
-            let due = *on_time.next.lock();
-            next = Some(next.map_or(due, |next: Timestamp| next.min(due)));
+            let left: Vec<_> = visits
+                .into_iter()
+                .filter_map(|visit| self.visit_shard(visit, &*on_time.run).err())
+                .collect();
+            let due = match left.is_empty() {
+                true => *on_time.next.lock(),
+                false => now.after(TICK_LOCK_WAIT),
+            };
+            on_time.left.lock().extend(left);
+            next = Some(next.map_or(due, |next| next.min(due)));
         }
         next
     }
 
-    pub(super) fn visit_shard(&self, shard: usize, run: &(dyn Fn(&K, &mut P) + Send + Sync)) {
-        let handles: Vec<PeHandle> = {
-            let mut locked = self.lock_again(shard);
-            let entries = locked.table().entries.iter();
-            entries.map(|entry| entry.handle(self.hash(&entry.key))).collect()
-        };
-        for some in handles.chunks(VISITS_PER_LOCK) {
-            let mut locked = self.lock_again(shard);
-            if self.closed.load(Ordering::Relaxed) {
-                return;
+    /// Runs a periodic function on the PEs of a shard; gives back what is left if its lock is held
+    /// for long.
+    fn visit_shard(
+        &self,
+        visit: Visit,
+        run: &(dyn Fn(&K, &mut P) + Send + Sync),
+    ) -> Result<(), Visit> {
+        let shard = visit.shard;
+        let mut pes = match visit.pes {
+            Some(pes) => pes,
+            None => {
+                let Some(mut locked) = self.lock_within(shard, TICK_LOCK_WAIT) else {
+                    return Err(visit);
+                };
+                let entries = locked.table().entries.iter();
+                entries.map(|entry| entry.handle(self.hash(&entry.key))).collect()
             }
-            for pe in some {
-                self.visit(&mut locked, *pe, run);
+        };
+        while !pes.is_empty() {
+            let Some(mut locked) = self.lock_within(shard, TICK_LOCK_WAIT) else {
+                return Err(Visit { shard, pes: Some(pes) });
+            };
+            if self.closed.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            for pe in pes.drain(pes.len().saturating_sub(VISITS_PER_LOCK)..) {
+                self.visit(&mut locked, pe, run);
             }
         }
+        Ok(())
     }
 
-    pub(super) fn visit(
+    fn visit(
         &self,
         locked: &mut Locked<'_, K, P>,
         pe: PeHandle,

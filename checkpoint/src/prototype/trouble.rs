@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use crate::capture::PeHandle;
-use crate::checkpoint_id::CheckpointId;
 use crate::clock::Timestamp;
 use crate::prototype::entry::{Arrival, Flags, Slot, Triggers};
 use crate::prototype::table::Table;
@@ -23,6 +22,28 @@ impl<K, P> Table<K, P> {
             self.poisoned += 1;
         }
         entry.flags.has(Flags::POISONED)
+    }
+
+    /// Stops counting the changes of a PE in which a closure panicked: they cannot be stored before
+    /// somebody decides what becomes of it, and nobody should wait for them. Returns whether one
+    /// did.
+    pub(super) fn set_aside_if_poisoned(&mut self, pe: PeHandle) -> bool {
+        if !self.notice_panic(pe) {
+            return false;
+        }
+        let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
+            return true;
+        };
+        // A capture that is in flight may come back, and is counted: this is called again then.
+        if !entry.flags.has(Flags::IN_FLIGHT) {
+            if entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK) {
+                entry.flags.set(Flags::STUCK);
+                self.exposure.end(entry.generation);
+            }
+            self.stirred = true;
+            self.refuse_flushes(pe);
+        }
+        true
     }
 
     /// Lets a PE in which a closure panicked go on as it is.
@@ -69,11 +90,7 @@ impl<K, P> Table<K, P> {
     /// nothing comes.
     ///
     /// Only for a PE that is resident or gone, and of which nothing is in flight.
-    pub(super) fn clear_place(
-        &mut self,
-        pe: PeHandle,
-        id: &CheckpointId,
-    ) -> Option<(Arc<Arrival>, u32)> {
+    pub(super) fn clear_place(&mut self, pe: PeHandle) -> Option<(Arc<Arrival>, u32)> {
         let entry = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket)?;
         debug_assert!(!entry.flags.has(Flags::IN_FLIGHT), "its saves were waited for");
         let arrival = Signal::new();
@@ -101,7 +118,7 @@ impl<K, P> Table<K, P> {
             self.resident -= 1;
             self.aftermath().dropped_states.push(state);
         }
-        self.withdraw_requests(pe, id);
+        self.refuse_requests(pe, &SaveFailure::Withdrawn);
         Some((arrival, lost))
     }
 

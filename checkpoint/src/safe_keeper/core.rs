@@ -7,15 +7,16 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use crate::capture::{CaptureLimits, Settlement};
+use crate::capture::CaptureLimits;
 use crate::clock::Timestamp;
-use crate::framework::{CheckpointSource, FlushMark, StateFetch};
+use crate::framework::StateFetch;
 use crate::prototype_index::PrototypeIndex;
 use crate::safe_keeper::fetches::{FetchCall, Fetches};
+use crate::safe_keeper::flush_state::FlushState;
+use crate::safe_keeper::reports::GivenUp;
 use crate::safe_keeper::settings::Overflow;
-use crate::save_error::SaveError;
+use crate::safe_keeper::stats::Gauges;
 use crate::task::{SaveStateTask, Saving, SavingResults, SavingRun};
-use crate::wait::Signal;
 
 /// How many shards one serialization visits at most.
 const SHARDS_PER_TASK: usize = 16;
@@ -64,27 +65,10 @@ pub(super) enum Step {
     Exit,
 }
 
-/// A capture that was given up and reported; its PE does not know yet.
-pub(super) struct GivenUp {
-    pub(super) place: (PrototypeIndex, usize),
-    pub(super) settlement: Settlement,
-    pub(super) error: SaveError,
-}
-
 /// What waits after a failure, so that a storage in trouble is not asked again and again.
 enum Delayed {
     Save(SaveStateTask),
     GiveBack(Vec<GivenUp>),
-}
-
-/// A flush that somebody waits for.
-pub(super) struct FlushState {
-    pub(super) marks: Vec<(Arc<dyn CheckpointSource>, FlushMark)>,
-    pub(super) deadline: Timestamp,
-    /// Whether everything was stored in time.
-    pub(super) done: Arc<Signal<bool>>,
-    /// PEs that are lent out are waited for too.
-    pub(super) waits_for_guards: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +93,8 @@ pub(super) struct Core {
     /// Shards with results to take in, each once.
     mail: VecDeque<(PrototypeIndex, usize)>,
     has_mail: HashSet<(PrototypeIndex, usize)>,
+    /// The last shard with results could not be had: other work goes first, once.
+    mail_gives_way: bool,
     /// Shards with due PEs, each once.
     ready: VecDeque<(PrototypeIndex, usize)>,
     is_ready: HashSet<(PrototypeIndex, usize)>,
@@ -142,6 +128,7 @@ impl Core {
             phase: Phase::Running,
             mail: VecDeque::new(),
             has_mail: HashSet::new(),
+            mail_gives_way: false,
             ready: VecDeque::new(),
             is_ready: HashSet::new(),
             serializing: 0,
@@ -185,11 +172,22 @@ impl Core {
     }
 
     fn next_serialization(&mut self, now: Timestamp) -> Option<Action> {
-        // Neither of these waits for the storage.
+        // A shard that is held for long must not keep the others from being visited.
+        if std::mem::take(&mut self.mail_gives_way)
+            && let Some(action) = self.next_beside_mail(now)
+        {
+            return Some(action);
+        }
+        // Waits for no storage.
         if let Some(shard) = self.mail.pop_front() {
             self.has_mail.remove(&shard);
             return Some(Action::Attend(shard));
         }
+        self.next_beside_mail(now)
+    }
+
+    fn next_beside_mail(&mut self, now: Timestamp) -> Option<Action> {
+        // Waits for no storage either.
         if let Some(tick) = self.next_tick(now) {
             return Some(tick);
         }
@@ -318,6 +316,16 @@ impl Core {
             self.mail.push_back(shard);
         }
         new
+    }
+
+    /// A shard with results could not be had: it is to be tried again, after other work.
+    pub(super) fn not_attended(&mut self, shard: (PrototypeIndex, usize)) {
+        // Whoever has the shard empties its inbox; this is for the case that he did before. When
+        // everything ends, nobody waits for what comes back any more.
+        if self.is_running() {
+            self.shard_has_mail(shard);
+            self.mail_gives_way = true;
+        }
     }
 
     pub(super) fn tick_at(&mut self, index: PrototypeIndex, at: Timestamp) {
@@ -478,14 +486,4 @@ pub(super) struct Stopped {
     pub(super) given_up: Vec<GivenUp>,
     pub(super) flushes: Vec<Arc<FlushState>>,
     pub(super) fetches: Vec<StateFetch>,
-}
-
-/// How much of everything there is.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Gauges {
-    pub(super) captures: usize,
-    pub(super) captured_bytes: usize,
-    pub(super) delayed_batches: usize,
-    pub(super) fetches_queued: usize,
-    pub(super) fetches_hanging: usize,
 }

@@ -16,7 +16,7 @@ use crate::restore_error::RestoreFailure;
 use crate::safe_keeper::core::{Core, Pool, Step};
 use crate::safe_keeper::settings::Overflow;
 use crate::safe_keeper::shared::{Registered, Shared};
-use crate::storage::{FetchVersion, StateStorage, StorageError};
+use crate::storage::{FetchVersion, StateStorage, StorageError, StorageErrorKind};
 use crate::store_metadata::{Recorded, key_type_name, record_once, record_schema};
 use crate::sync::{MutexGuard, Ordering};
 use crate::task::{FetchAnswers, FetchTask};
@@ -99,9 +99,13 @@ impl CheckpointingFramework for KeeperHandle {
             return fetch.decide(Err(RestoreFailure::Closed));
         };
         shared.counters.fetches.add(1);
-        if !storage.may_contain(&fetch.id) {
-            shared.counters.fetches_known_absent.add(1);
-            return fetch.decide(Ok(None));
+        match ask(&fetch, || storage.may_contain(&fetch.id)) {
+            Ok(true) => {}
+            Ok(false) => {
+                shared.counters.fetches_known_absent.add(1);
+                return fetch.decide(Ok(None));
+            }
+            Err(broken) => return shared.decide(fetch, Err(broken)),
         }
         let now = shared.clock.now();
         let admitted = shared.core.lock().fetches.breaker.admit(now);
@@ -109,10 +113,12 @@ impl CheckpointingFramework for KeeperHandle {
             shared.counters.fetches_failed.add(1);
             return fetch.decide(Err(RestoreFailure::FetchingDisabled { remaining }));
         }
-        if fetch.version == FetchVersion::Newest
-            && let Some(outcome) = storage.fetch_now(&fetch.id)
-        {
-            return shared.decide(fetch, outcome);
+        if fetch.version == FetchVersion::Newest {
+            match ask(&fetch, || storage.fetch_now(&fetch.id)) {
+                Ok(None) => {}
+                Ok(Some(outcome)) => return shared.decide(fetch, outcome),
+                Err(broken) => return shared.decide(fetch, Err(broken)),
+            }
         }
         self.enqueue(fetch, &*storage);
     }
@@ -149,6 +155,15 @@ impl CheckpointingFramework for KeeperHandle {
             }
         }
     }
+}
+
+/// Asks the storage on the thread that has the event, which a panic must not reach: the fetch may
+/// be the one that decides whether fetching is on again.
+fn ask<R>(fetch: &StateFetch, ask: impl FnOnce() -> R) -> Result<R, StorageError> {
+    catch_unwind(AssertUnwindSafe(ask)).map_err(|_| {
+        let attempted = format!("fetch {}: the storage panicked", fetch.id);
+        StorageError::new(StorageErrorKind::Broken, attempted)
+    })
 }
 
 impl KeeperHandle {

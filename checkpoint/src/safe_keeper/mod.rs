@@ -12,8 +12,10 @@ mod core;
 mod fetches;
 #[cfg(unix)]
 mod file_system_module;
+mod flush_state;
 mod handle;
 mod pools;
+mod quarantined;
 mod reports;
 mod retry;
 mod settings;
@@ -21,7 +23,6 @@ mod shared;
 mod stats;
 
 use std::fmt;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,21 +36,24 @@ pub use stats::KeeperStats;
 
 use crate::capture::SettlementOutcome;
 use crate::clock::Timestamp;
-use crate::close_report::{CloseReport, NotAllStored};
-use crate::framework::{CheckpointingFramework, UnsavedState};
+use crate::close_report::{CloseReport, NotAllStored, ShardNotKnown};
+use crate::framework::{CheckpointingFramework, UnsavedPes, UnsavedState};
 use crate::prototype::{Key, PartitionKey, PePrototype, PrototypeBuilder};
-use crate::quarantine::{Quarantined, quarantine_name};
 use crate::reentrancy;
-use crate::safe_keeper::core::{FlushState, Stopped};
+use crate::safe_keeper::core::Stopped;
+use crate::safe_keeper::flush_state::FlushState;
 use crate::safe_keeper::handle::KeeperHandle;
 use crate::safe_keeper::reports::withdrawn;
 use crate::safe_keeper::shared::Shared;
 use crate::save_error::{SaveError, SaveFailure};
 use crate::state::Checkpointable;
-use crate::storage::{StateStorage, StorageError, StorageErrorKind};
+use crate::storage::StateStorage;
 use crate::sync::{Mutex, Ordering};
-use crate::task::{Saving, save_and_wait};
+use crate::task::Saving;
 use crate::wait::Signal;
+
+/// How long a report waits for shards whose locks are held.
+const REPORT_LOCK_WAIT: Duration = Duration::from_millis(100);
 
 /// Checkpoints the PEs of its prototypes into a storage, and restores them from it.
 ///
@@ -154,6 +158,7 @@ impl SafeKeeper {
             fetches_hanging: gauges.fetches_hanging as u64,
             fetching,
             oldest_change: None,
+            shards_busy: 0,
         };
         for source in shared.sources() {
             let status = source.status();
@@ -163,6 +168,7 @@ impl SafeKeeper {
             stats.stuck += status.stuck;
             stats.checked_out += status.checked_out;
             stats.poisoned += status.poisoned;
+            stats.shards_busy += status.shards_busy;
             let age = status.oldest_change.map(|oldest| now.since(oldest));
             stats.oldest_change = stats.oldest_change.max(age);
         }
@@ -180,7 +186,8 @@ impl SafeKeeper {
         }
         let deadline = self.shared.clock.now().after(timeout);
         let settled = self.flush_until(deadline, false);
-        self.report(&[], settled)
+        let left = deadline.since(self.shared.clock.now());
+        self.report(&[], settled, left.max(REPORT_LOCK_WAIT))
     }
 
     /// Stores every change, as [`flush`](Self::flush) does, without blocking the thread.
@@ -193,7 +200,7 @@ impl SafeKeeper {
         }
         let deadline = self.shared.clock.now().after(timeout);
         let settled = self.begin_flush(deadline, false).into_future().await;
-        self.report(&[], settled)
+        self.report(&[], settled, REPORT_LOCK_WAIT)
     }
 
     /// Lets no event in any more and stores every change, as [`close`](Self::close) does, without
@@ -214,8 +221,8 @@ impl SafeKeeper {
     /// Lets no event in any more, stores every change, and ends the threads.
     ///
     /// Waits for PEs that are lent out. Takes `timeout` at the most, and a moment for the threads
-    /// to end; a thread that is stuck in the storage is left behind and reported. A second call
-    /// returns the same.
+    /// to end; a thread that is stuck in the storage is left behind and reported, and so is a shard
+    /// in which an event's closure does not end. A second call returns the same.
     ///
     /// # Errors
     /// Not everything could be stored in time; the report says what was not.
@@ -250,7 +257,7 @@ impl SafeKeeper {
         for source in shared.sources() {
             source.end();
         }
-        let mut report = self.report(&left, false);
+        let mut report = self.report(&left, false, REPORT_LOCK_WAIT);
         let part = match &mut report {
             Ok(report) | Err(NotAllStored(report)) => report,
         };
@@ -393,7 +400,14 @@ impl SafeKeeper {
 
     /// What is not stored now, by id; if everything was stored that was changed before a mark, only
     /// what cannot be stored: the rest was changed since.
-    fn report(&self, left: &[SaveError], settled: bool) -> Result<CloseReport, NotAllStored> {
+    ///
+    /// Waits `lock_wait` for shards whose locks are held.
+    fn report(
+        &self,
+        left: &[SaveError],
+        settled: bool,
+        lock_wait: Duration,
+    ) -> Result<CloseReport, NotAllStored> {
         let mut report = CloseReport::default();
         for error in left {
             match error.reason() {
@@ -405,7 +419,10 @@ impl SafeKeeper {
         let known: std::collections::HashSet<_> =
             left.iter().map(|error| error.id().clone()).collect();
         for source in self.shared.sources() {
-            for unsaved in source.unsaved() {
+            let UnsavedPes { pes, shards_not_known } = source.unsaved(lock_wait);
+            let not_known = |shard| ShardNotKnown { prototype: source.name().into(), shard };
+            report.not_known.extend(shards_not_known.into_iter().map(not_known));
+            for unsaved in pes {
                 if known.contains(&unsaved.id) {
                     continue;
                 }
@@ -423,47 +440,6 @@ impl SafeKeeper {
         }
         report.saved = self.shared.counters.stored.get();
         report.into_result()
-    }
-
-    /// Returns the checkpoints of a prototype that were put aside because they could not be
-    /// restored.
-    ///
-    /// # Errors
-    /// The storage cannot be read, or the keeper is closed.
-    pub fn quarantined(&self, prototype: &str) -> Result<Vec<Quarantined>, StorageError> {
-        let attempted = || format!("list the quarantine of {prototype}");
-        let storage = self.shared.storage();
-        let storage =
-            storage.ok_or_else(|| StorageError::new(StorageErrorKind::Closed, attempted()))?;
-        let mut quarantined = Vec::new();
-        storage.ids(&quarantine_name(prototype), &mut |id| {
-            quarantined.extend(Quarantined::from_id(&id));
-            ControlFlow::Continue(())
-        })?;
-        quarantined.sort_by(|a, b| (&a.id, a.replaced_by).cmp(&(&b.id, b.replaced_by)));
-        Ok(quarantined)
-    }
-
-    /// Forgets a checkpoint that was put aside: it cannot be restored any more.
-    ///
-    /// # Errors
-    /// The storage cannot be written, or the keeper is closed.
-    pub fn discard_quarantined(&self, quarantined: &Quarantined) -> Result<(), StorageError> {
-        let attempted = || format!("discard what was put aside of {}", quarantined.id);
-        let storage = self.shared.storage();
-        let storage =
-            storage.ok_or_else(|| StorageError::new(StorageErrorKind::Closed, attempted()))?;
-        let partition = 0; // What is put aside belongs to nobody's partition.
-        let version = self.shared.sequences.draw(partition).map_err(|error| {
-            StorageError::new(StorageErrorKind::Unsupported, attempted()).with_source(error)
-        })?;
-        let removal = quarantined.removal(partition, version, self.shared.clock.wall());
-        let removal = removal.map_err(|error| {
-            StorageError::new(StorageErrorKind::Unsupported, attempted()).with_source(error)
-        })?;
-        save_and_wait(&*storage, removal).map_err(|error| {
-            error.unwrap_or_else(|| StorageError::new(StorageErrorKind::Broken, attempted()))
-        })
     }
 }
 

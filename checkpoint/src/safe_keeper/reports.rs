@@ -4,15 +4,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::callback::StorageCallback;
-use crate::capture::{CaptureFailure, SettlementOutcome};
+use crate::capture::{CaptureFailure, Settlement, SettlementOutcome};
 use crate::clock::Timestamp;
 use crate::prototype_index::PrototypeIndex;
 use crate::safe_keeper::callbacks::{self, Told};
-use crate::safe_keeper::core::{GivenUp, Pool};
+use crate::safe_keeper::core::Pool;
 use crate::safe_keeper::shared::Shared;
 use crate::save_error::{SaveError, SaveFailure};
 use crate::storage::{SaveOutcome, StorageErrorKind};
 use crate::task::{SaveStateTask, Saving, SavingResults};
+
+/// A capture that was given up and reported; its PE does not know yet.
+pub(super) struct GivenUp {
+    pub(super) place: (PrototypeIndex, usize),
+    pub(super) settlement: Settlement,
+    pub(super) error: SaveError,
+}
 
 impl Shared {
     pub(super) fn capture_failed(&self, failure: CaptureFailure) {
@@ -74,7 +81,7 @@ impl Shared {
             let mut settlements = Vec::with_capacity(of_shard.len());
             for (saving, verdict) in of_shard.iter().zip(verdicts.by_ref()) {
                 let Some(outcome) = verdict else { continue };
-                let settlement = saving.capture.settlement(outcome.clone());
+                let settlement = saving.settlement(outcome.clone());
                 if let SettlementOutcome::GaveUp(reason) = outcome {
                     let id = saving.capture.id(bytes).to_owned();
                     let error = SaveError::new(id, reason.clone());
@@ -193,7 +200,7 @@ impl Shared {
     /// Ends a capture of a keeper that is closing.
     pub(super) fn ended(&self, bytes: &[u8], saving: &Saving, outcome: &SettlementOutcome) {
         let capture = &saving.capture;
-        let settlement = capture.settlement(outcome.clone());
+        let settlement = saving.settlement(outcome.clone());
         if let Some(source) = self.source(capture.prototype) {
             source.settle(capture.shard(), vec![settlement]);
         }

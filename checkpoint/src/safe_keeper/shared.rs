@@ -10,7 +10,8 @@ use crate::partition::{Partitioning, Sequences};
 use crate::prototype_index::PrototypeIndex;
 use crate::random::RandomSource;
 use crate::restore_error::RestoreFailure;
-use crate::safe_keeper::core::{Action, Core, FlushState, Pool, Step};
+use crate::safe_keeper::core::{Action, Core, Pool, Step};
+use crate::safe_keeper::flush_state::FlushState;
 use crate::safe_keeper::retry::RetryPolicy;
 use crate::safe_keeper::settings::SafeKeeperSettings;
 use crate::safe_keeper::stats::Counters;
@@ -149,9 +150,7 @@ impl Shared {
                     if attended {
                         core.look_at_flushes();
                     } else {
-                        // Whoever has the shard empties its inbox; this is for the case that he
-                        // did before.
-                        core.shard_has_mail((index, shard));
+                        core.not_attended((index, shard));
                     }
                 }
                 self.wakers.of(Pool::Timing).notify_one();
@@ -231,16 +230,23 @@ impl Shared {
 
     /// Gives a fetch its verdict.
     pub(super) fn decide(&self, fetch: StateFetch, outcome: FetchOutcome) {
-        match outcome {
-            Ok(record) => {
-                self.core.lock().fetches.breaker.succeeded();
-                contained(|| fetch.decide(Ok(record)));
+        let verdict = match outcome {
+            Ok(record) => Ok(record),
+            // What cannot pass concerns this PE alone: a damaged record, say.
+            Err(error) if error.kind().is_transient() => {
+                return self.failed(fetch, RestoreFailure::Storage(Arc::new(error)));
             }
-            Err(error) => self.failed(fetch, RestoreFailure::Storage(Arc::new(error))),
-        }
+            Err(error) => {
+                self.counters.fetches_failed.add(1);
+                Err(RestoreFailure::Storage(Arc::new(error)))
+            }
+        };
+        // Whatever it says of this one PE: the storage answers.
+        self.core.lock().fetches.breaker.succeeded();
+        contained(|| fetch.decide(verdict));
     }
 
-    /// Gives a fetch the verdict that it failed; whatever the reason, it counts.
+    /// Gives a fetch the verdict that it failed, for a reason that is not its own: it counts.
     pub(super) fn failed(&self, fetch: StateFetch, reason: RestoreFailure) {
         self.counters.fetches_failed.add(1);
         self.core.lock().fetches.breaker.failed(self.clock.now());
@@ -264,28 +270,22 @@ impl Shared {
         let now = self.clock.now();
         let mut open = Vec::new();
         for flush in flushes {
-            let settled = flush.marks.iter().all(|(source, mark)| source.is_settled(mark));
+            let settled = flush.is_settled();
             if now >= flush.deadline {
                 flush.done.finish(settled && !flush.waits_for_guards);
             } else if !settled {
                 open.push(flush);
-            } else if !flush.waits_for_guards {
+            } else if !flush.waits_for_guards || !flush.is_any_checked_out() {
                 flush.done.finish(true);
             } else if flush.marks.iter().any(|(source, _)| source.status().checked_out > 0) {
                 open.push(flush);
             } else {
-                // All guards are back, and with them changes that nobody knew of; none can follow.
-                let mark = |(source, _): &(Arc<dyn CheckpointSource>, _)| {
-                    (source.clone(), source.request_all())
-                };
-                let marks: Vec<_> = flush.marks.iter().map(mark).collect();
-                if marks.iter().all(|(source, mark)| source.is_settled(mark)) {
-                    flush.done.finish(true);
-                    continue;
+                // The guards that were counted are back, and with them changes that nobody knew of.
+                let next = flush.marked_again();
+                match next.is_settled() && !next.is_any_checked_out() {
+                    true => next.done.finish(true),
+                    false => open.push(Arc::new(next)),
                 }
-                let (deadline, done) = (flush.deadline, flush.done.clone());
-                let last = FlushState { marks, deadline, done, waits_for_guards: false };
-                open.push(Arc::new(last));
             }
         }
         self.core.lock().flushes_go_on(open);

@@ -57,6 +57,18 @@ pub struct KeeperStats {
     pub fetching: FetchingState,
     /// The age of the oldest change that is not stored, to about 10 ms.
     pub oldest_change: Option<Duration>,
+    /// Shards whose locks were held for too long to be looked at: what they have is not counted.
+    pub shards_busy: u64,
+}
+
+/// How much of everything there is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gauges {
+    pub(super) captures: usize,
+    pub(super) captured_bytes: usize,
+    pub(super) delayed_batches: usize,
+    pub(super) fetches_queued: usize,
+    pub(super) fetches_hanging: usize,
 }
 
 macro_rules! counters {

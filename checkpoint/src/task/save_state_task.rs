@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::capture::Capture;
+use crate::capture::{Capture, Settlement, SettlementOutcome};
 use crate::checkpoint_id::CheckpointId;
 use crate::clock::SystemClock;
 use crate::quarantine::{quarantine_id, quarantine_name};
@@ -38,6 +38,16 @@ pub(crate) struct Saving {
     pub(crate) error: Option<Arc<StorageError>>,
     /// How many checkpoints may be put aside for its prototype.
     pub(crate) quarantined_max: usize,
+    /// What it is to replace was put aside by an earlier attempt, for good. It must not be read
+    /// again: a storage whose last save may not be durable does not let it be.
+    pub(crate) was_put_aside: bool,
+}
+
+impl Saving {
+    pub(crate) fn settlement(&self, outcome: SettlementOutcome) -> Settlement {
+        let settlement = self.capture.settlement(outcome);
+        Settlement { was_put_aside: self.was_put_aside, ..settlement }
+    }
 }
 
 /// A save that is not waited for any more.
@@ -69,6 +79,7 @@ impl SaveStateTask {
             may_be_stored: false,
             error: None,
             quarantined_max: usize::MAX,
+            was_put_aside: false,
         };
         Self { bytes: Arc::new(bytes), savings: captures.into_iter().map(saving).collect() }
     }
@@ -143,14 +154,27 @@ impl SavingRun {
             (running.bytes.clone(), work.collect::<Vec<_>>())
         };
         let mut entries = Vec::with_capacity(work.len());
-        for (work, completion) in work {
+        for (index, (work, completion)) in work.into_iter().enumerate() {
             match work.before_saving(storage, &bytes) {
-                ControlFlow::Continue(place) => entries.push(SaveEntry::new(place, completion)),
+                ControlFlow::Continue(place) => {
+                    if work.preserve {
+                        self.was_put_aside(index);
+                    }
+                    entries.push(SaveEntry::new(place, completion));
+                }
                 ControlFlow::Break(outcome) => completion.complete(outcome),
             }
         }
         if !entries.is_empty() {
             storage.save(SaveBatch::new(bytes, entries));
+        }
+    }
+
+    fn was_put_aside(&self, index: usize) {
+        if let Some((running, _)) = &mut *self.running.lock()
+            && let Some(saving) = running.savings.get_mut(index)
+        {
+            saving.was_put_aside = true;
         }
     }
 
@@ -192,7 +216,7 @@ impl Work {
     fn of(saving: &Saving) -> Self {
         Self {
             place: saving.capture.place.clone(),
-            preserve: saving.capture.preserve,
+            preserve: saving.capture.preserve && !saving.was_put_aside,
             may_be_stored: saving.may_be_stored,
             quarantined_max: saving.quarantined_max,
         }

@@ -1,16 +1,18 @@
 //! How many PEs are in memory, who leaves, and what happens when nobody can (rule 13).
 
 use std::sync::Arc;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use checkpoint::{
-    CheckpointingConfigBuilder, Eviction, OnFull, ProcessError, Recover, StorageErrorKind,
-    TestClock,
+    CheckpointingConfigBuilder, Eviction, Key, KeyBytes, NotAKey, OnFull, ProcessError, Recover,
+    StorageErrorKind, TestClock,
 };
 
 use crate::support::{
-    FAIL_SAFE, FaultyStorage, SaveFault, counters, eventually, every, manual, moving_on, settings,
+    Counter, FAIL_SAFE, FaultyStorage, Gate, Results, SaveFault, counters, eventually, every,
+    manual, moving_on, settings,
 };
 
 const CAPACITY: usize = 4;
@@ -202,4 +204,65 @@ fn a_removed_pe_is_gone_from_the_storage_and_starts_anew() {
     let (_keeper, prototype) = open();
     assert_eq!(prototype.read("b", |pe| pe.count).unwrap(), 0, "the removal outlives the restart");
     assert_eq!(prototype.read("a", |pe| pe.count).unwrap(), 1);
+}
+
+/// Gives its bytes when the gate is open.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Slow(String);
+
+static BYTES_OF_B: std::sync::OnceLock<Gate> = std::sync::OnceLock::new();
+
+impl KeyBytes for Slow {
+    fn with_key_bytes<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
+        if self.0 == "b" {
+            BYTES_OF_B.get_or_init(Gate::new).pass();
+        }
+        f(self.0.as_bytes())
+    }
+}
+
+impl Key for Slow {
+    fn from_key_bytes(bytes: &[u8]) -> Result<Self, NotAKey> {
+        String::from_key_bytes(bytes).map(Self)
+    }
+
+    fn key_type() -> String {
+        "slow".to_owned()
+    }
+}
+
+#[test]
+fn a_pe_that_leaves_while_its_shard_is_held_by_one_that_wants_its_place_makes_room_at_once() {
+    // The clock stands still: the end of the wait never comes.
+    let storage = FaultyStorage::new();
+    let save = Gate::new();
+    let results = Results::new();
+    let keeper = settings(&storage)
+        .clock(Arc::new(TestClock::new()))
+        .storage_callback_factory(results.clone())
+        .build()
+        .unwrap();
+    let prototype = keeper
+        .prototype::<Slow, Counter>("counter")
+        .config(manual().shards(1).capacity(1.try_into().unwrap()).build().unwrap())
+        .create(|_| Counter::default())
+        .build()
+        .unwrap();
+    prototype.process(&Slow("a".into()), |pe| pe.count = 1).unwrap();
+    storage.on_save(1, SaveFault::Held(save.clone()));
+    assert_eq!(prototype.evict(&Slow("a".into())).unwrap(), Eviction::Storing);
+    save.reached();
+    let bytes = BYTES_OF_B.get_or_init(Gate::new);
+    let (done, result) = mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(|| done.send(prototype.process(&Slow("b".into()), |pe| pe.count)).unwrap());
+        bytes.reached();
+        save.open();
+        // It leaves when the shard is given back, which is after it was found to be full.
+        results.until("it is stored", |results| results.len() == 1);
+        bytes.open();
+        let event = result.recv_timeout(FAIL_SAFE);
+        drop(keeper.close(Duration::ZERO)); // So that the test ends if it waits for ever.
+        assert_eq!(event.expect("there was room").unwrap(), 0);
+    });
 }

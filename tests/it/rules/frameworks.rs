@@ -2,14 +2,18 @@
 //! 15).
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use checkpoint::{
     BuildError, Caller, CaptureBatch, CaptureLimits, CheckpointId, CheckpointSource,
-    CheckpointingConfig, CheckpointingFramework, NewPrototype, NoOpCheckpointingFramework,
-    Overloaded, Partitioner, PePrototype, PeStatus, PrototypeIndex, Recover, RegisterError,
-    Registration, SettlementOutcome, StateFetch, Timestamp,
+    CheckpointingConfig, CheckpointingFramework, Clock, NewPrototype, NoOpCheckpointingFramework,
+    Overloaded, Partitioner, PePrototype, PeStatus, ProcessError, PrototypeIndex, Recover,
+    RegisterError, Registration, SettlementOutcome, StateFetch, TestClock, Timestamp,
 };
 
 use crate::support::{
@@ -130,6 +134,50 @@ fn over_the_framework_that_does_nothing_everything_works_and_nothing_is_stored()
     assert_eq!(prototype.read("a", |pe| pe.count).unwrap(), 0);
     prototype.evict("a").unwrap();
     assert!(prototype.is_empty());
+}
+
+#[test]
+fn over_the_framework_that_does_nothing_a_tick_does_what_is_due_by_time() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let clock = Arc::new(TestClock::new());
+    let framework = Arc::new(NoOpCheckpointingFramework::with_clock(clock.clone()));
+    let config = manual().idle_max(10 * SECOND).wait_max(5 * SECOND);
+    let prototype = PePrototype::builder(framework.clone(), "counter")
+        .config(config.build().unwrap())
+        .create(|_: &String| Counter::default())
+        .on_time(SECOND, |_, pe| pe.count += 1)
+        .build()
+        .unwrap();
+    prototype.read("a", |_| ()).unwrap();
+    let guard = prototype.pe("lent").unwrap();
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(wakes.clone());
+    let mut event = Box::pin(prototype.process_async("lent", |_| ()));
+    assert!(event.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    clock.advance(SECOND);
+    assert!(framework.tick().is_some_and(|next| next > clock.now()));
+    assert_eq!(prototype.read("a", |pe| pe.count).unwrap(), 1);
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
+    clock.advance(4 * SECOND);
+    framework.tick();
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1, "its deadline has come");
+    let result = event.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(matches!(result, Poll::Ready(Err(ProcessError::Busy { .. }))));
+    drop((event, guard));
+    clock.advance(20 * SECOND);
+    framework.tick();
+    assert!(prototype.is_empty(), "both were idle");
+    drop(prototype);
+    assert_eq!(framework.tick(), None);
+}
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! Futures need no executor, can be dropped at any time, and know their deadline; guards travel.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use checkpoint::{
-    CheckpointTicket, PeGuard, PePrototype, ProcessError, SafeKeeper, Session, TestClock,
+    CheckpointTicket, PeGuard, PePrototype, ProcessError, Recover, SafeKeeper, Session,
+    StateVersion, TestClock,
 };
 
 use crate::support::{
@@ -213,6 +215,40 @@ fn a_guard_that_was_only_read_is_no_event() {
     assert_eq!(prototype.pe("a").unwrap().count, 0);
     keeper.close(FAIL_SAFE).unwrap();
     assert_eq!(storage.seen().saves, 0);
+}
+
+#[test]
+fn a_future_that_is_polled_after_its_end_says_so_and_harms_no_pe() {
+    let keeper = settings(&FaultyStorage::new()).build().unwrap();
+    let prototype = counters(&keeper, manual());
+    let mut event = Box::pin(prototype.process_async("a", |pe| pe.count += 1));
+    assert!(pollster::block_on(event.as_mut()).is_ok());
+    let again = catch_unwind(AssertUnwindSafe(|| poll_once(event.as_mut())));
+    assert!(again.is_err(), "it has no second result");
+    let mut lent = Box::pin(prototype.pe_async("a"));
+    drop(pollster::block_on(lent.as_mut()).unwrap());
+    assert!(catch_unwind(AssertUnwindSafe(|| poll_once(lent.as_mut()))).is_err());
+    assert_eq!(prototype.read("a", |pe| pe.count).unwrap(), 1);
+}
+
+/// Not called: it compiles only if a future does not borrow the key that it was given.
+#[expect(dead_code, reason = "compiling is the test")]
+fn futures_can_be_spawned_with_a_borrowed_key(
+    prototype: &PePrototype<String, Counter>,
+    key: &str,
+    version: StateVersion,
+) {
+    fn is_spawnable<F: Future + Send + 'static>(_: F) {}
+    is_spawnable(prototype.process_async(key, |pe| pe.count));
+    is_spawnable(prototype.try_process_async(key, |pe| if pe.count > 0 { Ok(()) } else { Err(0) }));
+    is_spawnable(prototype.read_async(key, |pe| pe.count));
+    is_spawnable(prototype.pe_async(key));
+    is_spawnable(prototype.remove_async(key));
+    is_spawnable(prototype.reset_async(key));
+    is_spawnable(prototype.recover_async(key, Recover::Reload));
+    is_spawnable(prototype.restore_version_async(key, version));
+    is_spawnable(prototype.flush_async(Duration::ZERO));
+    drop(prototype.checkpoint_async(key).map(is_spawnable));
 }
 
 /// Not called: it compiles only if all of this is so.

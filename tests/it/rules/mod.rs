@@ -5,6 +5,7 @@ mod capacity;
 mod closing;
 mod frameworks;
 mod futures;
+mod held_shards;
 mod no_wrap;
 mod one_operation;
 mod panics;

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use checkpoint::{StateVersion, StorageErrorKind};
+use checkpoint::{ProcessError, StateVersion, StorageErrorKind};
 
 use crate::support::{
     Counter, FAIL_SAFE, FaultyStorage, Gate, Results, SaveFault, counters, eventually, every,
@@ -197,7 +198,8 @@ fn a_removal_is_not_forgotten_by_a_roll_back_that_fails() {
     let busy = Gate::new();
     let keeper =
         settings(&storage).storage_max_outstanding_requests(1.try_into().unwrap()).build().unwrap();
-    let prototype = counters(&keeper, manual());
+    let wait_max = Duration::from_millis(50);
+    let prototype = counters(&keeper, manual().wait_max(wait_max));
     prototype.process("a", |pe| pe.count = 1).unwrap();
     prototype.checkpoint("a").unwrap().wait().unwrap();
     storage.on_save_of("busy", 1, SaveFault::Held(busy.clone()));
@@ -205,7 +207,13 @@ fn a_removal_is_not_forgotten_by_a_roll_back_that_fails() {
     drop(prototype.checkpoint("busy").unwrap());
     busy.reached();
     let removed = prototype.remove("a").unwrap();
-    prototype.restore_version("a", StateVersion::new(9, 9)).unwrap_err();
+    // It waits for the removal to be stored, which the storage is too busy for.
+    match prototype.restore_version("a", StateVersion::new(9, 9)) {
+        Err(ProcessError::Busy { id, since }) => {
+            assert_eq!((id.key(), since), (&b"a"[..], wait_max));
+        }
+        other => panic!("{other:?}"),
+    }
     assert_eq!(
         prototype.read("a", |pe| pe.count).unwrap(),
         0,

@@ -1,11 +1,16 @@
 //! A closure that panics poisons its PE and nothing else; `recover` decides (rule 6).
 
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use checkpoint::{OnPanic, PePrototype, ProcessError, Recover, Recovered, TestClock};
+use checkpoint::{
+    OnPanic, PePrototype, Pool, ProcessError, Recover, Recovered, StorageErrorKind, TestClock,
+};
 
 use crate::support::{
     Counter, FAIL_SAFE, FaultyStorage, FetchFault, Gate, Results, SaveFault, counters, eventually,
@@ -165,7 +170,7 @@ fn a_ticket_from_before_the_panic_is_answered_after_reload() {
         let ticket = prototype.checkpoint(key).unwrap();
         panic_in(&prototype, key);
         if fails {
-            let unavailable = checkpoint::StorageErrorKind::Unavailable;
+            let unavailable = StorageErrorKind::Unavailable;
             storage.on_fetch_of(key, 1, FetchFault::Failed(unavailable));
         }
         let reloaded = prototype.recover(key, Recover::Reload);
@@ -176,6 +181,77 @@ fn a_ticket_from_before_the_panic_is_answered_after_reload() {
         drop(ticket.wait_timeout(FAIL_SAFE).expect("there is an answer"));
     }
     keeper.close(FAIL_SAFE).unwrap();
+}
+
+/// A keeper without threads, and flushes of it and of its prototype that have begun; `between`
+/// comes after their begin.
+#[track_caller]
+fn check_flushes_end(storage: &FaultyStorage, captured_first: bool, between: impl Fn(&TestClock)) {
+    let clock = Arc::new(TestClock::new());
+    let keeper = settings(storage)
+        .stepped()
+        .clock(clock.clone())
+        .save_attempts_max(1.try_into().unwrap())
+        .build()
+        .unwrap();
+    let prototype = counters(&keeper, every(1));
+    add(&prototype, "a").unwrap();
+    if captured_first {
+        assert!(keeper.step(Pool::Serialization));
+    }
+    let hour = Duration::from_secs(3600);
+    let mut all = pin!(keeper.flush_async(hour));
+    let mut one = pin!(prototype.flush_async(hour));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(all.as_mut().poll(&mut context).is_pending());
+    assert!(one.as_mut().poll(&mut context).is_pending());
+    panic_in(&prototype, "a");
+    let pools = [Pool::Serialization, Pool::Storage, Pool::Timing];
+    while pools.into_iter().any(|pool| keeper.step(pool)) {}
+    between(&clock);
+    while pools.into_iter().any(|pool| keeper.step(pool)) {}
+    let Poll::Ready(Err(all)) = all.poll(&mut context) else { panic!("the keeper's waits") };
+    let Poll::Ready(Err(one)) = one.poll(&mut context) else { panic!("the prototype's waits") };
+    assert_eq!(all.0.not_attempted.len(), 1, "{all}");
+    assert_eq!(one.0.not_attempted.len() + one.0.failed.len(), 1, "{one}");
+    assert_eq!(keeper.stats().oldest_change, None);
+    // What became of it can still be decided.
+    prototype.recover("a", Recover::Keep).unwrap();
+    storage.heal();
+    keeper.flush(hour).unwrap();
+}
+
+#[test]
+fn a_flush_does_not_wait_for_a_pe_that_panicked_before_it_was_captured() {
+    check_flushes_end(&FaultyStorage::new().knowing_absence(), false, |_| ());
+}
+
+#[test]
+fn a_flush_does_not_wait_for_a_pe_that_panicked_while_a_capture_that_fails_was_in_flight() {
+    let storage = FaultyStorage::new().knowing_absence();
+    storage.on_save(usize::MAX, SaveFault::NotStored(StorageErrorKind::Unavailable));
+    // It is given back after a wait.
+    check_flushes_end(&storage, true, |clock| clock.advance(Duration::from_secs(60)));
+}
+
+#[test]
+fn a_flush_does_not_wait_for_a_pe_that_panicked_behind_a_capture_that_was_stored() {
+    let storage = FaultyStorage::new().knowing_absence();
+    let keeper = settings(&storage).stepped().clock(Arc::new(TestClock::new())).build().unwrap();
+    let prototype = counters(&keeper, manual());
+    add(&prototype, "a").unwrap();
+    let ticket = prototype.checkpoint("a").unwrap();
+    assert!(keeper.step(Pool::Serialization));
+    add(&prototype, "a").unwrap();
+    panic_in(&prototype, "a");
+    let mut flushing = pin!(keeper.flush_async(Duration::from_secs(1)));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(flushing.as_mut().poll(&mut context).is_pending());
+    let pools = [Pool::Serialization, Pool::Storage, Pool::Timing];
+    while pools.into_iter().any(|pool| keeper.step(pool)) {}
+    assert!(ticket.outcome().expect("it is stored").is_ok());
+    let Poll::Ready(Err(report)) = flushing.poll(&mut context) else { panic!("it waits") };
+    assert_eq!(report.0.not_attempted.len(), 1, "{report}");
 }
 
 #[test]

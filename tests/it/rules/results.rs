@@ -1,8 +1,9 @@
 //! Each capture and each ticket gets exactly one result (rule 3).
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use checkpoint::{SaveFailure, StorageErrorKind, StorageResultCode};
+use checkpoint::{CheckpointTicket, Pool, SaveFailure, StorageErrorKind, StorageResultCode};
 
 use crate::support::{
     FAIL_SAFE, FaultyStorage, Gate, Results, SaveFault, counters, eventually, every, manual,
@@ -29,8 +30,7 @@ fn a_ticket_is_answered_by_the_first_capture_at_or_after_the_request() {
     let (first, same) = (first.wait().unwrap(), same.wait().unwrap());
     let (second, third) = (second.wait().unwrap(), third.wait().unwrap());
     assert!(first < second, "{first:?} {second:?}");
-    // The answer to what came during a flight may be this flight's or a newer one's.
-    assert!(same == first || same == second);
+    assert_eq!(same, first);
     assert_eq!(second, third, "requests for one PE coalesce");
     assert_eq!(storage.seen().saves, 2);
     // Clean: answered at once, with what is stored.
@@ -38,6 +38,38 @@ fn a_ticket_is_answered_by_the_first_capture_at_or_after_the_request() {
     assert_eq!(clean.outcome().expect("at once").unwrap(), third);
     let absent = prototype.checkpoint("absent").unwrap();
     assert_eq!(absent.outcome().expect("at once").unwrap(), None);
+}
+
+#[test]
+fn a_ticket_that_joined_what_is_in_flight_gets_its_result_whatever_comes_after() {
+    for stores in [true, false] {
+        let storage = FaultyStorage::new().knowing_absence();
+        let keeper = settings(&storage).stepped().build().unwrap();
+        let prototype = counters(&keeper, manual());
+        storage.on_save(1, SaveFault::Late);
+        prototype.process("a", |pe| pe.count = 1).unwrap();
+        let first = prototype.checkpoint("a").unwrap();
+        assert!(keeper.step(Pool::Serialization) && keeper.step(Pool::Storage));
+        let joined = prototype.checkpoint("a").unwrap();
+        prototype.process("a", |pe| pe.count = 2).unwrap();
+        let later = prototype.checkpoint("a").unwrap();
+        if stores {
+            storage.complete_late();
+            assert!(keeper.step(Pool::Storage));
+            let version = first.outcome().expect("it is stored").unwrap();
+            assert_eq!(joined.outcome().expect("this one too").unwrap(), version);
+            assert!(later.outcome().is_none());
+        } else {
+            keeper.close(Duration::ZERO).unwrap_err();
+            let reason = |ticket: &CheckpointTicket| {
+                let error = ticket.outcome().expect("there is an answer").unwrap_err();
+                format!("{:?}", error.reason())
+            };
+            assert_eq!(reason(&first), "Unknown");
+            assert_eq!(reason(&joined), "Unknown", "what it asked for may be stored");
+            assert_eq!(reason(&later), "NotAttempted");
+        }
+    }
 }
 
 #[test]

@@ -154,6 +154,8 @@ fn an_encode_that_decode_does_not_understand_is_reported_and_not_stored() {
     assert_eq!(storage.seen().saves, 0);
     prototype.process("a", |pe| pe.0 = Wrong::Nothing).unwrap();
     prototype.checkpoint("a").unwrap().wait().unwrap();
+    // Callbacks are told after whoever waits for the ticket.
+    results.until("both were reported", |results| results.len() == 2);
     assert_eq!(results.counts(), (1, 1));
 }
 

@@ -126,3 +126,13 @@ fn nothing_expires_by_a_wall_clock_that_is_years_ahead() {
             .is_ok()
     );
 }
+
+#[test]
+fn how_far_a_wall_clock_may_be_ahead_is_a_setting() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let restarted = Restarted::new();
+    restarted.clock.jump_wall(3 * 86_400);
+    restarted.check(manual().expire_after(AGE).clock_step_max(2 * DAY), 5);
+    restarted.check(manual().expire_after(AGE).clock_step_max(4 * DAY), 0);
+    assert!(manual().clock_step_max(Duration::ZERO).build().is_err());
+}

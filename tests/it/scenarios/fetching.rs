@@ -101,6 +101,53 @@ fn x1_only_one_fetch_is_let_through_as_a_probe() {
 }
 
 #[test]
+fn a_probe_that_panics_inline_is_a_failure_of_its_event_and_does_not_end_fetching() {
+    let storage = filled(1);
+    let clock = Arc::new(TestClock::new());
+    let (keeper, prototype) = disabling_after(1, &storage, &clock);
+    storage.on_fetch(1, FetchFault::Failed(StorageErrorKind::Unavailable));
+    reason(prototype.read("0", |pe| pe.count));
+    assert_eq!(keeper.stats().fetching, FetchingState::Disabled);
+    clock.advance(WINDOW);
+    storage.on_fetch_now_panic(1);
+    let RestoreFailure::Storage(error) = reason(prototype.read("0", |pe| pe.count)) else {
+        panic!("it is an error of the storage's");
+    };
+    assert_eq!(error.kind(), StorageErrorKind::Broken);
+    assert_eq!(keeper.stats().fetching, FetchingState::Disabled);
+    clock.advance(WINDOW);
+    assert_eq!(prototype.read("0", |pe| pe.count).unwrap(), 1);
+    assert_eq!(keeper.stats().fetching, FetchingState::Enabled);
+}
+
+#[test]
+fn what_is_wrong_with_single_keys_does_not_switch_fetching_off_for_all() {
+    let storage = filled(4);
+    let clock = Arc::new(TestClock::new());
+    let (keeper, prototype) = disabling_after(2, &storage, &clock);
+    storage.on_fetch(3, FetchFault::Failed(StorageErrorKind::Corrupt));
+    for key in ["0", "1", "2"] {
+        let RestoreFailure::Storage(error) = reason(prototype.read(key, |pe| pe.count)) else {
+            panic!("it is an error of the storage's");
+        };
+        assert_eq!(error.kind(), StorageErrorKind::Corrupt);
+    }
+    assert_eq!(keeper.stats().fetches_failed, 3);
+    assert_eq!(keeper.stats().fetching, FetchingState::Enabled);
+    assert_eq!(prototype.read("3", |pe| pe.count).unwrap(), 1);
+    // The storage answers, if only that this one is damaged: the probe is through.
+    storage.on_fetch(2, FetchFault::Failed(StorageErrorKind::Unavailable));
+    for _ in 0..2 {
+        reason(prototype.read("0", |pe| pe.count));
+    }
+    assert_eq!(keeper.stats().fetching, FetchingState::Disabled);
+    clock.advance(WINDOW);
+    storage.on_fetch(1, FetchFault::Failed(StorageErrorKind::Corrupt));
+    reason(prototype.read("0", |pe| pe.count));
+    assert_eq!(keeper.stats().fetching, FetchingState::Enabled);
+}
+
+#[test]
 fn x2_restoring_resumes_however_long_the_pause_was() {
     let storage = filled(10);
     let clock = Arc::new(TestClock::new());

@@ -31,6 +31,7 @@ struct State {
     broken: Vec<String>,
     late: Vec<Tracked>,
     knows_absence: bool,
+    inline_panics: usize,
     killed: bool,
 }
 
@@ -99,6 +100,11 @@ impl FaultyStorage {
     /// Has the next `times` fetches of `key` go wrong.
     pub(crate) fn on_fetch_of(&self, key: &str, times: usize, fault: FetchFault) {
         self.lock().fetches.add(Some(key), times, fault);
+    }
+
+    /// Has the next `times` inline fetches panic, on the thread that has the event.
+    pub(crate) fn on_fetch_now_panic(&self, times: usize) {
+        self.lock().inline_panics = times;
     }
 
     /// Ends all faults that have not happened yet.
@@ -316,6 +322,12 @@ impl StateStorage for FaultyStorage {
     }
 
     fn fetch_now(&self, _id: &CheckpointId) -> Option<FetchOutcome> {
+        let panics = self.change(|state| {
+            let panics = state.inline_panics > 0;
+            state.inline_panics = state.inline_panics.saturating_sub(1);
+            panics
+        });
+        assert!(!panics, "the storage was told to panic");
         // Never inline, so that faults apply.
         None
     }

@@ -138,13 +138,13 @@ fn an_event_during_a_save_is_saved_or_still_to_be_saved() {
         assert_eq!(other.join().unwrap().unwrap(), 2);
         // Takes in what the save has posted.
         assert!(source.attend(0));
-        match (&states[..], source.unsaved().len()) {
+        match (&states[..], source.unsaved(Duration::ZERO).pes.len()) {
             ([1], 1) | ([2], 0) => {}
             other => panic!("{other:?}"),
         }
         if states == [1] {
             assert_eq!(save(&*source), [2], "a change was forgotten");
-            assert_eq!(source.unsaved().len(), 0);
+            assert_eq!(source.unsaved(Duration::ZERO).pes.len(), 0);
         }
         framework.end();
     });
@@ -162,7 +162,7 @@ fn an_event_is_refused_or_seen_by_who_closes() {
         source.close();
         let mark = source.request_all();
         let settled = source.is_settled(&mark);
-        let unsaved = source.unsaved().len();
+        let unsaved = source.unsaved(Duration::ZERO).pes.len();
         match other.join().unwrap() {
             Ok(1) => assert_eq!((unsaved, settled), (1, false), "a change was overlooked"),
             Err(ProcessError::Closed { .. }) => assert_eq!((unsaved, settled), (0, true)),
