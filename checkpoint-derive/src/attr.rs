@@ -140,7 +140,7 @@ fn read_transient(attribute: &Attribute, errors: &mut Errors) -> Option<Transien
         Meta::NameValue(meta) => {
             errors.push(
                 meta,
-                "write `#[transient(default = …)]` to give the value of a field that is made anew",
+                "write `#[transient(default = …)]` to say what a field that is made anew gets",
             );
             return None;
         }
@@ -255,7 +255,7 @@ fn unknown_field_key(path: &Path) -> String {
     let key = name(path);
     match key.as_str() {
         "skip" | "transient" | "ignore" => {
-            "to leave the field out, write `#[transient]` instead of `#[checkpoint(…)]`".to_owned()
+            "write `#[transient]` instead of `#[checkpoint(…)]` to leave the field out".to_owned()
         }
         "default" => "write `#[transient(default)]` for a field that is not stored; a field that \
                       is stored gets its stored value"
