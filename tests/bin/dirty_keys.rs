@@ -1,8 +1,8 @@
 //! Changes so many keys while nothing can be stored, and prints what that costs.
 //!
 //! Arguments: how many keys, and `off` (no checkpointing) or `blocked` (every change is due at
-//! once, over a storage that does not answer). Prints `peak KIB`, the most memory that was resident;
-//! `blocked` then lets the storage answer, and prints
+//! once, over a storage that does not answer). Prints `peak KIB`, the most memory that was
+//! resident; `blocked` then lets the storage answer, and prints
 //! `requested N stored N failed N in_flight N due N` when all is stored.
 
 use std::error::Error;
