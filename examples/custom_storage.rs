@@ -1,9 +1,12 @@
 //! A storage of one's own: all states in one file, which each batch replaces as a whole.
 //!
 //! It is no more than the contract of `StateStorage` asks for, and enough for some hundred small
-//! states. The program first runs the conformance checks on it, then uses it:
+//! states. The program first runs the conformance checks on it, then uses it; with `check` it runs
+//! the checks alone, with their options:
 //!
 //! ```text
+//! $ custom_storage /tmp/visits check --histories 1000 --seed 7
+//! passed   …
 //! $ custom_storage /tmp/visits
 //! passed   …
 //! visit 1
@@ -19,6 +22,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,12 +36,17 @@ use checkpoint::{
     StorageErrorKind, StoredVersion, encode_state, restore_state,
 };
 
-fn main() -> anyhow::Result<()> {
-    let dir = PathBuf::from(env::args_os().nth(1).context("usage: custom_storage DIR")?);
+fn main() -> anyhow::Result<ExitCode> {
+    let mut args = env::args().skip(1);
+    let dir = PathBuf::from(args.next().context("usage: custom_storage DIR [check …]")?);
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
 
     let files = Files { dir: dir.join("checked"), number: AtomicU64::new(0) };
-    let report = Conformance::new(files).run();
+    if args.next().is_some_and(|arg| arg == "check") {
+        return Ok(Conformance::new(files).main(args));
+    }
+    // In a test of a storage this and the assertion are all that is needed.
+    let report = Conformance::new(files).histories(5).run();
     println!("{report}");
     report.assert_passed();
 
@@ -49,7 +58,7 @@ fn main() -> anyhow::Result<()> {
     })?;
     keeper.close(Duration::from_secs(10))?;
     println!("visit {visit}");
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Keeps all states in memory and in one file.
