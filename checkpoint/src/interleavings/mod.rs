@@ -6,5 +6,7 @@
 //! said in `sync/modelled.rs`. A thread that waits for something that never comes is a deadlock,
 //! which both report.
 
+#[cfg(shuttle)]
+mod pools;
 #[cfg(loom)]
 mod steps;

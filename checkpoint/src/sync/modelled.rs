@@ -133,6 +133,8 @@ pub(crate) mod thread {
     //! The part of `std::thread` that is used.
 
     use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
     use super::checker::thread as checker;
@@ -145,22 +147,19 @@ pub(crate) mod thread {
     }
 
     #[derive(Debug)]
-    pub struct JoinHandle<T>(checker::JoinHandle<T>);
+    pub struct JoinHandle<T> {
+        thread: checker::JoinHandle<T>,
+        // Not one of the model: neither checker can tell.
+        has_ended: Arc<AtomicBool>,
+    }
 
     impl<T> JoinHandle<T> {
         pub(crate) fn join(self) -> std::thread::Result<T> {
-            self.0.join()
+            self.thread.join()
         }
 
-        #[cfg(shuttle)]
         pub(crate) fn is_finished(&self) -> bool {
-            self.0.is_finished()
-        }
-
-        /// Loom does not know: it is not used for the pools.
-        #[cfg(loom)]
-        pub(crate) fn is_finished(&self) -> bool {
-            false
+            self.has_ended.load(Ordering::SeqCst)
         }
     }
 
@@ -179,7 +178,14 @@ pub(crate) mod thread {
             self,
             body: impl FnOnce() -> T + Send + 'static,
         ) -> io::Result<JoinHandle<T>> {
-            self.0.spawn(body).map(JoinHandle)
+            let has_ended = Arc::new(AtomicBool::new(false));
+            let ends = has_ended.clone();
+            let thread = self.0.spawn(move || {
+                let result = body();
+                ends.store(true, Ordering::SeqCst);
+                result
+            });
+            Ok(JoinHandle { thread: thread?, has_ended })
         }
     }
 }
