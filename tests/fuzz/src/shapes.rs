@@ -1,9 +1,7 @@
 //! Types of every shape that state may have.
 
 use std::cmp::Reverse;
-use std::collections::{
-    BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, LinkedList, VecDeque,
-};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, LinkedList, VecDeque};
 use std::ffi::{CString, OsString};
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroI128, NonZeroU8, Wrapping};
