@@ -1,6 +1,6 @@
 //! What an event costs in instructions: the same whatever else the machine is doing.
 //!
-//! Run under callgrind, one way at a time; `tests/benches/instructions` does so and prints a table.
+//! `tests/instructions` runs it under callgrind, one way at a time, and prints a table.
 
 #![expect(clippy::unwrap_used, reason = "a bench that fails may panic")]
 #![expect(clippy::print_stdout, reason = "a bench prints")]

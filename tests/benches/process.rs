@@ -1,4 +1,5 @@
-//! What an event costs on a PE in memory, against a plain map.
+//! What an event costs on a PE in memory, against a plain map, and against one that is dumped each
+//! second.
 //!
 //! Each round runs every way once, one behind the other, so that all have the same weather; the
 //! table shows medians. `CHECKPOINT_BENCH_EVENTS` sets the events per round (2,000,000),
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use checkpoint::{CheckpointingMode, InMemoryStorage};
 
+use workload::dumps::{Dumped, Dumping};
 use workload::measure::{Way, compare, on_two_threads, setting};
 use workload::{Numbers, Ours, Plain, plain, run_plain};
 
@@ -50,10 +52,13 @@ fn main() {
     let count = ours(CheckpointingMode::EventCount(16.try_into().unwrap()));
     let timed = ours(CheckpointingMode::Time(Duration::from_secs(1)));
     let map = Mutex::new(plain(keys));
+    let directory = tempfile::tempdir().unwrap();
+    let dumped = Mutex::new(Dumped::new(plain(keys), Dumping::StopTheWorld, directory));
     let sharded = Sharded::new(keys);
     let two = |n, run: &(dyn Fn(u64, u64) + Sync)| on_two_threads(n, run);
     let ways: Vec<Way<'_>> = vec![
         ("plain map", Box::new(|n| run_plain(&mut map.lock().unwrap(), keys, n, 1))),
+        ("map, dumped each second", Box::new(|n| dumped.lock().unwrap().run(keys, n, 1))),
         ("64 locked maps", Box::new(|n| sharded.run(keys, n, 1))),
         ("session, off", Box::new(|n| off.session(n, 1))),
         ("process, off", Box::new(|n| off.process(n, 1))),
@@ -82,7 +87,7 @@ fn main() {
         println!("{name:28} {:8.1} {:14.2}", compared.ns, compared.speed);
     }
     drop(ways);
-    println!();
+    println!("\n{} dumps", dumped.into_inner().unwrap().dumps);
     for (name, ours) in [("off", off), ("each 16 events", count), ("each second", timed)] {
         let stats = ours.keeper.stats();
         println!(
