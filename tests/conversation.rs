@@ -94,10 +94,12 @@ impl Conversation {
 
     #[track_caller]
     fn wait_for_line(&self, command: &str, prefix: &str) -> String {
+        let mut others = Vec::new();
         loop {
-            let line = self.next_line(command, prefix);
-            if line.starts_with(prefix) {
-                return line;
+            match self.lines.recv_timeout(SILENCE_MAX) {
+                Ok(line) if line.starts_with(prefix) => return line,
+                Ok(line) => others.push(line),
+                Err(err) => panic!("{command}: no line `{prefix}`: {err}; there were {others:?}"),
             }
         }
     }

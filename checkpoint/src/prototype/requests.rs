@@ -27,7 +27,7 @@ pub(super) struct Requests {
     /// These wait for the next capture.
     waiting: Vec<(Arc<RequestSignal>, AskedBy)>,
     /// These came while a capture was in flight that has everything.
-    joined: Vec<Arc<RequestSignal>>,
+    joined: Vec<(Arc<RequestSignal>, AskedBy)>,
 }
 
 /// What came of a manual request.
@@ -67,7 +67,7 @@ impl<K, P> Table<K, P> {
         }
         // What is in flight has everything, unless the PE was changed meanwhile.
         if in_flight && !is_dirty && !is_out {
-            self.requests_of(pe, id).joined.push(request.clone());
+            self.requests_of(pe, id).joined.push((request.clone(), by));
         } else {
             self.add_request(pe, id, request.clone(), by);
             // A PE that was never stored, and one whose state was refused, count as changed.
@@ -125,15 +125,17 @@ impl<K, P> Table<K, P> {
         if requests.waiting.is_empty() {
             self.requests.remove(&pe.ticket);
         }
-        for request in joined {
+        for (request, by) in joined {
             let answer = match outcome {
                 SettlementOutcome::Stored => Ok(Some(version)),
-                SettlementOutcome::GaveUp(reason) => {
+                // The keeper has ended: nobody will know.
+                SettlementOutcome::GaveUp(reason @ SaveFailure::Unknown) => {
                     Err(SaveError::new(id.clone(), reason.clone()))
                 }
-                // Tried once more, as if asked for now.
-                SettlementOutcome::Refused(_) => {
-                    self.add_request(pe, &id, request, AskedBy::Caller);
+                // It was captured before it was asked for, and what failed may have been tried
+                // before too: the next capture answers.
+                SettlementOutcome::GaveUp(_) | SettlementOutcome::Refused(_) => {
+                    self.add_request(pe, &id, request, by);
                     continue;
                 }
             };
@@ -166,8 +168,7 @@ impl<K, P> Table<K, P> {
     /// Answers everybody who waits: nothing is captured or fetched any more.
     pub(super) fn end(&mut self, closed: &ProcessError) {
         for requests in std::mem::take(&mut self.requests).into_values() {
-            let waiting = requests.waiting.into_iter().map(|(request, _)| request);
-            for request in waiting.chain(requests.joined) {
+            for (request, _) in requests.waiting.into_iter().chain(requests.joined) {
                 let error = SaveError::new(requests.id.clone(), SaveFailure::NotAttempted);
                 self.aftermath().answers.push((request, Err(error)));
             }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use checkpoint::{CheckpointTicket, Pool, SaveFailure, StorageErrorKind, StorageResultCode};
+use checkpoint::{
+    CheckpointTicket, Pool, SaveFailure, StorageErrorKind, StorageResultCode, TestClock,
+};
 
 use crate::support::{
     FAIL_SAFE, FaultyStorage, Gate, Results, SaveFault, counters, eventually, every, manual,
@@ -70,6 +72,28 @@ fn a_ticket_that_joined_what_is_in_flight_gets_its_result_whatever_comes_after()
             assert_eq!(reason(&later), "NotAttempted");
         }
     }
+}
+
+#[test]
+fn a_failure_from_before_the_request_is_no_answer_to_it() {
+    let storage = FaultyStorage::new().knowing_absence();
+    storage.on_save(1, SaveFault::NotStored(StorageErrorKind::Full));
+    let clock = Arc::new(TestClock::new());
+    let keeper = settings(&storage).save_attempts_max(1.try_into().unwrap());
+    let keeper = keeper.clock(clock.clone()).stepped().build().unwrap();
+    let prototype = counters(&keeper, manual());
+    prototype.process("a", |pe| pe.count = 1).unwrap();
+    let first = prototype.checkpoint("a").unwrap();
+    // The storage has failed, and nobody has been told yet.
+    assert!(keeper.step(Pool::Serialization) && keeper.step(Pool::Storage));
+    let joined = prototype.checkpoint("a").unwrap();
+    assert!(keeper.step(Pool::Storage));
+    first.outcome().expect("it was told").unwrap_err();
+    assert!(joined.outcome().is_none(), "it was answered by what was before it");
+    clock.advance(Duration::from_secs(1));
+    let pools = [Pool::Storage, Pool::Serialization];
+    while pools.iter().any(|pool| keeper.step(*pool)) {}
+    joined.outcome().expect("it was tried again").expect("and is stored");
 }
 
 #[test]
