@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use checkpoint::{Eviction, ProcessError, Recover, Recovered};
 
@@ -163,7 +164,12 @@ impl History {
             // Some wait for others to leave; those who cannot leave are in the way for ever.
             let is_read = (0..10).any(|_| {
                 self.run_until_idle();
-                self.is_broken() || self.event(owner, Plan::Read)
+                let is_over = self.is_broken() || self.event(owner, Plan::Read);
+                if !is_over {
+                    // Fetching may be switched off for a while.
+                    self.around.clock.advance(Duration::from_millis(300));
+                }
+                is_over
             });
             let stays = |subject: &Subject| {
                 subject.poisoned || subject.trapped || subject.refused.is_some()
