@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use checkpoint::{Eviction, ProcessError, Recover, Recovered};
+use checkpoint::{Eviction, FetchingState, ProcessError, Recover, Recovered};
 
 use super::book::{Plan, Subject, run};
 use super::content::{PROTOTYPES, id_of, owner_of, place_of};
@@ -166,8 +166,7 @@ impl History {
                 self.run_until_idle();
                 let is_over = self.is_broken() || self.event(owner, Plan::Read);
                 if !is_over {
-                    // Fetching may be switched off for a while.
-                    self.around.clock.advance(Duration::from_millis(300));
+                    self.until_fetching();
                 }
                 is_over
             });
@@ -179,6 +178,13 @@ impl History {
             }
         }
         lock(&self.around.book).factory_panics_percent = panics;
+    }
+
+    /// Lets time pass while fetching is switched off.
+    fn until_fetching(&self) {
+        if self.keeper.stats().fetching == FetchingState::Disabled {
+            self.around.clock.advance(Duration::from_secs(1));
+        }
     }
 
     fn session(&mut self) {
