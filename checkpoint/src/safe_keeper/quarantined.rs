@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use crate::partition::SequenceExhausted;
 use crate::quarantine::{Quarantined, quarantine_name};
 use crate::safe_keeper::SafeKeeper;
 use crate::storage::{StorageError, StorageErrorKind};
@@ -36,8 +37,14 @@ impl SafeKeeper {
         let storage = self.shared.storage();
         let storage =
             storage.ok_or_else(|| StorageError::new(StorageErrorKind::Closed, attempted()))?;
-        let partition = 0; // What is put aside belongs to nobody's partition.
-        let version = self.shared.sequences.draw(partition).map_err(|error| {
+        // It was put aside with a version of the PE's partition, which its key may have named: at
+        // the latest there the next version is newer.
+        let newer = |partition| match self.shared.sequences.draw(partition) {
+            Ok(version) if version <= quarantined.replaced_by => None,
+            drawn => Some(drawn.map(|version| (partition, version))),
+        };
+        let drawn = (0..self.partitions()).find_map(newer).unwrap_or(Err(SequenceExhausted));
+        let (partition, version) = drawn.map_err(|error| {
             StorageError::new(StorageErrorKind::Unsupported, attempted()).with_source(error)
         })?;
         let removal = quarantined.removal(partition, version, self.shared.clock.wall());

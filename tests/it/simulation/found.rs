@@ -181,3 +181,24 @@ fn a_state_that_is_set_back_withdraws_the_requests_for_it() {
     run_until_idle(&keeper);
     assert!(matches!(reset.outcome(), Some(Ok(Some(_)))));
 }
+
+#[test]
+fn what_was_put_aside_can_be_discarded_whatever_its_partition() {
+    let keeper = SafeKeeper::builder(InMemoryStorage::new()).stepped().build().unwrap();
+    let prototype = counters(&keeper, manual());
+    for key in 0..30 {
+        prototype.process(&key.to_string(), |pe| pe.count = 1).unwrap();
+    }
+    keeper.flush(SECOND).unwrap();
+    for key in 0..30 {
+        drop(prototype.reset(&key.to_string()).unwrap());
+    }
+    keeper.flush(SECOND).unwrap();
+    let name = prototype.name().to_owned();
+    let quarantined = keeper.quarantined(&name).unwrap();
+    assert_eq!(quarantined.len(), 30);
+    for one in quarantined {
+        keeper.discard_quarantined(&one).unwrap();
+    }
+    assert_eq!(keeper.quarantined(&name).unwrap(), []);
+}

@@ -250,9 +250,10 @@ fn create(
     }
     // Somebody may have died before he had finished this.
     sweep(store)?;
-    if own.read(store, EPOCH)?.is_none() {
-        own.write_or_fail(store, EPOCH, 0, &[])?;
-    }
+    // Also if it is there: whoever died may have been told that its name is not durable, and
+    // without it a store that has an identity does not open.
+    let epoch = own.read(store, EPOCH)?.map_or(0, |epoch| epoch.number);
+    own.write_or_fail(store, EPOCH, epoch, &[])?;
     let identity = u128::from(random.next_u64()) << 64 | u128::from(random.next_u64());
     let mut payload = LAYOUT_VERSION.to_le_bytes().to_vec();
     payload.extend_from_slice(&identity.to_be_bytes());
