@@ -26,9 +26,9 @@ fn two_captures() -> (Arc<SavingRun>, Told) {
     assert_eq!(captures.len(), 2);
     let told = Told::default();
     let done = told.clone();
-    let run = SaveStateTask::new(bytes, captures).prepare(move |results| {
-        let outcomes = results.results.iter();
-        let stored = outcomes.map(|(_, outcome)| matches!(outcome, SaveOutcome::Stored));
+    let run = SaveStateTask::new(bytes, captures).prepare(move |mut results| {
+        let outcomes = results.take_outcomes();
+        let stored = outcomes.map(|outcome| matches!(outcome, SaveOutcome::Stored));
         done.lock().push(stored.collect());
     });
     (run, told)
