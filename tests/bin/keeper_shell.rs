@@ -30,6 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     };
     let keeper = SafeKeeper::builder(storage)
+        // However busy the machine is.
+        .fetching_max_wait(Duration::from_secs(60))
         .save_attempts_max(2.try_into()?)
         .save_backoff_max(Duration::from_millis(200))
         .fetching_disabled_duration(Duration::from_millis(100))

@@ -38,6 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (time, seed) = (Duration::from_secs(seconds.parse()?), seed.parse::<u64>()?);
     let storage = Unsteady::new(DefaultFileSystemStateStorage::open(root)?, Weather::Fair);
     let keeper = SafeKeeper::builder(storage.clone())
+        // However busy the machine is.
+        .fetching_max_wait(Duration::from_secs(60))
         .fetching_disabled_duration(Duration::from_millis(50))
         .save_backoff_max(Duration::from_millis(100))
         .build()?;

@@ -48,6 +48,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .storage_max_threads(two)
         .serialization_max_threads(two)
         .storage_max_outstanding_requests(outstanding_max)
+        // However busy the machine is.
+        .fetching_max_wait(Duration::from_secs(60))
         .storage_callback_factory(Acknowledgements)
         .build()?;
     let interval = Duration::from_millis(1 + random.next_u64() % 20);
