@@ -14,6 +14,8 @@ const TEXTS: [&str; 2] = [
     concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/data/persuasion.txt"),
 ];
 
+const DIFFERENT_WORDS: u64 = 6259;
+
 /// Runs `word_count` with a directory in place of each `{}`.
 fn word_count(dir: &Path, arguments: &[&str]) -> io::Result<Output> {
     let dir = dir.to_string_lossy();
@@ -26,6 +28,18 @@ fn word_count(dir: &Path, arguments: &[&str]) -> io::Result<Output> {
 fn it_counts_the_text_that_ships() {
     let printed = succeed(word_count(Path::new(""), &["--top", "2"]));
     assert!(printed.starts_with("    4331 the\n    4163 to\n\n122817 words in "), "{printed}");
+    let [speed, stored] = ["words/s", "bytes"].map(|end| {
+        let line = printed.lines().find(|line| line.ends_with(end));
+        line.unwrap_or_else(|| panic!("no line with {end}: {printed}"))
+    });
+    let speed = speed.trim_end_matches(" words/s").rsplit(' ').next().unwrap().parse::<u64>();
+    assert!(speed.is_ok_and(|speed| speed > 0), "{printed}");
+    let (checkpoints, bytes) = stored.split_once(" checkpoints, ").unwrap();
+    let (checkpoints, bytes) = (checkpoints.parse::<u64>(), bytes.trim_end_matches(" bytes"));
+    // At least one for each word, with more than the eight bytes of its count.
+    let checkpoints = checkpoints.unwrap();
+    assert!(checkpoints >= DIFFERENT_WORDS, "{printed}");
+    assert!(bytes.parse::<u64>().unwrap() > 8 * checkpoints, "{printed}");
 }
 
 #[test]

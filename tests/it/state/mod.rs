@@ -10,4 +10,5 @@ mod limits;
 mod round_trip;
 mod schema;
 mod serde_field;
+mod shapes;
 mod wire;
