@@ -51,6 +51,14 @@ fn a_struct_of_fixed_size() {
 }
 
 #[test]
+fn a_struct_with_numbers_in_a_row() {
+    check(
+        "run.rs",
+        quote! { struct Order<u8> { id: u32, open: bool, of: String, by: u8, to: u8 } },
+    );
+}
+
+#[test]
 fn an_enum() {
     check(
         "enum.rs",

@@ -262,3 +262,101 @@ fn what_was_decoded_can_be_handed_to_another_thread() {
     // Although the type itself has a field that cannot.
     is_send::<<Session<'_, u64, *const u8> as Checkpointable>::Staged>();
 }
+
+/// Numbers in a row are written at once: the same bytes as one by one, and the same errors.
+#[derive(Checkpointable, Debug, Clone, PartialEq)]
+struct Numbers {
+    first: u32,
+    yes: bool,
+    small: i8,
+    float: f64,
+    text: String,
+    wide: u128,
+    last: u16,
+}
+
+#[test]
+fn numbers_in_a_row_have_the_layout_of_each_by_itself() {
+    let numbers = Numbers {
+        first: 0x0102_0304,
+        yes: true,
+        small: -2,
+        float: 1.5,
+        text: "ab".to_owned(),
+        wide: 7,
+        last: 0x0506,
+    };
+    let bytes = encode_state(&numbers, &LIMITS).unwrap();
+    let mut expected = vec![4, 3, 2, 1, 1, 0xfe];
+    expected.extend_from_slice(&1.5_f64.to_le_bytes());
+    expected.extend_from_slice(&[2, 0, 0, 0, 0, 0, 0, 0, b'a', b'b']);
+    expected.extend_from_slice(&7_u128.to_le_bytes());
+    expected.extend_from_slice(&[6, 5]);
+    assert_eq!(bytes, expected);
+    let other = Numbers { first: 0, text: String::new(), ..numbers.clone() };
+    check(&numbers, other);
+}
+
+#[test]
+fn the_number_in_a_row_that_is_too_much_is_named() {
+    let numbers = Numbers {
+        first: 1,
+        yes: false,
+        small: 0,
+        float: 0.0,
+        text: String::new(),
+        wide: 0,
+        last: 0,
+    };
+    for (limit, field) in
+        [(3, "first"), (4, "yes"), (5, "small"), (13, "float"), (37, "wide"), (39, "last")]
+    {
+        let limits = LIMITS.with_state_bytes_max(limit);
+        let err = encode_state(&numbers, &limits).unwrap_err();
+        assert_eq!(err.kind(), EncodeErrorKind::TooLarge { limit });
+        assert!(err.to_string().contains(field), "{err} names not {field}");
+    }
+    encode_state(&numbers, &LIMITS.with_state_bytes_max(40)).unwrap();
+}
+
+#[expect(clippy::builtin_type_shadow, non_camel_case_types, reason = "that is what is tested")]
+mod called_like_numbers {
+    use super::{Checkpointable, check};
+
+    // It looks like a number and is none.
+    type u64 = String;
+    // It is a number, but not of this size.
+    type u8 = i32;
+
+    #[derive(Checkpointable, Debug, PartialEq)]
+    struct Misleading<i16> {
+        one: u64,
+        two: u64,
+        three: u8,
+        four: u8,
+        five: i16,
+        six: i16,
+    }
+
+    #[test]
+    fn types_that_are_called_like_numbers_are_kept() {
+        let text = |text: &str| text.to_owned();
+        let value = Misleading {
+            one: text("one"),
+            two: text("two"),
+            three: 1 << 20,
+            four: 4,
+            five: vec![1_u32],
+            six: vec![2],
+        };
+        let other = Misleading {
+            one: text(""),
+            two: text("2"),
+            three: 0,
+            four: 0,
+            five: vec![],
+            six: vec![],
+        };
+        check(&value, other);
+    }
+}

@@ -4,6 +4,7 @@ use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 use syn::ext::IdentExt;
 
+use super::run::Place;
 use super::{Context, Parts};
 use crate::ast::{Field, Variant};
 
@@ -76,10 +77,11 @@ fn print(context: &Context<'_>, tag: u32, variant: &Variant) -> PrintedVariant {
 
     let staged_fields = stored.iter().map(|field| context.staged_field(field));
     let schema_fields = context.schema_fields(&stored);
-    let encode = stored.iter().map(|field| {
+    let places = stored.iter().map(|field| {
         let variable = &field.variable;
-        context.encode(field, &path(field), &quote!(#variable))
+        Place { field, name: path(field), reference: quote!(#variable) }
     });
+    let encode = context.encode_all(&places.collect::<Vec<_>>());
     let decode = stored.iter().map(|field| context.decode(field, &path(field)));
     let encode_staged = stored.iter().map(|field| context.encode_staged(field, &path(field)));
     let apply = stored.iter().zip(&values).map(|(field, value)| {
@@ -98,7 +100,7 @@ fn print(context: &Context<'_>, tag: u32, variant: &Variant) -> PrintedVariant {
         encode: quote!(
             #name::#ident { #(#members: ref #variables,)* .. } => {
                 #private::write_variant(__encoder, #tag)?;
-                #(#encode)*
+                #encode
             }
         ),
         decode: quote!(

@@ -6,6 +6,7 @@
 
 mod enumeration;
 mod field;
+mod run;
 mod structure;
 
 use proc_macro2::TokenStream;

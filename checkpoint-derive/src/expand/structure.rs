@@ -3,6 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 
+use super::run::Place;
 use super::{Context, Parts};
 use crate::ast::{Field, Storage};
 
@@ -14,10 +15,11 @@ pub(super) fn parts(context: &Context<'_>, fields: &[Field]) -> Parts {
     let variables: Vec<_> = stored.iter().map(|field| &field.variable).collect();
     let staged_fields = stored.iter().map(|field| context.staged_field(field));
     let schema = context.schema_fields(&stored);
-    let encode = stored.iter().map(|field| {
+    let places = stored.iter().map(|field| {
         let member = &field.member;
-        context.encode(field, &field.name, &quote!(&self.#member))
+        Place { field, name: field.name.clone(), reference: quote!(&self.#member) }
     });
+    let encode = context.encode_all(&places.collect::<Vec<_>>());
     let decode = stored.iter().map(|field| context.decode(field, &field.name));
     let encode_staged = stored.iter().map(|field| context.encode_staged(field, &field.name));
     let apply = stored.iter().map(|field| {
@@ -35,7 +37,7 @@ pub(super) fn parts(context: &Context<'_>, fields: &[Field]) -> Parts {
         staged_body: quote!({ #(#staged_fields,)* marker: #marker }),
         min_size: context.min_size(&stored),
         schema: quote!(&#private::Schema::Struct(#schema)),
-        encode: quote!(#(#encode)*),
+        encode,
         decode: quote!({
             #(#decode)*
             __Staged { #(#variables,)* marker: ::core::marker::PhantomData }

@@ -51,20 +51,44 @@ const _: () = {
             >(
                 __encoder,
                 |__encoder| {
-                    ::checkpoint::__private::encoded_field(
-                        <u64 as ::checkpoint::__private::Checkpointable>::encode(
-                            &self.0,
-                            __encoder,
-                        ),
-                        "0",
-                    )?;
-                    ::checkpoint::__private::encoded_field(
-                        <f64 as ::checkpoint::__private::Checkpointable>::encode(
-                            &self.2,
-                            __encoder,
-                        ),
-                        "2",
-                    )?;
+                    {
+                        const __SIZE: ::core::primitive::usize = ::checkpoint::__private::run_size(
+                            &[
+                                <u64 as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+                                <f64 as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+                            ],
+                        );
+                        let mut __run = [0; __SIZE];
+                        if __SIZE > 0 {
+                            let __place: &mut [::core::primitive::u8] = &mut __run;
+                            let __place = <u64 as ::checkpoint::__private::Checkpointable>::encode_fixed(
+                                &self.0,
+                                __place,
+                            );
+                            let __place = <f64 as ::checkpoint::__private::Checkpointable>::encode_fixed(
+                                &self.2,
+                                __place,
+                            );
+                        }
+                        if __SIZE == 0
+                            || !::checkpoint::__private::write_run(__encoder, &__run)
+                        {
+                            ::checkpoint::__private::encoded_field(
+                                <u64 as ::checkpoint::__private::Checkpointable>::encode(
+                                    &self.0,
+                                    __encoder,
+                                ),
+                                "0",
+                            )?;
+                            ::checkpoint::__private::encoded_field(
+                                <f64 as ::checkpoint::__private::Checkpointable>::encode(
+                                    &self.2,
+                                    __encoder,
+                                ),
+                                "2",
+                            )?;
+                        }
+                    }
                     ::core::result::Result::Ok(())
                 },
             )

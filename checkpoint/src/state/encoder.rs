@@ -19,13 +19,16 @@ pub struct Encoder {
     // The sizes of the types nested in the outermost one.
     nested_bytes: usize,
     paused_at_end: bool,
-    // Noted only for a comparison.
-    disorder: Option<Disorder>,
+    // Noted only for a comparison. Boxed: an encoder is made for each capture, and this is to cost
+    // it one word.
+    disorder: Option<Box<Disorder>>,
     limits: StateLimits,
 }
 
 impl Encoder {
     /// Makes an encoder that appends to `bytes`. The limits count only what is appended.
+    // Inlined, as is its counterpart: an encoder that is moved costs more than a small state.
+    #[inline]
     #[must_use]
     pub fn new(bytes: Vec<u8>, limits: &StateLimits) -> Self {
         let end = bytes.len().saturating_add(limits.state_bytes_max());
@@ -61,15 +64,17 @@ impl Encoder {
     /// Must be called before anything is encoded.
     #[must_use]
     pub(crate) fn noting_disorder(self) -> Self {
-        Self { disorder: Some(Disorder::beginning_at(self.bytes.len())), ..self }
+        Self { disorder: Some(Box::new(Disorder::beginning_at(self.bytes.len()))), ..self }
     }
 
     /// Returns the buffer, and what was noted.
-    pub(crate) fn into_parts(self) -> (Vec<u8>, Option<Disorder>) {
+    #[inline]
+    pub(crate) fn into_parts(self) -> (Vec<u8>, Option<Box<Disorder>>) {
         (self.bytes, self.disorder)
     }
 
     /// Returns the buffer: what it held at first and all that was appended, also after an error.
+    #[inline]
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
@@ -82,11 +87,17 @@ impl Encoder {
     /// If the state gets larger than allowed.
     #[inline]
     pub fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        if bytes.len() > self.end - self.bytes.len() {
-            return Err(self.full());
+        if self.write_if_room(bytes) { Ok(()) } else { Err(self.full()) }
+    }
+
+    /// Appends all of the bytes, or nothing; returns whether they were within the limit.
+    #[inline]
+    pub(crate) fn write_if_room(&mut self, bytes: &[u8]) -> bool {
+        let has_room = bytes.len() <= self.end - self.bytes.len();
+        if has_room {
+            self.bytes.extend_from_slice(bytes);
         }
-        self.bytes.extend_from_slice(bytes);
-        Ok(())
+        has_room
     }
 
     /// Appends the number of a sequence's elements, which are to follow.
@@ -137,9 +148,25 @@ impl Encoder {
     where
         I: ExactSizeIterator,
     {
-        if self.disorder.is_none() {
-            return self.write_ordered(items, element, encode);
+        if self.disorder.is_some() {
+            return self.write_and_note(items, element, encode);
         }
+        self.write_count(items.len(), element)?;
+        for item in items {
+            encode(item, self)?;
+        }
+        Ok(())
+    }
+
+    /// Out of the way of encoding without a comparison.
+    #[cold]
+    #[inline(never)]
+    fn write_and_note<I: ExactSizeIterator>(
+        &mut self,
+        items: I,
+        element: ElementSize,
+        mut encode: impl FnMut(I::Item, &mut Self) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
         let start = self.bytes.len();
         self.write_count(items.len(), element)?;
         let mut bounds = vec![self.bytes.len()];

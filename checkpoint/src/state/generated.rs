@@ -85,3 +85,18 @@ pub const fn fixed_size(fields: &[Option<usize>]) -> Option<usize> {
     }
     Some(sum)
 }
+
+/// The sum of the sizes of neighbouring fields, if all have a fixed one; zero if not.
+#[must_use]
+pub const fn run_size(fields: &[Option<usize>]) -> usize {
+    match fixed_size(fields) {
+        Some(size) => size,
+        None => 0,
+    }
+}
+
+/// Writes neighbouring fields at once; returns whether there was room.
+#[inline]
+pub fn write_run(encoder: &mut Encoder, run: &[u8]) -> bool {
+    encoder.write_if_room(run)
+}

@@ -12,7 +12,8 @@ pub(super) const fn entry<K: Rebuild, V: Rebuild>() -> ElementSize {
     ElementSize::of_entry::<K, V>().without_memory()
 }
 
-#[inline]
+// Always: it is called from two places, and one of them is the loop over a whole collection.
+#[inline(always)]
 pub(super) fn encode_entry<K: Rebuild, V: Rebuild>(
     (key, value): (&K, &V),
     encoder: &mut Encoder,

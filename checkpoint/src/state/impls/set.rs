@@ -17,7 +17,8 @@ pub(super) const fn in_table<T>() -> usize {
     size_of::<T>() + 1
 }
 
-#[inline]
+// Always: it is called from two places, and one of them is the loop over a whole collection.
+#[inline(always)]
 pub(super) fn encode_element<T: Rebuild>(
     element: &T,
     encoder: &mut Encoder,
