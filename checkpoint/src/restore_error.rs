@@ -57,10 +57,30 @@ pub enum RestoreFailure {
         /// Where the two differ, if the store still knows the schema of the stored state.
         differences: Arc<[SchemaDifference]>,
     },
+    /// The state is sound, but the prototype's
+    /// [`validate`](crate::PrototypeBuilderWithFactory::validate) refused it.
+    Invalid {
+        /// The version that was refused.
+        version: StateVersion,
+        /// Why.
+        error: Arc<dyn Error + Send + Sync>,
+    },
     /// The factory, a hook or the type's own code panicked.
     Panicked,
     /// The keeper was closed.
     Closed,
+}
+
+impl RestoreFailure {
+    /// The version that can never be restored by this program, if that is what the failure says.
+    pub(crate) fn unreadable_version(&self) -> Option<StateVersion> {
+        match self {
+            Self::Decode { version, .. }
+            | Self::Schema { version, .. }
+            | Self::Invalid { version, .. } => Some(*version),
+            _ => None,
+        }
+    }
 }
 
 impl RestoreError {
@@ -113,6 +133,9 @@ impl fmt::Display for RestoreFailure {
                 }
                 Ok(())
             }
+            Self::Invalid { version, .. } => {
+                write!(f, "the state of version {version} is not valid")
+            }
             Self::Panicked => f.write_str("the factory, a hook or the type's own code panicked"),
             Self::Closed => f.write_str("the keeper is closed"),
         }
@@ -125,6 +148,7 @@ impl Error for RestoreError {
             RestoreFailure::Storage(error) => Some(&**error),
             RestoreFailure::Record(error) => Some(&**error),
             RestoreFailure::Decode { error, .. } => Some(&**error),
+            RestoreFailure::Invalid { error, .. } => Some(&**error),
             _ => None,
         }
     }

@@ -1,5 +1,6 @@
 //! Builds prototypes.
 
+use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -82,6 +83,38 @@ impl<K: Key, P: Checkpointable + Send + 'static> PrototypeBuilderWithFactory<K, 
         self
     }
 
+    /// Sets what must hold of a PE that was restored.
+    ///
+    /// A checkpoint whose checksum is right may still break a rule of the application's own, stored
+    /// by a faulty version of it. What is refused here cannot be restored: the prototype's
+    /// [`OnRestoreError`](crate::OnRestoreError) decides, and nothing is lost. It runs with no lock
+    /// held, before `on_restore`; it is not asked again about a version that it refused. A panic in
+    /// it is as one in the factory.
+    ///
+    /// # Examples
+    /// ```
+    /// use checkpoint::{InMemoryStorage, SafeKeeper};
+    ///
+    /// let keeper = SafeKeeper::builder(InMemoryStorage::new()).build()?;
+    /// let balances = keeper
+    ///     .prototype::<String, i64>("balance")
+    ///     .create(|_| 0)
+    ///     .validate(|_, balance| if *balance < 0 { Err("below zero") } else { Ok(()) })
+    ///     .build()?;
+    /// balances.process("alice", |balance| *balance += 5)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn validate<E>(
+        mut self,
+        check: impl Fn(&K, &P) -> Result<(), E> + Send + Sync + 'static,
+    ) -> Self
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        self.hooks.validate = Some(Box::new(move |key, pe| check(key, pe).map_err(Into::into)));
+        self
+    }
+
     /// Sets what is done with a PE that was restored, before its first event.
     ///
     /// It runs with no lock held. What it changes is not marked as changed.
@@ -103,9 +136,11 @@ impl<K: Key, P: Checkpointable + Send + 'static> PrototypeBuilderWithFactory<K, 
         self
     }
 
-    /// Adds something that is done with each PE in memory every `interval`, as an event of it.
+    /// Adds something that is done with each PE in memory every `interval`, between its events.
     ///
     /// It runs on one of the keeper's threads, under the PE's shard's lock, and counts as a change.
+    /// It is no event: a PE that only it touches still leaves memory when it is idle, and its
+    /// checkpoint expires.
     /// PEs that are lent out or poisoned are left out; those of a shard whose lock is held for long
     /// are visited when it is given back. A panic poisons the PE.
     #[doc(alias = "onTime")]

@@ -1,5 +1,6 @@
 //! The user's code that runs when PEs come and go, and periodically.
 
+use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -9,10 +10,12 @@ use crate::sync::Mutex;
 
 type Hook<K, P> = Box<dyn Fn(&K, &mut P) + Send + Sync>;
 type KeyHook<K> = Box<dyn Fn(&K) + Send + Sync>;
+type Validate<K, P> = Box<dyn Fn(&K, &P) -> Result<(), Box<dyn Error + Send + Sync>> + Send + Sync>;
 
 /// The hooks of a prototype. None runs under a lock but those of `on_time`.
 pub(super) struct Hooks<K, P> {
     pub(super) on_create: Option<Hook<K, P>>,
+    pub(super) validate: Option<Validate<K, P>>,
     pub(super) on_restore: Option<Hook<K, P>>,
     pub(super) on_remove: Option<Hook<K, P>>,
     pub(super) on_expire: Option<KeyHook<K>>,
@@ -39,6 +42,7 @@ impl<K, P> Default for Hooks<K, P> {
     fn default() -> Self {
         Self {
             on_create: None,
+            validate: None,
             on_restore: None,
             on_remove: None,
             on_expire: None,

@@ -213,10 +213,10 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             return Err(reason);
         }
         let restored = self.restore_from(coming, &view);
-        if let Err(reason @ (RestoreFailure::Decode { .. } | RestoreFailure::Schema { .. })) =
-            &restored
+        if let Err(reason) = &restored
+            && let Some(version) = reason.unreadable_version()
         {
-            self.unreadable.remember(id, header.version, reason);
+            self.unreadable.remember(id, version, reason);
         }
         restored.map(|state| {
             let (event_count, durable) = (header.event_count, header.version);
@@ -229,23 +229,23 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         if header.fingerprint != self.fingerprint {
             return Err(self.other_schema(header));
         }
-        let restored = contain(|| {
+        let (key, version) = (&coming.key, header.version);
+        contain(|| {
             // Decoded before the factory runs: a bad state must not have side effects.
-            let staged = decode_state::<P>(view.payload(), &self.limits)?;
-            let mut state = (self.factory)(&coming.key);
+            let staged = decode_state::<P>(view.payload(), &self.limits)
+                .map_err(|error| RestoreFailure::Decode { version, error: Arc::new(error) })?;
+            let mut state = (self.factory)(key);
             state.apply(staged);
+            if let Some(validate) = &self.hooks.validate {
+                validate(key, &state)
+                    .map_err(|error| RestoreFailure::Invalid { version, error: error.into() })?;
+            }
             if let Some(on_restore) = &self.hooks.on_restore {
-                on_restore(&coming.key, &mut state);
+                on_restore(key, &mut state);
             }
             Ok(state)
-        });
-        match restored {
-            Ok(Ok(state)) => Ok(state),
-            Ok(Err(error)) => {
-                Err(RestoreFailure::Decode { version: header.version, error: Arc::new(error) })
-            }
-            Err(_) => Err(RestoreFailure::Panicked),
-        }
+        })
+        .unwrap_or(Err(RestoreFailure::Panicked))
     }
 
     fn other_schema(&self, header: &RecordHeader<'_>) -> RestoreFailure {
@@ -297,13 +297,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
 fn older_than(wanted: Wanted, reason: &RestoreFailure) -> Option<Wanted> {
     match (reason, wanted) {
         (_, Wanted::Version(_) | Wanted::Quarantined(_) | Wanted::FactoryValue) => None,
-        (
-            RestoreFailure::Decode { version, .. } | RestoreFailure::Schema { version, .. },
-            Wanted::Newest | Wanted::Before(_),
-        ) => Some(Wanted::Before(*version)),
         // What cannot be read has no version: the framework finds out which was the newest.
         (RestoreFailure::Record(_), Wanted::Newest) => Some(Wanted::Before(UNKNOWN_VERSION)),
-        _ => None,
+        (_, Wanted::Newest | Wanted::Before(_)) => reason.unreadable_version().map(Wanted::Before),
     }
 }
 

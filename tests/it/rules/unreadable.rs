@@ -221,3 +221,76 @@ fn a_state_of_another_schema_is_an_error_that_shows_the_difference() {
         other => panic!("{other}"),
     }
 }
+
+/// Counters that must be below 5, and how often that was asked.
+fn checked(
+    storage: &FaultyStorage,
+    policy: OnRestoreError,
+) -> (SafeKeeper, PePrototype<String, Counter>, Arc<AtomicUsize>) {
+    let keeper = settings(storage).build().unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let asks = asked.clone();
+    let prototype = keeper
+        .prototype("counter")
+        .config(every(1).on_restore_error(policy).build().unwrap())
+        .create(|_| Counter::default())
+        .validate(move |key: &String, pe: &Counter| {
+            asks.fetch_add(1, Ordering::Relaxed);
+            if pe.count < 5 { Ok(()) } else { Err(format!("{key} is {}", pe.count)) }
+        })
+        .build()
+        .unwrap();
+    (keeper, prototype, asked)
+}
+
+/// C11: as a state that cannot be decoded.
+#[test]
+fn a_state_that_the_application_refuses_is_an_error_that_says_why_and_is_asked_about_once() {
+    let storage = damaged(0, InMemoryStorage::new());
+    let (keeper, prototype, asked) = checked(&storage, OnRestoreError::Fail);
+    for _ in 0..3 {
+        let failure = reason(prototype.process("a", |_| ()));
+        let RestoreFailure::Invalid { error, .. } = failure else { panic!("{failure}") };
+        assert_eq!(error.to_string(), "a is 5");
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    // A PE that is made is not restored: nobody is asked.
+    prototype.process("b", |pe| pe.count = 7).unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    assert_eq!(keeper.close(FAIL_SAFE).unwrap().saved, 1);
+    let (_keeper, prototype) = open(&storage, OnRestoreError::Fail);
+    assert_eq!(prototype.read("a", |pe| pe.count).unwrap(), 5);
+}
+
+#[test]
+fn a_state_that_the_application_refuses_is_put_aside_before_it_is_replaced() {
+    for (policy, expected) in [(OnRestoreError::StartEmpty, 0), (OnRestoreError::Previous, 4)] {
+        let storage = damaged(0, InMemoryStorage::new().keeping_versions(3));
+        let (keeper, prototype, _) = checked(&storage, policy);
+        let count = prototype.process("a", |pe| std::mem::replace(&mut pe.count, 1)).unwrap();
+        assert_eq!(count, expected, "{policy:?}");
+        keeper.flush(FAIL_SAFE).unwrap();
+        let quarantined = keeper.quarantined("counter").unwrap();
+        assert_eq!(quarantined.len(), 1, "{policy:?}");
+        keeper.close(FAIL_SAFE).unwrap();
+        // A program without that rule gets it back.
+        let (_keeper, prototype) = open(&storage, policy);
+        let version = quarantined[0].replaced_by;
+        prototype.restore_quarantined("a", version).unwrap().wait().unwrap();
+        assert_eq!(prototype.read("a", |pe| pe.count).unwrap(), 5, "{policy:?}");
+    }
+}
+
+#[test]
+fn a_check_that_panics_is_an_error_of_the_event_and_changes_nothing() {
+    let storage = damaged(0, InMemoryStorage::new());
+    let keeper = settings(&storage).build().unwrap();
+    let prototype = keeper
+        .prototype::<String, Counter>("counter")
+        .create(|_| Counter::default())
+        .validate(|_, _| -> Result<(), String> { panic!("the check was told to panic") })
+        .build()
+        .unwrap();
+    assert!(matches!(reason(prototype.process("a", |_| ())), RestoreFailure::Panicked));
+    assert_eq!(keeper.close(FAIL_SAFE).unwrap().saved, 0);
+}
