@@ -52,7 +52,8 @@ use crate::sync::{Mutex, Ordering};
 use crate::task::Saving;
 use crate::wait::Signal;
 
-/// How long a report waits for shards whose locks are held.
+/// How long a report waits for shards whose locks are held, if its deadline has passed or it must
+/// not block for long.
 const REPORT_LOCK_WAIT: Duration = Duration::from_millis(100);
 
 /// Checkpoints the PEs of its prototypes into a storage, and restores them from it.
@@ -186,8 +187,8 @@ impl SafeKeeper {
         }
         let deadline = self.shared.clock.now().after(timeout);
         let settled = self.flush_until(deadline, false);
-        let left = deadline.since(self.shared.clock.now());
-        self.report(&[], settled, left.max(REPORT_LOCK_WAIT))
+        let time_left = deadline.since(self.shared.clock.now());
+        self.report(&[], settled, time_left.max(REPORT_LOCK_WAIT))
     }
 
     /// Stores every change, as [`flush`](Self::flush) does, without blocking the thread.
@@ -257,7 +258,8 @@ impl SafeKeeper {
         for source in shared.sources() {
             source.end();
         }
-        let mut report = self.report(&left, false, REPORT_LOCK_WAIT);
+        let time_left = deadline.since(shared.clock.now());
+        let mut report = self.report(&left, false, time_left.max(REPORT_LOCK_WAIT));
         let part = match &mut report {
             Ok(report) | Err(NotAllStored(report)) => report,
         };
