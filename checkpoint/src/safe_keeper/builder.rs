@@ -269,6 +269,7 @@ fn core_limits(settings: &SafeKeeperSettings) -> CoreLimits {
     };
     CoreLimits {
         storage_threads: settings.storage_max_threads.get(),
+        serialization_threads: settings.serialization_max_threads.get(),
         captures_max,
         bytes_max,
         storage_overflow: settings.storage_overflow,

@@ -81,6 +81,7 @@ enum Phase {
 /// What bounds the work in flight.
 pub(super) struct CoreLimits {
     pub(super) storage_threads: usize,
+    pub(super) serialization_threads: usize,
     pub(super) captures_max: usize,
     pub(super) bytes_max: usize,
     pub(super) storage_overflow: Overflow,
@@ -222,7 +223,9 @@ impl Core {
         let reserved_bytes = self.serializing * self.limits.capture.bytes_max;
         // While one batch is with a storage thread, one may wait for it.
         let has_work = self.captures + self.serializing > 0;
-        batches >= self.limits.storage_threads
+        // A thread that is held up by one state must not keep the other threads from encoding.
+        let batches_max = self.limits.storage_threads.max(self.limits.serialization_threads);
+        batches >= batches_max
             || (has_work && self.captures + reserved >= self.limits.captures_max)
             || (has_work && self.bytes + reserved_bytes >= self.limits.bytes_max)
     }

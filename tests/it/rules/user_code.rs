@@ -108,13 +108,14 @@ fn a_decode_or_an_apply_that_panics_is_an_error_of_the_event_which_can_be_tried_
     assert_eq!(keeper.close(FAIL_SAFE).unwrap().saved, 0);
 }
 
-/// I3: with more than one thread of each pool, others are stored meanwhile; it is not acknowledged
-/// before.
+/// I3: with more than one thread that encodes, others are stored meanwhile, also by one thread of
+/// the storage; it is not acknowledged before.
 #[test]
 fn an_encode_that_takes_for_ever_holds_up_its_own_shard_only_and_is_not_acknowledged() {
     let storage = FaultyStorage::new();
-    let two = 2.try_into().unwrap();
-    let settings = settings(&storage).serialization_max_threads(two).storage_max_threads(two);
+    let settings = settings(&storage)
+        .serialization_max_threads(2.try_into().unwrap())
+        .storage_max_threads(1.try_into().unwrap());
     let keeper = settings.build().unwrap();
     let slow = scripted(&keeper, manual());
     let others = counters(&keeper, every(1));
