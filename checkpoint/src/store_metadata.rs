@@ -73,13 +73,15 @@ pub(crate) fn record_schema(
     }
 }
 
-/// Returns the schema of this fingerprint, if the store has it and it can be read.
+/// Returns the schema of this fingerprint, if the store has it, it can be read, and it is that one:
+/// metadata has no checksum of its own.
 pub(crate) fn stored_schema(
     storage: &dyn StateStorage,
     fingerprint: u64,
 ) -> Option<SchemaDescription> {
     let metadata = storage.metadata(&schema_name(fingerprint)).ok()??;
-    SchemaDescription::from_bytes(&metadata.bytes).ok()
+    let schema = SchemaDescription::from_bytes(&metadata.bytes).ok()?;
+    (schema.fingerprint() == fingerprint).then_some(schema)
 }
 
 #[derive(Debug)]
