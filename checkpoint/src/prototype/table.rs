@@ -89,7 +89,12 @@ impl<K, P> Default for Aftermath<K, P> {
 
 /// Where a PE was seen. It may have moved since, if the lock was given back or a PE was added.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Bucket(Option<usize>);
+pub(super) struct Bucket {
+    index: Option<usize>,
+    // Zero is no PE's. It stands far behind the key: reading it at the look brings in all that an
+    // event needs.
+    ticket: u64,
+}
 
 pub(super) enum Obstacle {
     /// Somebody else fetches it, or has it, since this coarse time.
@@ -154,7 +159,15 @@ impl<K, P> Table<K, P> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        Bucket(self.entries.find_bucket_index(hash, |entry| entry.key.borrow() == key))
+        let mut ticket = 0;
+        let index = self.entries.find_bucket_index(hash, |entry| {
+            let is_it = entry.key.borrow() == key;
+            if is_it {
+                ticket = entry.ticket;
+            }
+            is_it
+        });
+        Bucket { index, ticket }
     }
 
     /// Runs an event on a PE that was seen in this place, wherever it is now.
@@ -172,9 +185,9 @@ impl<K, P> Table<K, P> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        if let Some(bucket) = bucket.0
-            && let Some(entry) = self.entries.get_bucket_mut(bucket)
-            && entry.key.borrow() == key
+        if let Some(index) = bucket.index
+            && let Some(entry) = self.entries.get_bucket_mut(index)
+            && entry.ticket == bucket.ticket
         {
             return entry.event(hash, triggers, coarse_now, input, run);
         }
