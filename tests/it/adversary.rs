@@ -257,6 +257,34 @@ fn a_state_that_replaces_what_could_not_be_restored_is_stored_after_a_failed_dir
     }
 }
 
+/// P3: after a failed directory sync a PE that is reset is not stored before the store is opened
+/// again.
+#[test]
+fn a_reset_after_a_failed_directory_sync_is_stored() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("state");
+    let files = FilesThatFail::new(&root);
+    let storage = DefaultFileSystemStateStorage::builder(&root);
+    let keeper = SafeKeeper::builder(storage.open_over(Arc::new(files.clone())).unwrap())
+        .save_attempts_max(1.try_into().unwrap())
+        .save_backoff_min(Duration::from_millis(1))
+        .save_backoff_max(Duration::from_millis(2))
+        .build()
+        .unwrap();
+    let numbers = keeper.prototype::<String, u64>("n").config(manual().build().unwrap());
+    let numbers = numbers.create(|_| 0).build().unwrap();
+    numbers.process("a", |n| *n = 1).unwrap();
+    files.script().fail_all("sync_directory 06e/", Errno::IO);
+    let refused = numbers.checkpoint("a").unwrap().wait_timeout(FAIL_SAFE).unwrap();
+    assert!(refused.is_err(), "{refused:?}");
+    let reset = numbers.reset("a").unwrap();
+    files.script().heal();
+    keeper.flush(Duration::from_secs(5)).unwrap();
+    drop(reset);
+    assert_eq!(keeper.stats().stuck, 0);
+    assert_eq!(keeper.close(FAIL_SAFE).unwrap().saved, 0);
+}
+
 /// P9: a shard that is busy at its tick is looked at a whole interval later.
 #[test]
 fn a_shard_that_is_busy_at_a_tick_is_not_put_off_for_an_interval() {

@@ -67,7 +67,9 @@ fn check_fault(at: usize, errno: Errno, shared_sync_entries_min: usize) -> bool 
     script.heal();
 
     for (index, outcome) in outcomes.iter().enumerate() {
+        script.take_log();
         let found = fetch(&storage, KEYS[index]);
+        let steps = script.take_log();
         let old = (index < 3).then(|| first[index].clone());
         match (outcome, &found) {
             (SaveOutcome::Stored, Ok(found)) => {
@@ -76,8 +78,11 @@ fn check_fault(at: usize, errno: Errno, shared_sync_entries_min: usize) -> bool 
             (SaveOutcome::NotStored(_), Ok(found)) => {
                 assert_eq!(*found, old, "{context}: {} was not stored", KEYS[index]);
             }
-            // Nobody is told what may not be durable.
-            (SaveOutcome::Unknown(_), Err(_)) => {}
+            // Nobody is told what may not be durable: it was made so first.
+            (SaveOutcome::Unknown(_), Ok(found)) => {
+                assert_eq!(found.as_ref(), Some(&second[index]), "{context}: {}", KEYS[index]);
+                check_written_again(&steps);
+            }
             other => panic!("{context}: {}: {other:?}", KEYS[index]),
         }
         // The other outcomes leave nothing behind that a retry would trip over.
@@ -100,6 +105,13 @@ fn check_fault(at: usize, errno: Errno, shared_sync_entries_min: usize) -> bool 
     }
     assert_eq!(std::fs::read_dir(root.join("temp")).unwrap().count(), 0, "{context}");
     failed
+}
+
+#[track_caller]
+fn check_written_again(steps: &[String]) {
+    let at = |step| steps.iter().position(|line| line.starts_with(step));
+    let steps_in_order = [at("sync_data temp/"), at("rename temp/"), at("sync_directory 070/")];
+    assert!(steps_in_order[0].is_some() && steps_in_order.is_sorted(), "{steps:?}");
 }
 
 /// A file whose sync failed is never synced again, nor renamed to where it would be believed.
@@ -248,12 +260,45 @@ fn a_failed_sync_of_the_directory_is_an_unknown_outcome() {
     script.fail_all("sync_directory 070/", Errno::IO);
     let outcome = save_one(&storage, record("a", 2, b"second"));
     assert!(matches!(outcome, SaveOutcome::Unknown(_)), "{outcome:?}");
-    script.heal();
     // Reading back must not take what is only in memory for stored.
     assert_eq!(fetch(&storage, "a").unwrap_err().kind(), StorageErrorKind::Unavailable);
     assert!(storage.versions(&id("a")).is_err());
+    script.heal();
     store(&storage, record("a", 2, b"second"));
     assert_eq!(fetch(&storage, "a").unwrap(), Some(record("a", 2, b"second")));
+}
+
+#[test]
+fn what_may_not_be_durable_is_written_again_before_it_is_read() {
+    // Synced each by itself, and all by one sync of the file system.
+    for (entries_min, sync) in [(usize::MAX, "sync_directory 070/"), (1, "shared_sync")] {
+        let (directory, storage, _) = failing();
+        drop(storage);
+        let root = directory.path().join("state");
+        let files = FilesThatFail::new(&root);
+        let script = files.script();
+        let storage = open_over(&root, &files, entries_min).unwrap();
+        store(&storage, record("a", 2, b"second"));
+        script.take_log();
+        store(&storage, record("a", 3, b"third"));
+        // The last one, which comes after the rename.
+        let steps = script.take_log();
+        let Some(last) = steps.iter().rposition(|step| step.starts_with(sync)) else {
+            assert_eq!(entries_min, 1, "{steps:?}");
+            continue; // This file system has no sync that can be shared.
+        };
+        script.fail_at(last, Errno::IO);
+        let outcome = save_one(&storage, record("a", 4, b"fourth"));
+        assert!(matches!(outcome, SaveOutcome::Unknown(_)), "{outcome:?}");
+        script.heal();
+        script.take_log();
+        assert_eq!(fetch(&storage, "a").unwrap(), Some(record("a", 4, b"fourth")));
+        check_written_again(&script.take_log());
+        // Once is enough.
+        assert_eq!(storage.versions(&id("a")).unwrap().len(), 1);
+        let steps = script.take_log();
+        assert!(!steps.iter().any(|line| line.starts_with("rename")), "{steps:?}");
+    }
 }
 
 #[test]

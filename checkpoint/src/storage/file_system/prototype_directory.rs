@@ -11,10 +11,10 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::checkpoint_id::{CheckpointId, CheckpointIdRef};
+use crate::storage::StorageError;
 use crate::storage::file_system::error::{read_error, write_error};
 use crate::storage::file_system::names::{SHARDS, is_file_name, shard_name, shard_path};
 use crate::storage::file_system::store::Store;
-use crate::storage::{StorageError, StorageErrorKind};
 use crate::sync::{Mutex, MutexGuard};
 
 /// The directory of a prototype. Lock order: `own`, then a shard.
@@ -45,7 +45,7 @@ pub(super) struct Shard {
     // Whether the prototype's directory was synced since this one is there.
     durable: bool,
     // Ids whose last save was renamed but maybe not made durable: they are not shown to anybody
-    // until a save of them has succeeded.
+    // until what is in their files was written again for good, or something newer was.
     unsettled: Vec<CheckpointId>,
 }
 
@@ -201,14 +201,11 @@ fn make_durable(
 }
 
 impl Shard {
-    /// Returns an error if it is not certain what is stored of an id.
-    pub(super) fn check_settled(&self, id: &CheckpointId) -> Result<(), StorageError> {
-        if self.unsettled.contains(id) {
-            let attempted = format!("fetch {id}, whose last save may not be durable");
-            return Err(StorageError::new(StorageErrorKind::Unavailable, attempted));
-        }
-        Ok(())
+    /// Returns whether it is certain what is stored of an id.
+    pub(super) fn is_settled(&self, id: CheckpointIdRef<'_>) -> bool {
+        !self.unsettled.iter().any(|unsettled| unsettled.as_ref() == id)
     }
+
     /// Notes that it is not certain what is stored of an id.
     pub(super) fn unsettle(&mut self, id: CheckpointIdRef<'_>) {
         self.settle(id);

@@ -20,21 +20,12 @@ impl DefaultFileSystemStateStorage {
         if !self.is_there(id, &place)? {
             return Ok(None);
         }
-        let path = place.path();
-        let attempted = || format!("read {}", self.store.shown(&path));
-        let bytes = match self.store.read(&path, self.record_bytes_max) {
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(TooLong)) => {
-                let kind = StorageErrorKind::TooLarge { max: self.record_bytes_max };
-                return Err(StorageError::new(kind, attempted()));
-            }
-            // It was there, and this library never removes one.
-            Err(err) => return Err(read_error(attempted(), err)),
-        };
+        let bytes = self.read_record(&place)?;
         if version == FetchVersion::Newest {
             // Damage is the keeper's to find: it checks every byte.
             return Ok(Some(bytes));
         }
+        let attempted = || format!("read {}", self.store.shown(&place.path()));
         let stored =
             RecordHeader::parse(&bytes).map_err(|err| record_error(attempted(), err))?.version;
         let wanted = match version {
@@ -45,12 +36,33 @@ impl DefaultFileSystemStateStorage {
         Ok(wanted.then_some(bytes))
     }
 
-    /// Returns whether there is a file for the id; `false` only if that is certain.
+    /// Reads a whole record that is there, whatever its bytes are.
+    pub(super) fn read_record(&self, place: &Place) -> Result<Vec<u8>, StorageError> {
+        let path = place.path();
+        let attempted = || format!("read {}", self.store.shown(&path));
+        match self.store.read(&path, self.record_bytes_max) {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(TooLong)) => {
+                let kind = StorageErrorKind::TooLarge { max: self.record_bytes_max };
+                Err(StorageError::new(kind, attempted()))
+            }
+            // It was there, and this library never removes one.
+            Err(err) => Err(read_error(attempted(), err)),
+        }
+    }
+
+    /// Returns whether there is a file for the id, with nothing in it that may not be durable;
+    /// `false` only if that is certain.
     fn is_there(&self, id: &CheckpointId, place: &Place) -> Result<bool, StorageError> {
         let prototype = self.prototype(&place.prototype);
-        let shard = prototype.shard(&self.store, place.shard)?;
-        shard.check_settled(id)?;
-        Ok(prototype.may_contain(&shard, &place.file))
+        let (is_there, is_settled) = {
+            let shard = prototype.shard(&self.store, place.shard)?;
+            (prototype.may_contain(&shard, &place.file), shard.is_settled(id.as_ref()))
+        };
+        if !is_settled {
+            self.write_again(id, place, &prototype)?;
+        }
+        Ok(is_there)
     }
 
     pub(super) fn visit_ids(

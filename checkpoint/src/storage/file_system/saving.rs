@@ -1,9 +1,11 @@
 //! Saves batches: all files written, then synced, then renamed, then their directories synced.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 
+use crate::checkpoint_id::CheckpointId;
 use crate::file_ops::SharedSync;
 use crate::record::StateVersion;
 use crate::storage::file_system::DefaultFileSystemStateStorage;
@@ -13,6 +15,8 @@ use crate::storage::file_system::error::{
 use crate::storage::file_system::names::Place;
 use crate::storage::file_system::prototype_directory::{DirectorySync, PrototypeDirectory, Shard};
 use crate::storage::{SaveBatch, SaveEntry, SaveOutcome, StorageError, StorageErrorKind};
+
+type BoxedError = Box<dyn Error + Send + Sync>;
 
 /// An entry whose record is in a temporary file.
 struct Written {
@@ -259,6 +263,33 @@ impl DefaultFileSystemStateStorage {
             };
             entry.complete(outcome);
         }
+    }
+
+    /// Writes again what is stored of an id whose last save may not be durable.
+    ///
+    /// The file is written anew: a sync that has failed once proves nothing when it is tried again.
+    pub(super) fn write_again(
+        &self,
+        id: &CheckpointId,
+        place: &Place,
+        prototype: &PrototypeDirectory,
+    ) -> Result<(), StorageError> {
+        let sync = if self.store.synced { DirectorySync::Now } else { DirectorySync::Elsewhere };
+        let attempted = || format!("fetch {id}, whose last save may not be durable");
+        let unavailable = |err: BoxedError| {
+            StorageError::new(StorageErrorKind::Unavailable, attempted()).with_source(err)
+        };
+        // Held until it is done, so that nothing newer is replaced.
+        let mut shard = prototype
+            .shard_to_write(&self.store, place.shard, sync)
+            .map_err(|err| unavailable(err.into()))?;
+        if !shard.is_settled(id.as_ref()) {
+            let bytes = self.read_record(place)?;
+            let replaced = self.store.replace(&place.path(), &bytes);
+            replaced.map_err(|err| unavailable(err.into_inner().into()))?;
+            shard.settle(id.as_ref());
+        }
+        Ok(())
     }
 
     fn attempt(&self, what: &str, place: &Place) -> String {
