@@ -66,44 +66,63 @@ pub trait StorageCallbackFactory: Send + Sync {
 
 /// Makes callbacks that write results to the log; used when no other factory is given.
 ///
-/// Successes are events of level TRACE and failures of level WARN, of target `checkpoint`. The id
-/// is told by a hash of its key only: keys may be private.
+/// Successes are events of level TRACE and failures of level WARN, of target `checkpoint`. A PE is
+/// told by a hash of its key only, unless [`log_keys`](Self::log_keys) says otherwise: keys may be
+/// private.
 #[doc(alias = "org.apache.s4.core.ft.LoggingStorageCallbackFactory")]
 #[derive(Debug, Clone, Copy, Default)]
-pub struct LoggingStorageCallbackFactory;
+pub struct LoggingStorageCallbackFactory {
+    log_keys: bool,
+}
 
-impl StorageCallbackFactory for LoggingStorageCallbackFactory {
-    fn create_storage_callback(&self, _prototype: &str) -> Arc<dyn StorageCallback> {
-        Arc::new(LoggingStorageCallback)
+impl LoggingStorageCallbackFactory {
+    /// Returns a factory of callbacks that log no keys.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets whether ids are logged too, escaped and cut off as in every message. Default: no.
+    ///
+    /// The factory that a keeper has by default does as
+    /// [`SafeKeeperSettings::log_keys`](crate::SafeKeeperSettings::log_keys) says.
+    #[must_use]
+    pub fn log_keys(self, log_keys: bool) -> Self {
+        Self { log_keys }
     }
 }
 
-struct LoggingStorageCallback;
+impl StorageCallbackFactory for LoggingStorageCallbackFactory {
+    fn create_storage_callback(&self, _prototype: &str) -> Arc<dyn StorageCallback> {
+        Arc::new(LoggingStorageCallback { log_keys: self.log_keys })
+    }
+}
+
+struct LoggingStorageCallback {
+    log_keys: bool,
+}
 
 impl StorageCallback for LoggingStorageCallback {
     fn storage_operation_result(&self, result: &StorageResult<'_>) {
-        let prototype = result.id.prototype;
+        let (prototype, id) = (result.id.prototype, result.id);
         match &result.error {
             None => tracing::trace!(
                 target: "checkpoint",
                 prototype,
-                key_hash = key_hash(result.id),
+                key_hash = id.key_hash(),
+                id = id.logged(self.log_keys),
                 bytes = result.record_bytes,
                 "checkpoint stored"
             ),
             Some(error) => tracing::warn!(
                 target: "checkpoint",
                 prototype,
-                key_hash = key_hash(result.id),
+                key_hash = id.key_hash(),
+                id = id.logged(self.log_keys),
                 attempts = result.attempts,
                 error = %error.reason(),
                 "checkpoint not stored; the state stays in memory"
             ),
         }
     }
-}
-
-/// What a log says in place of a key.
-pub(crate) fn key_hash(id: CheckpointIdRef<'_>) -> String {
-    id.key_hash()
 }

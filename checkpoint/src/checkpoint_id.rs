@@ -114,6 +114,11 @@ impl CheckpointIdRef<'_> {
     pub(crate) fn key_hash(self) -> String {
         format!("{:016x}", xxhash_rust::xxh3::xxh3_64(self.key))
     }
+
+    /// Returns what a log that was opted into says of the key besides; nothing in all others.
+    pub(crate) fn logged(self, log_keys: bool) -> Option<String> {
+        log_keys.then(|| self.to_string())
+    }
 }
 
 /// Why something is no [`CheckpointId`].

@@ -155,6 +155,8 @@ pub struct Registration {
     ///
     /// Weak, so that a prototype's handle does not keep a closed store locked.
     pub storage: Option<Weak<dyn StateStorage>>,
+    /// Whether the log may name keys, which may be private, and not only their hashes.
+    pub log_keys: bool,
 }
 
 impl fmt::Debug for Registration {
@@ -176,6 +178,7 @@ impl Registration {
             stores: true,
             due: Arc::default(),
             storage: None,
+            log_keys: false,
         }
     }
 
@@ -217,6 +220,12 @@ impl Registration {
     #[must_use]
     pub fn with_storage(self, storage: Weak<dyn StateStorage>) -> Self {
         Self { storage: Some(storage), ..self }
+    }
+
+    /// Sets whether the log may name keys.
+    #[must_use]
+    pub fn with_log_keys(self, log_keys: bool) -> Self {
+        Self { log_keys, ..self }
     }
 
     /// Says that nothing is ever stored.

@@ -130,7 +130,7 @@ fn every_result_code_of_s4_has_its_counterpart() {
     }
     for factory in [
         Arc::new(Count) as Arc<dyn StorageCallbackFactory>,
-        Arc::new(LoggingStorageCallbackFactory),
+        Arc::new(LoggingStorageCallbackFactory::new()),
     ] {
         drop(factory.create_storage_callback("prototype"));
     }

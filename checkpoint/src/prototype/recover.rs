@@ -6,7 +6,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::callback::key_hash;
 use crate::capture::PeHandle;
 use crate::checkpoint_id::CheckpointId;
 use crate::checkpoint_ticket::CheckpointTicket;
@@ -337,7 +336,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                     tracing::warn!(
                         target: "checkpoint",
                         prototype = &*self.name,
-                        key_hash = key_hash(id.as_ref()),
+                        key_hash = id.as_ref().key_hash(),
+                        id = id.as_ref().logged(self.registration.log_keys),
                         events_lost,
                         "a closure panicked in a PE; it is restored from its last checkpoint"
                     );

@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::callback::key_hash;
 use crate::capture::PeHandle;
 use crate::checkpoint_id::CheckpointId;
 use crate::config::OnRestoreError;
@@ -204,7 +203,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             tracing::info!(
                 target: "checkpoint",
                 prototype = &*self.name,
-                key_hash = key_hash(id.as_ref()),
+                key_hash = id.as_ref().key_hash(),
+                id = id.as_ref().logged(self.registration.log_keys),
                 "checkpoint expired; starting with the factory's value"
             );
             return self.make_new(&coming.key, header.version);
@@ -286,7 +286,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         tracing::warn!(
             target: "checkpoint",
             prototype = &*self.name,
-            key_hash = key_hash(id.as_ref()),
+            key_hash = id.as_ref().key_hash(),
+            id = id.as_ref().logged(self.registration.log_keys),
             %reason,
             "cannot restore: {consequence}"
         );

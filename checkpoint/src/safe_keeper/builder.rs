@@ -32,7 +32,8 @@ use crate::thread_start::{SystemThreads, ThreadStart};
 pub struct SafeKeeperBuilder {
     storage: Arc<dyn StateStorage>,
     settings: SafeKeeperSettings,
-    callbacks: Arc<dyn StorageCallbackFactory>,
+    // None: the log.
+    callbacks: Option<Arc<dyn StorageCallbackFactory>>,
     partitioning: Partitioning,
     clock: Arc<dyn Clock>,
     random: Arc<dyn RandomSource>,
@@ -90,7 +91,7 @@ impl SafeKeeperBuilder {
         Self {
             storage,
             settings: SafeKeeperSettings::default(),
-            callbacks: Arc::new(LoggingStorageCallbackFactory),
+            callbacks: None,
             partitioning: Partitioning::XxHash,
             clock: system_clock(),
             random: Arc::new(SystemRandom::new()),
@@ -148,6 +149,8 @@ impl SafeKeeperBuilder {
         partitions(NonZeroU32);
         /// Sets [`SafeKeeperSettings::close_on_drop_ms`].
         close_on_drop(Duration) => close_on_drop_ms, millis;
+        /// Sets [`SafeKeeperSettings::log_keys`].
+        log_keys(bool);
     }
 
     /// Sets who is told of the results of storage operations. Default: the log.
@@ -155,7 +158,7 @@ impl SafeKeeperBuilder {
         mut self,
         factory: impl StorageCallbackFactory + 'static,
     ) -> Self {
-        self.callbacks = Arc::new(factory);
+        self.callbacks = Some(Arc::new(factory));
         self
     }
 
@@ -211,6 +214,9 @@ impl SafeKeeperBuilder {
             backoff_min: Duration::from_millis(settings.save_backoff_min_ms),
             backoff_max: Duration::from_millis(settings.save_backoff_max_ms),
         };
+        let callbacks = callbacks.unwrap_or_else(|| {
+            Arc::new(LoggingStorageCallbackFactory::new().log_keys(settings.log_keys))
+        });
         let has_threads = threads.is_some();
         let shared = Arc::new_cyclic(|me| Shared {
             me: me.clone(),

@@ -61,7 +61,8 @@ impl FileSystemBackendCheckpointingModule {
     /// # Errors
     /// The store cannot be opened.
     pub fn open(&self) -> Result<SafeKeeperBuilder, StorageError> {
-        let storage = DefaultFileSystemStateStorage::open(self.root())?;
+        let storage = DefaultFileSystemStateStorage::builder(self.root());
+        let storage = storage.log_keys(self.settings.log_keys).open()?;
         Ok(SafeKeeper::builder(storage).settings(self.settings.clone()))
     }
 

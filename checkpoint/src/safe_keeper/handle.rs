@@ -61,6 +61,7 @@ impl CheckpointingFramework for KeeperHandle {
             .with_clock(shared.clock.clone())
             .with_random(shared.random.clone())
             .with_due_counter(shared.due.clone())
+            .with_log_keys(shared.settings.log_keys)
             .with_storage(Arc::downgrade(&storage)))
     }
 

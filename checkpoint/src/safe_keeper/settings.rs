@@ -106,6 +106,9 @@ pub struct SafeKeeperSettings {
     /// How long a keeper that is dropped without being closed may take to store what is dirty.
     /// Default: 10,000 ms.
     pub close_on_drop_ms: u64,
+    /// Whether events of the log name PEs by their ids, besides the hashes of their keys. Keys may
+    /// be private, and logs go far. Default: `false`.
+    pub log_keys: bool,
 }
 
 const fn nonzero(n: usize) -> NonZeroUsize {
@@ -148,6 +151,7 @@ impl Default for SafeKeeperSettings {
             filesystem_storage_root_path: "checkpoints".into(),
             partitions: nonzero32(16),
             close_on_drop_ms: 10_000,
+            log_keys: false,
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Keys and states are nobody's business but the application's (K5, K6, rule 17): no event of
-//! `tracing` has either, and no error has a state.
+//! `tracing` has either, unless the application asks for its keys, and no error has a state.
 
 use std::fmt::{self, Write};
 use std::fs;
@@ -10,9 +10,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use checkpoint::{
-    CheckpointingConfigBuilder, DefaultFileSystemStateStorage, InMemoryStorage, OnPanic,
-    OnRestoreError, PePrototype, Pool, ProcessError, SafeKeeper, SafeKeeperBuilder,
-    StorageErrorKind, TestClock,
+    CheckpointingConfigBuilder, DefaultFileSystemStateStorage,
+    FileSystemBackendCheckpointingModule, InMemoryStorage, OnPanic, OnRestoreError, PePrototype,
+    Pool, ProcessError, SafeKeeper, SafeKeeperBuilder, SafeKeeperSettings, StorageErrorKind,
+    TestClock,
 };
 use tracing::field::{Field, Visit};
 use tracing::span;
@@ -267,6 +268,67 @@ fn a_damaged_file_that_is_replaced_is_logged_without_key_and_state() {
         keeper.close(SECOND).unwrap();
     });
     check_log(&log, &["created a store", "a damaged checkpoint is replaced"]);
+}
+
+/// All events that are about one PE, over the storage that has one of its own.
+#[test]
+fn an_application_that_asks_for_it_finds_ids_in_the_log_and_no_states() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut settings = SafeKeeperSettings::default();
+    settings.filesystem_storage_root_path = directory.path().join("store");
+    settings.log_keys = true;
+    let module = FileSystemBackendCheckpointingModule::with_settings(settings);
+    let clock = Arc::new(TestClock::new());
+    let open = |config| {
+        let keeper = module.open().unwrap().stepped().clock(clock.clone()).build().unwrap();
+        let states = states(&keeper, config);
+        (keeper, states)
+    };
+    let log = Log::of(|| {
+        let (keeper, of_keeper) = open(manual());
+        change(&keeper, &of_keeper, to_canary).unwrap();
+        keeper.close(SECOND).unwrap();
+        drop((keeper, of_keeper));
+        let path = state_path_of(module.root(), "states", KEY);
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        bytes[10] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let (keeper, of_keeper) = open(manual().on_restore_error(OnRestoreError::StartEmpty));
+        change(&keeper, &of_keeper, to_canary).unwrap();
+        keeper.close(SECOND).unwrap();
+        drop((keeper, of_keeper));
+        let config = manual().expire_after(SECOND).on_panic(OnPanic::Reload);
+        let (keeper, of_keeper) = open(config);
+        clock.advance(SECOND);
+        change(&keeper, &of_keeper, to_canary).unwrap();
+        let event = || of_keeper.process(KEY, |_| panic!("the event was told to panic"));
+        assert!(catch_unwind(AssertUnwindSafe(event)).is_err());
+        change(&keeper, &of_keeper, to_canary).unwrap();
+        keeper.close(SECOND).unwrap();
+    });
+    check_absent(&log, STATE);
+    for message in [
+        "checkpoint stored",
+        "cannot restore",
+        "a damaged checkpoint is replaced",
+        "checkpoint expired",
+        "a closure panicked in a PE",
+    ] {
+        let mut lines = log.lines().filter(|line| line.contains(message));
+        let id = format!("id=\"states/{KEY}\"");
+        assert!(lines.next().is_some_and(|line| line.contains(&id)), "{message}:\n{log}");
+    }
+    let refused = FaultyStorage::new().knowing_absence();
+    refused.on_save(1, SaveFault::NotStored(StorageErrorKind::Unsupported));
+    let log = Log::of(|| {
+        let keeper = stepped(SafeKeeper::builder(refused).log_keys(true));
+        let states = states(&keeper, manual());
+        change(&keeper, &states, to_canary).unwrap();
+        drop(keeper.close(SECOND));
+    });
+    let mut lines = log.lines().filter(|line| line.contains("checkpoint not stored"));
+    assert!(lines.next().is_some_and(|line| line.contains(KEY)), "{log}");
 }
 
 /// Errors name the id, which is what one looks for; what is stored under it they do not tell.

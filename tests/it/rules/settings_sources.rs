@@ -7,7 +7,7 @@ use checkpoint::{Overflow, SafeKeeperSettings};
 use crate::support::{FaultyStorage, settings};
 
 /// S4's parameters under their names here, each with a value that is no default.
-const PARAMETERS: [(&str, &str); 12] = [
+const PARAMETERS: [(&str, &str); 13] = [
     ("storage_max_threads", "3"),
     ("storage_max_outstanding_requests", "4"),
     ("serialization_max_threads", "5"),
@@ -20,6 +20,7 @@ const PARAMETERS: [(&str, &str); 12] = [
     ("fetching_disabled_duration_ms", "12"),
     ("save_attempts_max", "13"),
     ("partitions", "14"),
+    ("log_keys", "true"),
 ];
 
 #[track_caller]
@@ -36,6 +37,7 @@ fn check(settings: &SafeKeeperSettings) {
     assert_eq!(settings.fetching_disabled_duration_ms, 12);
     assert_eq!(settings.save_attempts_max.get(), 13);
     assert_eq!(settings.partitions.get(), 14);
+    assert!(settings.log_keys);
     assert_eq!(settings.serialization_overflow, Overflow::CallerRuns);
     // What is not said stays as it is.
     assert_eq!(settings.storage_overflow, SafeKeeperSettings::default().storage_overflow);

@@ -86,6 +86,7 @@ pub struct DefaultFileSystemStateStorage {
     durability: Durability,
     record_bytes_max: u64,
     shared_sync_entries_min: usize,
+    log_keys: bool,
     // Lock order: a shard of a prototype, then this.
     epochs: Mutex<Epochs>,
     prototypes: Mutex<BTreeMap<String, Arc<PrototypeDirectory>>>,

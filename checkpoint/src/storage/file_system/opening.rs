@@ -40,6 +40,7 @@ pub struct DefaultFileSystemStateStorageBuilder {
     durability: Durability,
     record_bytes_max: u64,
     shared_sync_entries_min: usize,
+    log_keys: bool,
     clock: Arc<dyn Clock>,
     random: Arc<dyn RandomSource>,
 }
@@ -52,6 +53,7 @@ impl DefaultFileSystemStateStorageBuilder {
             durability: Durability::Power,
             record_bytes_max: RECORD_BYTES_MAX,
             shared_sync_entries_min: SHARED_SYNC_ENTRIES_MIN,
+            log_keys: false,
             clock: system_clock(),
             random: Arc::new(SystemRandom::new()),
         }
@@ -88,6 +90,12 @@ impl DefaultFileSystemStateStorageBuilder {
     /// with a heavy writer set it to `usize::MAX`.
     pub fn shared_sync_entries_min(self, shared_sync_entries_min: usize) -> Self {
         Self { shared_sync_entries_min, ..self }
+    }
+
+    /// Sets whether the log names the ids of damaged states that are replaced, besides the hashes
+    /// of their keys; the default is `false`, because keys may be private.
+    pub fn log_keys(self, log_keys: bool) -> Self {
+        Self { log_keys, ..self }
     }
 
     /// Sets the clock; the default is the system's.
@@ -162,6 +170,7 @@ impl DefaultFileSystemStateStorageBuilder {
             durability: self.durability,
             record_bytes_max: self.record_bytes_max,
             shared_sync_entries_min: self.shared_sync_entries_min,
+            log_keys: self.log_keys,
             epochs: Mutex::new(epochs),
             prototypes: Mutex::new(BTreeMap::new()),
             unsettled_metadata: Mutex::new(BTreeSet::new()),

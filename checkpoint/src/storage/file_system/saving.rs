@@ -209,6 +209,7 @@ impl DefaultFileSystemStateStorage {
                     target: "checkpoint",
                     prototype = id.prototype,
                     key_hash = id.key_hash(),
+                    id = id.logged(self.log_keys),
                     "a damaged checkpoint is replaced"
                 );
                 Ok(())
