@@ -169,6 +169,24 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         self.replace(key, Wanted::Quarantined(replaced_by))
     }
 
+    /// Makes a checkpoint that was put aside the state again, as
+    /// [`restore_quarantined`](Self::restore_quarantined) does, without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`restore_quarantined`](Self::restore_quarantined).
+    pub fn restore_quarantined_async<A>(
+        &self,
+        key: A,
+        replaced_by: StateVersion,
+    ) -> Pin<Box<dyn Future<Output = Result<CheckpointTicket, ProcessError>> + Send>>
+    where
+        A: AsKey<K>,
+        K: Borrow<A::Borrowed>,
+    {
+        let wanted = Wanted::Quarantined(replaced_by);
+        Box::pin(self.inner.clone().replace_async(key.as_key().to_owned(), wanted))
+    }
+
     /// Makes the PE of `key` start anew, with the factory's value.
     ///
     /// This is the way out of a PE that cannot be restored: what is stored is put aside before the

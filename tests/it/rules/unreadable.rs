@@ -111,6 +111,10 @@ fn with_previous_the_newest_older_version_is_restored_and_the_damaged_one_is_put
     let version = quarantined[0].replaced_by;
     prototype.restore_quarantined("a", version).unwrap().wait().unwrap();
     assert_eq!(prototype.read("a", |pe| pe.count).unwrap(), 5);
+    prototype.process("a", |pe| pe.count = 6).unwrap();
+    let restored = pollster::block_on(prototype.restore_quarantined_async("a", version)).unwrap();
+    pollster::block_on(restored).unwrap();
+    assert_eq!(prototype.read("a", |pe| pe.count).unwrap(), 5);
     keeper.discard_quarantined(&quarantined[0]).unwrap();
     assert!(keeper.quarantined("counter").unwrap().is_empty());
     prototype.restore_quarantined("a", version).unwrap_err();
