@@ -1,17 +1,19 @@
-//! Counters at their end (F5): an error or standing still, never starting over.
+//! Counters and times at their end (F5): an error or standing still, never starting over.
 //!
 //! Sequence numbers are tested where they are drawn (`partition`).
 
+use std::num::NonZeroUsize;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use checkpoint::storage::conformance;
 use checkpoint::{
-    CheckpointId, DefaultFileSystemStateStorage, Epoch, InMemoryStorage, InputPositions,
-    RecordKind, RecordMeta, RecordView, RecordWriter, SafeKeeper, SaveOutcome, StateStorage,
-    StateVersion, StorageErrorKind, encode_state,
+    CheckpointId, CheckpointingConfig, CheckpointingMode, DefaultFileSystemStateStorage, Epoch,
+    InMemoryStorage, InputPositions, RecordKind, RecordMeta, RecordView, RecordWriter, SafeKeeper,
+    SaveOutcome, StateStorage, StateVersion, StorageErrorKind, encode_state,
 };
 
-use crate::support::{Counter, FAIL_SAFE, FaultyStorage, counters, manual, settings};
+use crate::support::{Counter, FAIL_SAFE, FaultyStorage, SaveFault, counters, manual, settings};
 
 const HIGHEST: StateVersion = StateVersion::new(u64::MAX, u64::MAX);
 
@@ -151,4 +153,53 @@ fn metadata_whose_versions_are_used_up_is_an_error_and_stays() {
     let err = storage.put_metadata("m", Some(found.version), b"second").unwrap_err();
     assert_eq!(err.kind(), StorageErrorKind::Unsupported);
     assert_eq!(storage.metadata("m").unwrap().unwrap().bytes, b"first");
+}
+
+/// Whoever does not want a limit gives the highest number there is.
+#[test]
+fn the_longest_times_mean_for_ever() {
+    const FOR_EVER: Duration = Duration::MAX;
+    let storage = FaultyStorage::new();
+    storage.on_save(2, SaveFault::NotStored(StorageErrorKind::Unavailable));
+    let open = || {
+        settings(&storage)
+            .fetching_max_wait(FOR_EVER)
+            .fetching_disabled_duration(FOR_EVER)
+            .max_serialization_lock_time(FOR_EVER)
+            .save_backoff_max(FOR_EVER)
+            .overflow_wait_max(FOR_EVER)
+            .close_on_drop(FOR_EVER)
+            .build()
+            .unwrap()
+    };
+    let event_count = 1.try_into().unwrap();
+    for mode in [
+        CheckpointingMode::Time(FOR_EVER),
+        CheckpointingMode::EventCountOrTime { event_count, interval: FOR_EVER },
+    ] {
+        let keeper = open();
+        let config = CheckpointingConfig::builder(mode).idle_max(FOR_EVER).expire_after(FOR_EVER);
+        let config = config.clock_step_max(FOR_EVER).wait_max(FOR_EVER).capacity(NonZeroUsize::MIN);
+        let builder = keeper.prototype("numbers").config(config.build().unwrap());
+        let builder = builder.create(|_: &u64| 0_u64).on_time(FOR_EVER, |_, n| *n += 1000);
+        let numbers = builder.build().unwrap();
+        numbers.process(1, |n| *n += 1).unwrap();
+        let ticket = numbers.checkpoint(1).unwrap();
+        assert!(ticket.wait_timeout(FOR_EVER).unwrap().is_ok());
+        numbers.process(2, |n| *n += 1).unwrap();
+        let guard = numbers.pe(2).unwrap();
+        let mut event = Box::pin(numbers.process_async(2, |n| *n += 1));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(event.as_mut().poll(&mut context).is_pending());
+        assert!(numbers.checked_out(FOR_EVER).is_empty());
+        drop(guard);
+        pollster::block_on(event).unwrap();
+        numbers.flush(FOR_EVER).unwrap();
+        keeper.flush(FOR_EVER).unwrap();
+        pollster::block_on(keeper.flush_async(FOR_EVER)).unwrap();
+        keeper.close(FOR_EVER).unwrap();
+    }
+    let keeper = open();
+    let numbers = keeper.prototype("numbers").create(|_: &u64| 0_u64).build().unwrap();
+    assert_eq!([1, 2].map(|key| numbers.read(key, |n| *n).unwrap()), [2, 4]);
 }
