@@ -81,6 +81,17 @@ pub enum OnFull {
     Reject,
 }
 
+/// What happens to an event when a change has not been stored for longer than
+/// [`exposure_max`](CheckpointingConfigBuilder::exposure_max).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnExposed {
+    /// It waits, at most [`wait_max`](CheckpointingConfig::wait_max), and then gets an error.
+    #[default]
+    Block,
+    /// It gets an error at once.
+    Reject,
+}
+
 /// What happens to a PE after an event's closure panicked in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OnPanic {
@@ -116,6 +127,8 @@ pub struct CheckpointingConfig {
     clock_step_max: Duration,
     capacity: Option<NonZeroUsize>,
     on_full: OnFull,
+    exposure_max: Option<Duration>,
+    on_exposed: OnExposed,
     idle_max: Option<Duration>,
     wait_max: Duration,
     state_bytes_max: u64,
@@ -177,6 +190,25 @@ impl CheckpointingConfig {
         self.on_full
     }
 
+    /// Returns for how long a change may not be stored before events are held up.
+    #[must_use]
+    pub fn exposure_max(&self) -> Option<Duration> {
+        self.exposure_max
+    }
+
+    /// Returns what happens to events then.
+    #[must_use]
+    pub fn on_exposed(&self) -> OnExposed {
+        self.on_exposed
+    }
+
+    /// Returns how long after its first change a PE is due.
+    pub(crate) fn due_within(&self) -> Option<Duration> {
+        // Half of the bound: the other half is for storing it.
+        let half = self.exposure_max.map(|exposure| exposure / 2);
+        self.mode.interval().into_iter().chain(half).min()
+    }
+
     /// Returns after how long without an event a PE is evicted.
     #[must_use]
     pub fn idle_max(&self) -> Option<Duration> {
@@ -220,6 +252,8 @@ impl Default for CheckpointingConfig {
             clock_step_max: Duration::from_secs(5 * 365 * 24 * 3600),
             capacity: None,
             on_full: OnFull::Block,
+            exposure_max: None,
+            on_exposed: OnExposed::Block,
             idle_max: None,
             wait_max: Duration::from_secs(10),
             state_bytes_max: 64 << 20,
@@ -284,6 +318,23 @@ impl CheckpointingConfigBuilder {
         self
     }
 
+    /// Sets for how long a change may be in memory only: what a crash loses at most. A changed PE
+    /// is due after half of that, whatever the mode; and if the storage does not keep up, events
+    /// that would change more are held up until it has stored what is older. Reads are not. PEs
+    /// that cannot be stored before they change again hold up nobody. Default: no bound; at least
+    /// 2 ms. Ages are exact to a sixteenth of the bound, between 1 ms and 100 ms.
+    pub fn exposure_max(mut self, age: Duration) -> Self {
+        self.0.exposure_max = Some(age);
+        self
+    }
+
+    /// Sets what happens to events that are held up by [`exposure_max`](Self::exposure_max).
+    /// Default: `Block`.
+    pub fn on_exposed(mut self, policy: OnExposed) -> Self {
+        self.0.on_exposed = policy;
+        self
+    }
+
     /// Sets after how long without an event a PE is stored, if it has changed, and dropped from
     /// memory. Default: never; at least 1 ms.
     pub fn idle_max(mut self, idle: Duration) -> Self {
@@ -333,6 +384,7 @@ impl CheckpointingConfigBuilder {
         at_least("mode's interval", config.mode.interval(), millisecond)?;
         at_least("expire_after", config.expire_after, millisecond)?;
         at_least("idle_max", config.idle_max, millisecond)?;
+        at_least("exposure_max", config.exposure_max, 2 * millisecond)?;
         at_least("clock_step_max", Some(config.clock_step_max), millisecond)?;
         let outside = |name, value, min, max| {
             if value < min || value > max {
@@ -400,6 +452,8 @@ mod tests {
         assert!(builder().state_bytes_max(0).build().is_err());
         assert!(builder().state_bytes_max((2 << 30) + 1).build().is_err());
         assert!(builder().idle_max(Duration::ZERO).build().is_err());
+        assert!(builder().exposure_max(Duration::from_micros(1999)).build().is_err());
+        assert!(builder().exposure_max(Duration::from_millis(2)).build().is_ok());
         let short = CheckpointingMode::Time(Duration::from_micros(999));
         assert!(CheckpointingConfig::builder(short).build().is_err());
     }

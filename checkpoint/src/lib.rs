@@ -109,6 +109,7 @@
 //! | fetches ([`fetching_queue_size`](SafeKeeperSettings::fetching_queue_size)) | The event waits for a place as long as it would wait for a fetch, or gets an error at once. |
 //! | failed fetches in a row ([`fetching_max_consecutive_failures_before_disabling`](SafeKeeperSettings::fetching_max_consecutive_failures_before_disabling)) | Events that need a restore get an error at once for a while; then one fetch tries whether the storage is well again. |
 //! | PEs in memory ([`capacity`](CheckpointingConfigBuilder::capacity)) | The one that was idle for longest is stored and leaves; if none can, [`OnFull`] says what the event gets. |
+//! | age of a change that is not stored ([`exposure_max`](CheckpointingConfigBuilder::exposure_max)) | Events that would change more wait or get an error, as [`OnExposed`] says. By default there is no bound, and the age is in the statistics. |
 //! | waiting for one PE ([`wait_max`](CheckpointingConfigBuilder::wait_max)) | The event gets [`ProcessError::Busy`]. |
 //!
 //! Calls from the keeper's own threads, from inside an event and from async code never wait for
@@ -199,8 +200,8 @@ pub use clock::TestClock;
 pub use clock::{Alarm, Clock, SystemClock, Timestamp};
 pub use close_report::{CloseReport, NotAllStored, ShardNotKnown};
 pub use config::{
-    CheckpointingConfig, CheckpointingConfigBuilder, CheckpointingMode, InvalidConfig, OnFull,
-    OnPanic, OnRestoreError,
+    CheckpointingConfig, CheckpointingConfigBuilder, CheckpointingMode, InvalidConfig, OnExposed,
+    OnFull, OnPanic, OnRestoreError,
 };
 #[cfg(unix)]
 pub use file_ops::{FileHandle, FileOps, SharedSync, SystemFiles};

@@ -62,6 +62,19 @@ pub enum ProcessError {
         /// How many may be resident.
         capacity: usize,
     },
+    /// A change has not been stored for longer than it may; more would be at risk.
+    #[error(
+        "cannot process an event of `{prototype}`: a change has not been stored for {oldest:?}, \
+         and may not be at risk for longer than {exposure_max:?}"
+    )]
+    Exposed {
+        /// The prototype.
+        prototype: Arc<str>,
+        /// How old the oldest change is that is not stored.
+        oldest: Duration,
+        /// How old it may get.
+        exposure_max: Duration,
+    },
     /// The key cannot be stored.
     #[error("cannot process an event of `{prototype}`: its key cannot be stored")]
     InvalidKey {

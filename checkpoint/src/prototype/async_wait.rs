@@ -11,6 +11,7 @@ use crate::checkpoint_ticket::{CheckpointOutcome, CheckpointTicket};
 use crate::clock::Timestamp;
 use crate::process_error::ProcessError;
 use crate::prototype::entry::Arrival;
+use crate::prototype::gate::Calm;
 use crate::prototype::inner::Inner;
 use crate::prototype::key::Key;
 use crate::prototype::pe_prototype::Hindrance;
@@ -31,6 +32,7 @@ enum Awaited {
     Arrival(Weak<Arrival>),
     Answer(Weak<RequestSignal>),
     Room(Weak<Room>),
+    Calm(Weak<Calm>),
 }
 
 impl AsyncWaits {
@@ -75,6 +77,7 @@ impl<T> Drop for AsyncWait<T> {
 pub(super) enum Waiting {
     Arrival(AsyncWait<Result<(), ProcessError>>, Option<u32>),
     Room(AsyncWait<()>),
+    Exposure(AsyncWait<()>),
 }
 
 impl<K, P> Inner<K, P> {
@@ -95,6 +98,9 @@ impl<K, P> Inner<K, P> {
                 }
                 Awaited::Room(room) => {
                     room.upgrade().inspect(|room| room.nudge());
+                }
+                Awaited::Calm(calm) => {
+                    calm.upgrade().inspect(|calm| calm.nudge());
                 }
             }
         }
@@ -173,6 +179,10 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 let awaited = Awaited::Room(Arc::downgrade(&room));
                 Waiting::Room(self.begin_wait(room, awaited, deadline))
             }
+            Hindrance::Exposure(calm) => {
+                let awaited = Awaited::Calm(Arc::downgrade(&calm));
+                Waiting::Exposure(self.begin_wait(calm, awaited, deadline))
+            }
         }
     }
 
@@ -191,6 +201,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 Some(()) => Ok(()),
                 None => Err(self.full(self.id(key)?)),
             }),
+            Waiting::Exposure(wait) => {
+                self.poll_wait(wait, context).map(|result| result.ok_or_else(|| self.exposed()))
+            }
         }
     }
 

@@ -23,7 +23,6 @@ use crate::prototype::table::Obstacle;
 use crate::reentrancy;
 use crate::save_error::{SaveError, SaveFailure};
 use crate::state::Checkpointable;
-use crate::sync::Ordering;
 use crate::wait::block_on;
 
 impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
@@ -129,7 +128,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
 impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
     pub(super) fn lock_open(&self, shard: usize) -> Result<Locked<'_, K, P>, ProcessError> {
         let locked = self.lock(shard)?;
-        if self.closed.load(Ordering::Relaxed) {
+        if self.gate.is_closed() {
             return Err(self.closed_error());
         }
         Ok(locked)

@@ -15,6 +15,7 @@ use crate::framework::Caller;
 use crate::process_error::ProcessError;
 use crate::prototype::async_wait::Waiting;
 use crate::prototype::entry::Effect;
+use crate::prototype::gate::Access;
 use crate::prototype::guard::PeGuard;
 use crate::prototype::inner::Inner;
 use crate::prototype::key::{AsKey, Key};
@@ -35,6 +36,7 @@ pub struct ProcessFuture<K, P, F, R> {
     // Taken by the event.
     f: Option<F>,
     run: fn(F, &mut P) -> Effect<R>,
+    access: Access,
 }
 
 /// A PE that is lent out without blocking a thread; made by [`pe_async`](PePrototype::pe_async).
@@ -71,7 +73,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         K: Borrow<A::Borrowed>,
         F: FnOnce(&mut P) -> R,
     {
-        self.event_async(key.as_key().to_owned(), f, |f, pe| Effect::Changed(f(pe)))
+        self.event_async(key.as_key().to_owned(), f, Access::Change, |f, pe| Effect::Changed(f(pe)))
     }
 
     /// Runs `f` on the PE of `key`, as [`try_process`](Self::try_process) does, without blocking
@@ -89,7 +91,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         K: Borrow<A::Borrowed>,
         F: FnOnce(&mut P) -> Result<R, E>,
     {
-        self.event_async(key.as_key().to_owned(), f, |f, pe| match f(pe) {
+        self.event_async(key.as_key().to_owned(), f, Access::Change, |f, pe| match f(pe) {
             Ok(result) => Effect::Changed(Ok(result)),
             Err(error) => Effect::Unchanged(Err(error)),
         })
@@ -106,7 +108,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         K: Borrow<A::Borrowed>,
         F: FnOnce(&P) -> R,
     {
-        self.event_async(key.as_key().to_owned(), f, |f, pe| Effect::Unchanged(f(pe)))
+        self.event_async(key.as_key().to_owned(), f, Access::Read, |f, pe| Effect::Unchanged(f(pe)))
     }
 
     /// Lends out the PE of `key`, as [`pe`](Self::pe) does, without blocking the thread.
@@ -127,9 +129,10 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         &self,
         key: K,
         f: F,
+        access: Access,
         run: fn(F, &mut P) -> Effect<R>,
     ) -> ProcessFuture<K, P, F, R> {
-        ProcessFuture { call: self.call(key), f: Some(f), run }
+        ProcessFuture { call: self.call(key), f: Some(f), run, access }
     }
 
     fn call(&self, key: K) -> Call<K, P> {
@@ -160,7 +163,7 @@ impl<K: Key, P: Checkpointable + Send + 'static, F, R> Future for ProcessFuture<
     /// # Panics
     /// Panics if it is polled after it was ready.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { call, f, run } = self.get_mut();
+        let Self { call, f, run, access } = self.get_mut();
         // Not under the shard's lock: there a panic would poison the PE.
         assert!(f.is_some(), "an event was polled after its end");
         loop {
@@ -173,7 +176,7 @@ impl<K: Key, P: Checkpointable + Send + 'static, F, R> Future for ProcessFuture<
                 None => unreachable!("an event runs once"),
             };
             let place = call.inner.place(&call.key);
-            match call.inner.attempt(place, &call.key, event, Caller::MustNotWait) {
+            match call.inner.attempt(place, &call.key, event, *access, Caller::MustNotWait) {
                 Ok(Ok(result)) => return Poll::Ready(Ok(result)),
                 Ok(Err((_event, hindrance))) => call.wait_for(hindrance),
                 Err(error) => {

@@ -10,12 +10,12 @@ use std::hash::Hash;
 use crate::capture::PeHandle;
 use crate::framework::Caller;
 use crate::process_error::ProcessError;
+use crate::prototype::gate::Access;
 use crate::prototype::inner::{Inner, Place, coarse};
 use crate::prototype::key::{AsKey, Key, KeyBytes};
 use crate::prototype::pe_prototype::{Attempted, PePrototype};
 use crate::prototype::results::{Handling, Mail, PutBack};
 use crate::state::Checkpointable;
-use crate::sync::Ordering;
 
 /// A PE that is lent out: nobody else gets it before this is dropped, and no other key has to wait.
 ///
@@ -112,8 +112,10 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
         let mut locked = self.lock(place.shard)?;
-        if self.closed.load(Ordering::Relaxed) {
-            return Err(self.closed_error());
+        if !self.gate.is_open()
+            && let Some(hindrance) = self.barred(Access::Change)?
+        {
+            return Ok(Err(((), hindrance)));
         }
         let now = coarse(self.now());
         match locked.table().check_out(place.hash, key, now) {

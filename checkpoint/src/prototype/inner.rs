@@ -16,6 +16,7 @@ use crate::partition::Partitioning;
 use crate::process_error::ProcessError;
 use crate::prototype::async_wait::AsyncWaits;
 use crate::prototype::entry::Triggers;
+use crate::prototype::gate::Gate;
 use crate::prototype::hooks::Hooks;
 use crate::prototype::key::{Key, KeyBytes};
 use crate::prototype::restore::Unreadable;
@@ -24,7 +25,7 @@ use crate::prototype_index::PrototypeIndex;
 
 use crate::state::{SchemaDescription, StateLimits};
 use crate::storage::StateStorage;
-use crate::sync::{AtomicBool, AtomicU32, AtomicUsize, Mutex, Ordering};
+use crate::sync::{AtomicU32, AtomicUsize, Mutex, Ordering};
 
 pub(super) struct Inner<K, P> {
     pub(super) shards: Box<[Shard<K, P>]>,
@@ -33,9 +34,7 @@ pub(super) struct Inner<K, P> {
     partitioning: Partitioning,
     hasher: SeedableRandomState,
     pub(super) triggers: Triggers,
-    /// Set under no lock, read under a shard's: whoever locks a shard after `close` went over it
-    /// sees it.
-    pub(super) closed: AtomicBool,
+    pub(super) gate: Gate,
     /// Threads that wait for a shard.
     pub(super) waiters: AtomicU32,
     /// See [`Inner::coarse_now`].
@@ -90,7 +89,7 @@ impl<K, P> Inner<K, P> {
                 Some(n) => u32::try_from(n.get()).unwrap_or(u32::MAX),
                 None => u32::MAX,
             },
-            interval: config.mode().interval(),
+            interval: config.due_within(),
             stores: registration.stores,
             tracks_recency: config.capacity().is_some() || config.idle_max().is_some(),
         };
@@ -116,7 +115,7 @@ impl<K, P> Inner<K, P> {
             partitioning: registration.partitioning.clone(),
             hasher: SeedableRandomState::with_seed(random.next_u64(), SharedSeed::global_fixed()),
             triggers,
-            closed: AtomicBool::new(false),
+            gate: Gate::default(),
             waiters: AtomicU32::new(0),
             coarse: AtomicU32::new(coarse(registration.clock.now())),
             attended: registration.stores,

@@ -14,6 +14,7 @@ mod errand;
 mod events;
 mod exposure;
 mod flush;
+mod gate;
 mod guard;
 mod hooks;
 mod inner;

@@ -12,6 +12,7 @@ use crate::config::OnFull;
 use crate::framework::Caller;
 use crate::process_error::ProcessError;
 use crate::prototype::entry::{Arrival, Attempt, Effect};
+use crate::prototype::gate::{Access, Calm};
 use crate::prototype::inner::{Inner, Place, coarse, coarse_span};
 use crate::prototype::key::{AsKey, Key, KeyBytes};
 use crate::prototype::leave::Eviction;
@@ -59,6 +60,8 @@ pub(super) enum Hindrance {
     Arrival(Arc<Arrival>, Option<u32>),
     /// For room for one more PE.
     Room(Arc<Room>),
+    /// For the storage, which has not stored what is too old.
+    Exposure(Arc<Calm>),
 }
 
 /// Whether an attempt got through, or what keeps it.
@@ -105,7 +108,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         A: AsKey<K>,
         K: Borrow<A::Borrowed>,
     {
-        self.run(key.as_key(), |pe| Effect::Changed(f(pe)))
+        self.run(key.as_key(), Access::Change, |pe| Effect::Changed(f(pe)))
     }
 
     /// Runs `f` on the PE of `key`; if it returns an error, the event does not count.
@@ -127,7 +130,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         A: AsKey<K>,
         K: Borrow<A::Borrowed>,
     {
-        self.run(key.as_key(), |pe| match f(pe) {
+        self.run(key.as_key(), Access::Change, |pe| match f(pe) {
             Ok(result) => Effect::Changed(Ok(result)),
             Err(error) => Effect::Unchanged(Err(error)),
         })
@@ -145,19 +148,24 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         A: AsKey<K>,
         K: Borrow<A::Borrowed>,
     {
-        self.run(key.as_key(), |pe| Effect::Unchanged(f(pe)))
+        self.run(key.as_key(), Access::Read, |pe| Effect::Unchanged(f(pe)))
     }
 
     #[inline(always)]
-    fn run<Q, R>(&self, key: &Q, f: impl FnOnce(&mut P) -> Effect<R>) -> Result<R, ProcessError>
+    fn run<Q, R>(
+        &self,
+        key: &Q,
+        access: Access,
+        f: impl FnOnce(&mut P) -> Effect<R>,
+    ) -> Result<R, ProcessError>
     where
         K: Borrow<Q>,
         Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
         let place = self.inner.place(key);
-        match self.inner.attempt(place, key, f, Caller::MayWait)? {
+        match self.inner.attempt(place, key, f, access, Caller::MayWait)? {
             Ok(result) => Ok(result),
-            Err((f, hindrance)) => self.run_later(place, key, f, hindrance),
+            Err((f, hindrance)) => self.run_later(place, key, f, access, hindrance),
         }
     }
 
@@ -168,6 +176,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         place: Place,
         key: &Q,
         mut f: F,
+        access: Access,
         mut hindrance: Hindrance,
     ) -> Result<R, ProcessError>
     where
@@ -178,7 +187,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         let deadline = self.inner.deadline();
         loop {
             self.inner.wait(key, hindrance, deadline)?;
-            match self.inner.attempt(place, key, f, Caller::MayWait)? {
+            match self.inner.attempt(place, key, f, access, Caller::MayWait)? {
                 Ok(result) => return Ok(result),
                 Err((again, next)) => (f, hindrance) = (again, next),
             }
@@ -198,6 +207,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         place: Place,
         key: &Q,
         f: F,
+        access: Access,
         caller: Caller,
     ) -> Attempted<R, F>
     where
@@ -206,8 +216,10 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         F: FnOnce(&mut P) -> Effect<R>,
     {
         let mut locked = self.lock(place.shard)?;
-        if self.closed.load(Ordering::Relaxed) {
-            return Err(self.closed_error());
+        if !self.gate.is_open()
+            && let Some(hindrance) = self.barred(access)?
+        {
+            return Ok(Err((f, hindrance)));
         }
         let (place_in_table, coarse_now) = ((place.hash, key), self.coarse_now());
         match locked.table().event(place_in_table, &self.triggers, coarse_now, f, |pe, f| f(pe)) {
@@ -318,6 +330,15 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                     Some(()) => Ok(()),
                     None => Err(self.full(self.id(key)?)),
                 }
+            }
+            Hindrance::Exposure(calm) => {
+                if calm.result().is_some() {
+                    return Ok(());
+                }
+                if !may_wait {
+                    return Err(self.reentrant());
+                }
+                calm.wait(&*self.clock, Some(deadline)).ok_or_else(|| self.exposed())
             }
         }
     }

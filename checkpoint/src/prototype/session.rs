@@ -8,9 +8,10 @@ use std::marker::PhantomData;
 use crate::framework::Caller;
 use crate::process_error::ProcessError;
 use crate::prototype::entry::{Attempt, Effect};
+use crate::prototype::gate::Access;
 use crate::prototype::inner::Place;
 use crate::prototype::key::{AsKey, Key, KeyBytes};
-use crate::prototype::pe_prototype::PePrototype;
+use crate::prototype::pe_prototype::{Hindrance, PePrototype};
 use crate::prototype::shard::{Locked, Rest};
 use crate::prototype::table::Bucket;
 use crate::state::Checkpointable;
@@ -244,8 +245,15 @@ impl<'a, K: Key, P: Checkpointable + Send + 'static> Held<'a, K, P> {
         let Some(Some(locked)) = self.shards.get_mut(place.shard) else {
             unreachable!("the shard was locked just now");
         };
-        if inner.closed.load(Ordering::Relaxed) {
-            return Err((event, inner.closed_error()));
+        if !inner.gate.is_open() {
+            match inner.barred(Access::Change) {
+                Ok(None) => {}
+                Ok(Some(hindrance)) => {
+                    let rests = self.unlock();
+                    return self.event_behind(place, key.as_key(), event, f, Ok(hindrance), rests);
+                }
+                Err(error) => return Err((event, error)),
+            }
         }
         let place_in_table = (place.hash, key.as_key());
         let (table, coarse_now) = (locked.table(), inner.coarse_now());
@@ -307,6 +315,25 @@ impl<'a, K: Key, P: Checkpointable + Send + 'static> Held<'a, K, P> {
         let rests = self.unlock();
         let inner = &self.prototype.inner;
         let hindrance = inner.overcome(place, key, obstacle, locked, Caller::MayWait);
+        self.event_behind(place, key, event, f, hindrance, rests)
+    }
+
+    /// Waits for what is in the way of an event, and runs it. No shard is held any more.
+    #[cold]
+    #[inline(never)]
+    fn event_behind<Q, E>(
+        &mut self,
+        place: Place,
+        key: &Q,
+        event: E,
+        f: &mut impl FnMut(&mut P, E),
+        hindrance: Result<Hindrance, ProcessError>,
+        rests: Vec<Rest<K, P>>,
+    ) -> Result<(), (E, ProcessError)>
+    where
+        K: Borrow<Q>,
+        Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
         self.finish(rests);
         // Taken by the closure when it runs.
         let mut event = Some(event);
@@ -317,13 +344,15 @@ impl<'a, K: Key, P: Checkpointable + Send + 'static> Held<'a, K, P> {
             }
             None => unreachable!("an event runs once"),
         };
-        let result =
-            hindrance.and_then(|hindrance| self.prototype.run_later(place, key, run, hindrance));
+        let result = hindrance.and_then(|hindrance| {
+            self.prototype.run_later(place, key, run, Access::Change, hindrance)
+        });
         match (result, event) {
             (Err(error), Some(event)) => Err((event, error)),
             _ => Ok(()),
         }
     }
+
     /// Lets others have the shards, and the keeper have its way, if they need it; called after each
     /// few events.
     #[inline(always)]

@@ -271,7 +271,7 @@ impl<'a, K, P> Locked<'a, K, P> {
 
     fn take_in(&mut self, mail: Mail<K, P>) {
         let inner = self.inner;
-        let closing = inner.closed.load(Ordering::Relaxed);
+        let closing = inner.gate.is_closed();
         let table = self.table();
         if closing && matches!(mail, Mail::PutBack(_)) {
             // Somebody closes and waits for this: the framework is to look.

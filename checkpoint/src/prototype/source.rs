@@ -93,8 +93,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
         let waits = self.nudge_async_waits(now);
         let aged = self.promote_aged(now);
         let idle = self.evict_idle(now);
+        let exposed = self.watch_exposure(now);
         let visits = self.visit_all(now);
-        [waits, aged, idle, visits].into_iter().flatten().min()
+        [waits, aged, idle, exposed, visits].into_iter().flatten().min()
     }
 
     fn request_all(&self) -> FlushMark {
@@ -111,7 +112,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
     }
 
     fn close(&self) {
-        self.closed.store(true, Ordering::Relaxed);
+        self.gate.close();
     }
 
     fn end(&self) {
@@ -186,7 +187,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 return Some(locked);
             }
             left = left.saturating_sub(slice);
-            if left.is_zero() || self.closed.load(Ordering::Relaxed) {
+            if left.is_zero() || self.gate.is_closed() {
                 return None;
             }
         }

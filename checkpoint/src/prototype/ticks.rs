@@ -10,7 +10,6 @@ use crate::prototype::inner::{Inner, coarse};
 use crate::prototype::key::Key;
 use crate::prototype::shard::{Locked, tick_step, time_to_due};
 use crate::state::Checkpointable;
-use crate::sync::Ordering;
 
 /// How many marks of time mode are looked at under one lock.
 const PROMOTIONS_PER_LOCK: usize = 256;
@@ -125,8 +124,11 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             let Some(mut locked) = self.lock_within(shard, TICK_LOCK_WAIT) else {
                 return Err(Visit { shard, pes: Some(pes) });
             };
-            if self.closed.load(Ordering::Relaxed) {
+            if self.gate.is_closed() {
                 return Ok(());
+            }
+            if self.is_exposed() {
+                return Err(Visit { shard, pes: Some(pes) });
             }
             for pe in pes.drain(pes.len().saturating_sub(VISITS_PER_LOCK)..) {
                 self.visit(&mut locked, pe, run);

@@ -10,7 +10,7 @@ mod modelled;
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) use std::sync::atomic::{
-    AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) use std::thread;
@@ -19,6 +19,6 @@ pub(crate) use std::thread_local;
 
 #[cfg(any(loom, shuttle))]
 pub(crate) use modelled::{
-    AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, fence,
-    thread, thread_local,
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering,
+    fence, thread, thread_local,
 };

@@ -16,7 +16,7 @@ use loom as checker;
 use shuttle as checker;
 
 pub(crate) use checker::sync::atomic::{
-    AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 
 #[cfg(shuttle)]

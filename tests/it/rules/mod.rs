@@ -3,6 +3,7 @@
 mod canary;
 mod capacity;
 mod closing;
+mod exposure;
 mod frameworks;
 mod futures;
 mod held_shards;

@@ -1,0 +1,149 @@
+//! Whether events are let in: not after the end, and none that would change anything while changes
+//! have been waiting to be stored for too long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::config::OnExposed;
+use crate::process_error::ProcessError;
+use crate::prototype::inner::Inner;
+use crate::prototype::pe_prototype::Hindrance;
+use crate::prototype::shard::{Shard, tick_step};
+use crate::sync::{AtomicU8, Mutex, Ordering};
+use crate::wait::Signal;
+
+/// What waits until everything that is too old is stored is told that it is.
+pub(super) type Calm = Signal<()>;
+
+/// What a call wants with a PE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    Change,
+}
+
+/// Two bits that every event reads.
+#[derive(Default)]
+pub(super) struct Gate {
+    // Set under no lock, read under a shard's: whoever locks a shard after it was set and somebody
+    // went over all shards sees it.
+    bars: AtomicU8,
+    /// Told when `EXPOSED` is cleared; made by whoever is the first to wait.
+    calm: Mutex<Option<Arc<Calm>>>,
+}
+
+const CLOSED: u8 = 1;
+const EXPOSED: u8 = 2;
+
+impl Gate {
+    #[inline(always)]
+    pub(super) fn is_open(&self) -> bool {
+        self.bars.load(Ordering::Relaxed) == 0
+    }
+
+    #[inline(always)]
+    pub(super) fn is_closed(&self) -> bool {
+        self.bars.load(Ordering::Relaxed) & CLOSED != 0
+    }
+
+    /// Lets nobody in any more; those who wait find that out.
+    pub(super) fn close(&self) {
+        self.bars.fetch_or(CLOSED, Ordering::Relaxed);
+        self.wake();
+    }
+
+    fn is_exposed(&self) -> bool {
+        self.bars.load(Ordering::Relaxed) & EXPOSED != 0
+    }
+
+    /// Returns whether that is new.
+    fn expose(&self) -> bool {
+        self.bars.fetch_or(EXPOSED, Ordering::Relaxed) & EXPOSED == 0
+    }
+
+    /// Returns whether that is new.
+    fn calm_down(&self) -> bool {
+        let was_exposed = self.bars.fetch_and(!EXPOSED, Ordering::Relaxed) & EXPOSED != 0;
+        if was_exposed {
+            self.wake();
+        }
+        was_exposed
+    }
+
+    fn wake(&self) {
+        let calm = self.calm.lock().take();
+        if let Some(calm) = calm {
+            calm.finish(());
+        }
+    }
+
+    /// What to wait for, if there is any need.
+    fn until_calm(&self) -> Option<Arc<Calm>> {
+        let calm = self.calm.lock().get_or_insert_with(Signal::new).clone();
+        // Looked at again behind the lock: whoever cleared it before that was not heard.
+        let bars = self.bars.load(Ordering::Relaxed);
+        (bars & EXPOSED != 0 && bars & CLOSED == 0).then_some(calm)
+    }
+}
+
+impl<K, P> Inner<K, P> {
+    /// What is in the way of a call, if anything is; called when the gate is not open.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn barred(&self, access: Access) -> Result<Option<Hindrance>, ProcessError> {
+        if self.gate.is_closed() {
+            return Err(self.closed_error());
+        }
+        if access == Access::Read {
+            return Ok(None);
+        }
+        match self.config.on_exposed() {
+            OnExposed::Reject => Err(self.exposed()),
+            OnExposed::Block => match self.gate.until_calm() {
+                Some(calm) => Ok(Some(Hindrance::Exposure(calm))),
+                None if self.gate.is_closed() => Err(self.closed_error()),
+                None => Ok(None),
+            },
+        }
+    }
+
+    pub(super) fn exposed(&self) -> ProcessError {
+        ProcessError::Exposed {
+            prototype: self.name.clone(),
+            oldest: self.exposure(self.clock.now()),
+            exposure_max: self.config.exposure_max().unwrap_or(Duration::MAX),
+        }
+    }
+
+    /// How old the oldest change is that is not stored.
+    fn exposure(&self, now: Timestamp) -> Duration {
+        let oldest = self.shards.iter().filter_map(Shard::oldest_change).min();
+        oldest.map_or(Duration::ZERO, |oldest| now.since(oldest))
+    }
+
+    /// Holds up events if changes have been waiting for too long; returns when to look again.
+    pub(super) fn watch_exposure(&self, now: Timestamp) -> Option<Timestamp> {
+        let exposure_max = self.config.exposure_max()?;
+        let oldest = self.exposure(now);
+        let prototype = &*self.name;
+        if oldest <= exposure_max {
+            if self.gate.calm_down() {
+                tracing::info!(target: "checkpoint", prototype, "events are let in again");
+            }
+        } else if self.gate.expose() {
+            tracing::warn!(
+                target: "checkpoint",
+                prototype,
+                oldest_seconds = oldest.as_secs_f64(),
+                "changes are not stored for too long: events are held up"
+            );
+        }
+        Some(now.after(tick_step(exposure_max)))
+    }
+
+    /// Whether nothing may be changed now, by the keeper itself either.
+    pub(super) fn is_exposed(&self) -> bool {
+        self.gate.is_exposed()
+    }
+}
