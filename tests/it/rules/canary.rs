@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use checkpoint::{
     TestClock,
 };
 use tracing::field::{Field, Visit};
-use tracing::span;
+use tracing::{Dispatch, span};
 
 use crate::file_system::state_path_of;
 use crate::support::{FaultyStorage, FetchFault, SaveFault, manual};
@@ -32,6 +32,11 @@ struct Log(Arc<Mutex<String>>);
 impl Log {
     /// Runs something and returns all that was logged meanwhile by this thread.
     fn of(work: impl FnOnce()) -> String {
+        // While there is only one subscriber, `tracing` asks that of whichever thread comes by an
+        // event for the first time whether it is wanted, and remembers the answer: a thread of
+        // another test, which has none, would switch it off here too.
+        static ANOTHER: OnceLock<Dispatch> = OnceLock::new();
+        ANOTHER.get_or_init(|| Dispatch::new(Self::default()));
         let log = Self::default();
         tracing::subscriber::with_default(log.clone(), work);
         let text = log.0.lock().unwrap();
