@@ -145,7 +145,7 @@ round_trips! {
     byte_vectors: any::<Vec<u8>>();
     number_vectors: any::<(Vec<u64>, Vec<i16>, Vec<u128>, Vec<usize>)>();
     bool_vectors: any::<(Vec<bool>, Vec<char>, Vec<()>)>();
-    text_vectors: any::<Vec<Vec<String>>>();
+    text_vectors: vec(vec(any::<String>(), 0..9), 0..9);
     tuple_vectors: any::<Vec<(u8, bool, [i32; 2])>>();
     deques: (any::<VecDeque<u32>>(), 0_usize..9).prop_map(|(mut deque, count)| {
         // With a break somewhere inside.
