@@ -98,7 +98,9 @@ fn count_words(
     for (name, text) in input.texts {
         let mut text = Words::new(text);
         while let Some(word) = text.next_word().with_context(|| format!("cannot read {name}"))? {
-            words.process(word, |pe| pe.count += 1)?;
+            words
+                .process(word, |pe| pe.count += 1)
+                .with_context(|| format!("cannot count word {} of {name}", events + 1))?;
             events += 1;
             if crash_after.is_some_and(|words| words.get() == events) {
                 std::process::abort();
