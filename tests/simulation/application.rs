@@ -410,6 +410,9 @@ impl History {
                 let mut book = lock(&self.around.book);
                 book.read_news();
                 book.set(owner, vec![serial], true);
+                if let Some(removal) = &mut book.subject(owner).removal {
+                    removal.reinstate(serial);
+                }
                 drop(book);
                 if newest(self) > before && lock(&self.around.book).stored_serial(owner) == serial {
                     lock(&self.around.book).set(owner, vec![serial], false);
@@ -427,6 +430,9 @@ impl History {
                 live.sort_unstable();
                 live.dedup();
                 book.set(owner, live, false);
+                if let Some(removal) = &mut book.subject(owner).removal {
+                    removal.maybe_reinstate(serial);
+                }
                 drop(book);
                 self.around.check_error(&self.profile, owner, began, &Arc::default(), &error);
             }

@@ -13,6 +13,7 @@ use super::content::{Stored, id_of, owner_of_id, place_of};
 use super::dice::Dice;
 use super::ledger::{Content, Ledger, Trap, planned_panic};
 use super::met::Met;
+use super::removal::Removal;
 use super::storage::World;
 use super::trace::{Trace, lock};
 
@@ -51,10 +52,10 @@ pub(super) struct Subject {
     pub(super) restated: bool,
     /// Another state was to be put in its place: it may be on its way still.
     pub(super) replaced: bool,
-    /// It cannot be encoded as it is.
+    /// It cannot be encoded as it is, or may be such a state.
     pub(super) trapped: bool,
-    /// The last change of any PE before this one was removed, as long as that is not stored.
-    pub(super) removed_at: Option<u64>,
+    /// That it was removed, as long as this is not known to be stored.
+    pub(super) removal: Option<Removal>,
     /// The serial of the state that was refused for good.
     pub(super) refused: Option<u64>,
     /// Changes that are not stored, in order.
@@ -82,6 +83,8 @@ pub(super) struct Book {
     contents: Vec<Content>,
     /// Whether a state is what a panic left, and nobody has decided to keep.
     half_done: Vec<bool>,
+    /// Whether a state cannot be encoded.
+    traps: Vec<bool>,
     /// By prototype: whether a PE in which a closure panicked is restored by its next event.
     pub(super) reloads: [bool; 2],
     /// Results by id and version.
@@ -107,6 +110,7 @@ impl Book {
             subjects: BTreeMap::new(),
             contents: vec![Ledger::new(0).content()],
             half_done: vec![false],
+            traps: vec![false],
             reloads: [false; 2],
             results: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
@@ -135,10 +139,11 @@ impl Book {
     pub(super) fn restorable(&self, owner: u64) -> Vec<u64> {
         let acknowledged = self.acknowledged.get(&owner);
         let world = lock(&self.world);
-        if let Some(at) = self.subjects.get(&owner).and_then(|subject| subject.removed_at) {
+        let subject = self.subjects.get(&owner);
+        if let Some(removal) = subject.and_then(|subject| subject.removal.as_ref()) {
             // What was removed must not come back; what came after may be stored without an answer.
             let versions = world.records.versions(&id_of(owner)).iter();
-            let newer = versions.map(Stored::serial).filter(|serial| *serial > at);
+            let newer = versions.map(Stored::serial).filter(|serial| removal.allows(*serial));
             return newer.chain([0]).collect();
         }
         let versions = world.records.versions(&id_of(owner)).iter().enumerate();
@@ -197,7 +202,6 @@ impl Book {
             }
             subject.poisoned = false;
             subject.live = restorable;
-            subject.trapped = false;
             subject.restated = false;
             subject.unstored.clear();
         }
@@ -212,6 +216,7 @@ impl Book {
             subject.unstored.retain(|change| change.serial <= serial && change.serial > stored);
         }
         subject.live = vec![serial];
+        subject.trapped = is_one_of(&self.traps, &[serial]);
         let content = ledger.content();
         let is_sound = match usize::try_from(serial).ok().and_then(|at| self.contents.get(at)) {
             _ if serial == 0 => content == Ledger::new(owner).content(),
@@ -229,6 +234,7 @@ impl Book {
         ledger.change(serial, bytes, trap);
         self.contents.push(ledger.content());
         self.half_done.push(false);
+        self.traps.push(trap != Trap::None);
         let now = self.clock.time();
         let subject = self.subject(owner);
         subject.live = vec![serial];
@@ -264,19 +270,28 @@ impl Book {
         let now = self.clock.time();
         self.trace.add(format_args!("  {owner} is now one of {live:?}"));
         let serial = live.iter().copied().max().unwrap_or_default();
+        let trapped = is_one_of(&self.traps, &live);
         let subject = self.subject(owner);
-        let (out, removed_at, replaced) = (subject.out, subject.removed_at, subject.replaced);
+        let (out, replaced, removal) = (subject.out, subject.replaced, subject.removal.take());
         let change = restated.then_some(Change { serial, at: now, is_event: false });
         let unstored = change.into_iter().collect();
-        *subject =
-            Subject { live, restated, unstored, out, removed_at, replaced, ..Subject::default() };
+        *subject = Subject {
+            live,
+            restated,
+            unstored,
+            out,
+            removal,
+            replaced,
+            trapped,
+            ..Subject::default()
+        };
     }
 
     /// The PE was removed.
     pub(super) fn remove(&mut self, owner: u64) {
         self.set(owner, vec![0], true);
         let last_serial = self.last_serial();
-        self.subject(owner).removed_at = Some(last_serial);
+        self.subject(owner).removal = Some(Removal::after(last_serial));
     }
 
     /// The process has died or was closed: what is stored is what there is.
@@ -359,9 +374,10 @@ impl Book {
                 let world = lock(&self.world);
                 let serial = world.records.ever_offered.get(&(id.clone(), version)).copied();
                 let subject = self.subjects.entry(owner).or_default();
-                let is_later = serial.is_some_and(|serial| subject.may_be(serial));
-                if subject.removed_at.is_some_and(|at| is_later || serial > Some(at)) {
-                    subject.removed_at = None;
+                if let (Some(removal), Some(serial)) = (&subject.removal, serial)
+                    && (subject.may_be(serial) || removal.is_before(serial))
+                {
+                    subject.removal = None;
                 }
                 if !world.records.ever_stored.contains_key(&(id.clone(), version)) {
                     drop(world);
@@ -392,6 +408,13 @@ impl Book {
     pub(super) fn results_of(&self, owner: u64, version: StateVersion) -> u64 {
         self.results.get(&(owner, version)).copied().unwrap_or_default()
     }
+}
+
+/// Whether one of these serials is marked.
+fn is_one_of(marks: &[bool], serials: &[u64]) -> bool {
+    let is_marked =
+        |serial: &u64| usize::try_from(*serial).ok().and_then(|at| marks.get(at)) == Some(&true);
+    serials.iter().any(is_marked)
 }
 
 /// Runs an event on a PE, as its plan says.

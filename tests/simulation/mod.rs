@@ -35,6 +35,7 @@ mod outcome;
 mod power_loss;
 mod process;
 mod profile;
+mod removal;
 mod storage;
 mod trace;
 mod weather;
