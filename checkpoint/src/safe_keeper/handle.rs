@@ -18,7 +18,7 @@ use crate::safe_keeper::settings::Overflow;
 use crate::safe_keeper::shared::{Registered, Shared};
 use crate::storage::{FetchVersion, StateStorage, StorageError, StorageErrorKind};
 use crate::store_metadata::{Recorded, key_type_name, record_once, record_schema};
-use crate::sync::{MutexGuard, Ordering};
+use crate::sync::{Condvar, MutexGuard, Ordering};
 use crate::task::{FetchAnswers, FetchTask};
 
 /// The part of a [`SafeKeeper`](crate::SafeKeeper) that prototypes are built over.
@@ -172,6 +172,8 @@ impl KeeperHandle {
         let shared = &*self.0;
         let may_wait = fetch.caller == Caller::MayWait && reentrancy::may_wait();
         let deadline = shared.clock.now().after(shared.settings.fetching_max_wait());
+        // Asked for without the lock: a simulated clock lets the world go on meanwhile.
+        let mut sleep = None;
         let mut core = shared.core.lock();
         loop {
             if !core.is_running() {
@@ -183,9 +185,14 @@ impl KeeperHandle {
             }
             match shared.settings.fetching_overflow {
                 Overflow::Block | Overflow::CallerRuns if !may_wait => break,
-                Overflow::Block if shared.clock.now() < deadline => {
-                    shared.wait_for_fetch_room(&mut core, deadline);
-                }
+                Overflow::Block if shared.clock.now() < deadline => match sleep.take() {
+                    None => {
+                        drop(core);
+                        sleep = Some(shared.clock.sleep_until(deadline));
+                        core = shared.core.lock();
+                    }
+                    Some(time) => wait_for(&shared.fetch_room, &mut core, time),
+                },
                 Overflow::Block | Overflow::Reject => {
                     drop(core);
                     return shared.failed(fetch, RestoreFailure::Overloaded);
@@ -206,31 +213,32 @@ impl KeeperHandle {
         let shared = &*self.0;
         let wait = Duration::from_millis(shared.settings.overflow_wait_max_ms);
         let deadline = shared.clock.now().after(wait);
-        let mut core = shared.core.lock();
-        while core.is_running()
-            && shared.due.load(Ordering::Relaxed) > due_max
-            && shared.clock.now() < deadline
-        {
-            match shared.clock.sleep_until(deadline) {
-                Some(time) => {
-                    shared.relief.wait_for(&mut core, time);
-                }
-                None => shared.relief.wait(&mut core),
+        loop {
+            // Asked for without the lock: a simulated clock lets the world go on meanwhile.
+            let sleep = shared.clock.sleep_until(deadline);
+            let mut core = shared.core.lock();
+            if !core.is_running()
+                || shared.due.load(Ordering::Relaxed) <= due_max
+                || shared.clock.now() >= deadline
+            {
+                return;
             }
+            wait_for(&shared.relief, &mut core, sleep);
         }
     }
 }
 
-impl Shared {
-    fn wait_for_fetch_room(&self, core: &mut MutexGuard<'_, Core>, deadline: Timestamp) {
-        match self.clock.sleep_until(deadline) {
-            Some(time) => {
-                self.fetch_room.wait_for(core, time);
-            }
-            None => self.fetch_room.wait(core),
+/// Waits for a notice, at most for so long.
+fn wait_for(condvar: &Condvar, core: &mut MutexGuard<'_, Core>, time: Option<Duration>) {
+    match time {
+        Some(time) => {
+            condvar.wait_for(core, time);
         }
+        None => condvar.wait(core),
     }
+}
 
+impl Shared {
     /// Fetches on the thread that has the event.
     fn fetch_here(&self, fetch: StateFetch, storage: &dyn StateStorage) {
         let (id, version) = (fetch.id.clone(), fetch.version);
