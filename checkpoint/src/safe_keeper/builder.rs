@@ -37,8 +37,9 @@ pub struct SafeKeeperBuilder {
     partitioning: Partitioning,
     clock: Arc<dyn Clock>,
     random: Arc<dyn RandomSource>,
-    // None: the keeper has no threads and is stepped by hand.
-    threads: Option<Arc<dyn ThreadStart>>,
+    threads: Arc<dyn ThreadStart>,
+    // The keeper has no pools and is stepped by hand.
+    is_stepped: bool,
 }
 
 /// Why a keeper could not be built.
@@ -95,7 +96,8 @@ impl SafeKeeperBuilder {
             partitioning: Partitioning::XxHash,
             clock: system_clock(),
             random: Arc::new(SystemRandom::new()),
-            threads: Some(Arc::new(SystemThreads)),
+            threads: Arc::new(SystemThreads),
+            is_stepped: false,
         }
     }
 
@@ -182,15 +184,16 @@ impl SafeKeeperBuilder {
 
     /// Sets who starts threads. Default: the system.
     pub fn threads(mut self, threads: Arc<dyn ThreadStart>) -> Self {
-        self.threads = Some(threads);
+        self.threads = threads;
         self
     }
 
     /// Makes a keeper without threads: it does nothing but what [`SafeKeeper::step`] makes it do.
-    /// For tests: the same calls lead to the same history.
+    /// For tests: the same calls lead to the same history. Only where fetches hang it asks
+    /// [`threads`](Self::threads) for others.
     #[cfg(feature = "test-util")]
     pub fn stepped(mut self) -> Self {
-        self.threads = None;
+        self.is_stepped = true;
         self
     }
 
@@ -200,7 +203,7 @@ impl SafeKeeperBuilder {
     /// A setting is outside its limits, the store cannot be opened for writing, its keys are
     /// divided among partitions in another way, or the system gives no threads.
     pub fn build(self) -> Result<SafeKeeper, BuildError> {
-        let Self { storage, settings, callbacks, partitioning, clock, random, threads } = self;
+        let Self { storage, settings, callbacks, partitioning, clock, random, threads, .. } = self;
         settings.check().map_err(BuildError::Settings)?;
         check_partitions(&*storage, &settings, &partitioning)?;
         let sequences = Arc::new(Sequences::new(settings.partitions));
@@ -217,7 +220,7 @@ impl SafeKeeperBuilder {
         let callbacks = callbacks.unwrap_or_else(|| {
             Arc::new(LoggingStorageCallbackFactory::new().log_keys(settings.log_keys))
         });
-        let has_threads = threads.is_some();
+        let has_threads = !self.is_stepped;
         let shared = Arc::new_cyclic(|me| Shared {
             me: me.clone(),
             core: Mutex::new(core),
@@ -228,7 +231,7 @@ impl SafeKeeperBuilder {
             retry,
             clock,
             random,
-            threads: threads.unwrap_or_else(|| Arc::new(SystemThreads)),
+            threads,
             storage: Mutex::new(Some(storage)),
             sequences,
             partitioning,

@@ -2,14 +2,16 @@
 //!
 //! What `rules` and `scenarios` test as well is not here.
 
+use std::io;
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use checkpoint::{
     CheckpointOutcome, InMemoryStorage, OnPanic, PePrototype, Pool, Recover, Recovered, SafeKeeper,
-    SafeKeeperBuilder, SaveFailure, StorageErrorKind, TestClock,
+    SafeKeeperBuilder, SaveFailure, StorageErrorKind, TestClock, ThreadStart,
 };
 use checkpoint_tests::simulation::planned_panic;
 
@@ -201,4 +203,28 @@ fn what_was_put_aside_can_be_discarded_whatever_its_partition() {
         keeper.discard_quarantined(&one).unwrap();
     }
     assert_eq!(keeper.quarantined(&name).unwrap(), []);
+}
+
+#[test]
+fn a_stepped_keeper_has_no_threads_whoever_would_start_them() {
+    #[derive(Debug)]
+    struct NoThreads;
+    impl ThreadStart for NoThreads {
+        fn start(&self, _: String, _: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+    // In either order.
+    let builders: [fn(SafeKeeperBuilder) -> SafeKeeperBuilder; 2] = [
+        |builder| builder.stepped().threads(Arc::new(NoThreads)),
+        |builder| builder.threads(Arc::new(NoThreads)).stepped(),
+    ];
+    for built in builders {
+        let keeper = built(SafeKeeper::builder(InMemoryStorage::new())).build().unwrap();
+        let prototype = counters(&keeper, every(1));
+        prototype.process("a", |pe| pe.count = 1).unwrap();
+        assert_eq!(keeper.stats().stored, 0);
+        run_until_idle(&keeper);
+        assert_eq!(keeper.stats().stored, 1);
+    }
 }
