@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use checkpoint::{Eviction, FetchingState, ProcessError, Recover, Recovered};
+use checkpoint::{Eviction, FetchingState, ProcessError};
 
 use super::book::{Plan, Subject, run};
-use super::content::{PROTOTYPES, id_of, owner_of, place_of};
+use super::content::{PROTOTYPES, owner_of, place_of};
 use super::history::History;
 use super::ledger::{Trap, planned_panic};
 use super::met::Met;
@@ -122,7 +122,7 @@ impl History {
         self.event(owner, Plan::Change { filler_bytes: 5, trap: Trap::None });
     }
 
-    fn event(&mut self, owner: u64, plan: Plan) -> bool {
+    pub(super) fn event(&mut self, owner: u64, plan: Plan) -> bool {
         let (prototype, key) = place_of(owner);
         let prototype = self.prototype(prototype);
         let (book, ran) = (self.around.book.clone(), Arc::new(AtomicBool::new(false)));
@@ -301,141 +301,6 @@ impl History {
             Ok(Eviction::Evicted) => self.count(Met::Eviction),
             Ok(_) => {}
             Err(error) => self.around.trace.violate(format!("no eviction of {owner}: {error}")),
-        }
-    }
-
-    fn remove(&mut self, owner: u64) {
-        let (prototype, key) = place_of(owner);
-        self.trace(format_args!("remove {owner}"));
-        let began = self.around.clock.time();
-        match self.prototype(prototype).remove(key) {
-            Ok(ticket) => self.removed(owner, ticket),
-            Err(error) => {
-                self.around.check_error(&self.profile, owner, began, &Arc::default(), &error);
-            }
-        }
-    }
-
-    fn removed(&mut self, owner: u64, ticket: checkpoint::CheckpointTicket) {
-        self.count(Met::Removal);
-        lock(&self.around.book).remove(owner);
-        let was = self.around.asked_now(owner);
-        self.around.watch(was, ticket, Asked::Removal);
-    }
-
-    fn recover(&mut self, owner: u64) {
-        let (prototype, key) = place_of(owner);
-        if !lock(&self.around.book).subject(owner).poisoned {
-            return;
-        }
-        let reloads = self.profile.reloads[prototype];
-        let prototype = self.prototype(prototype);
-        let how = self.dice.pick(&[Recover::Reload, Recover::Keep, Recover::Remove]);
-        if how == Recover::Reload && (reloads || self.event(owner, Plan::Read)) {
-            return;
-        }
-        self.trace(format_args!("recover {owner}: {how:?}"));
-        self.count(Met::Recovery);
-        let began = self.around.clock.time();
-        let poisoned = prototype.status().poisoned;
-        match prototype.recover(key, how) {
-            Ok(Recovered::Kept) => lock(&self.around.book).keep(owner),
-            Ok(Recovered::Reloaded { .. }) => self.set_back(owner),
-            Ok(Recovered::Removed(ticket)) => self.removed(owner, ticket),
-            Ok(_) if reloads => {} // An event that nobody waits for any more has begun it.
-            Ok(other) => self.around.trace.violate(format!("{owner} is poisoned: {other:?}")),
-            Err(error) => {
-                if how == Recover::Reload && prototype.status().poisoned < poisoned {
-                    self.set_back(owner);
-                }
-                self.around.check_error(&self.profile, owner, began, &Arc::default(), &error);
-            }
-        }
-    }
-
-    /// The PE is what is stored of it.
-    fn set_back(&mut self, owner: u64) {
-        let mut book = lock(&self.around.book);
-        book.read_news();
-        let restorable = book.restorable(owner);
-        book.set(owner, restorable, false);
-    }
-
-    fn reset(&mut self, owner: u64) {
-        self.replace(owner, 0, |history| {
-            let (prototype, key) = place_of(owner);
-            history.trace(format_args!("reset {owner}"));
-            history.prototype(prototype).reset(key)
-        });
-    }
-
-    fn restore_version(&mut self, owner: u64) {
-        let versions: Vec<_> = lock(&self.around.world)
-            .records
-            .versions(&id_of(owner))
-            .iter()
-            .map(|stored| (stored.version, stored.serial()))
-            .collect();
-        if versions.is_empty() {
-            return;
-        }
-        let (version, serial) = self.dice.pick(&versions);
-        self.replace(owner, serial, |history| {
-            let (prototype, key) = place_of(owner);
-            history.trace(format_args!("restore {version} of {owner}"));
-            history.prototype(prototype).restore_version(key, version)
-        });
-    }
-
-    fn replace(
-        &mut self,
-        owner: u64,
-        serial: u64,
-        call: impl FnOnce(&mut Self) -> Result<checkpoint::CheckpointTicket, ProcessError>,
-    ) {
-        if lock(&self.around.book).subject(owner).poisoned {
-            return;
-        }
-        self.count(Met::Replacement);
-        lock(&self.around.book).subject(owner).replaced = true;
-        let newest = |history: &Self| {
-            let world = lock(&history.around.world);
-            world.records.newest(&id_of(owner)).map(|newest| newest.version)
-        };
-        let before = newest(self);
-        let began = self.around.clock.time();
-        let last_serial = lock(&self.around.book).last_serial();
-        match call(self) {
-            Ok(ticket) => {
-                let mut book = lock(&self.around.book);
-                book.read_news();
-                book.set(owner, vec![serial], true);
-                if let Some(removal) = &mut book.subject(owner).removal {
-                    removal.reinstate(serial);
-                }
-                drop(book);
-                if newest(self) > before && lock(&self.around.book).stored_serial(owner) == serial {
-                    lock(&self.around.book).set(owner, vec![serial], false);
-                }
-                let mut was = self.around.asked_now(owner);
-                was.last_serial = last_serial;
-                self.around.watch(was, ticket, Asked::Checkpoint);
-            }
-            Err(error) => {
-                let mut book = lock(&self.around.book);
-                book.read_news();
-                let mut live = book.restorable(owner);
-                live.extend(book.subject(owner).live.clone());
-                live.extend([0, serial]);
-                live.sort_unstable();
-                live.dedup();
-                book.set(owner, live, false);
-                if let Some(removal) = &mut book.subject(owner).removal {
-                    removal.maybe_reinstate(serial);
-                }
-                drop(book);
-                self.around.check_error(&self.profile, owner, began, &Arc::default(), &error);
-            }
         }
     }
 }

@@ -6,16 +6,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use checkpoint::{SaveFailure, StateVersion, StorageResult, StorageResultCode};
+use checkpoint::StateVersion;
 
 use super::clock::SimulatedClock;
-use super::content::{Stored, id_of, owner_of_id, place_of};
+use super::content::{Stored, id_of, place_of};
 use super::dice::Dice;
 use super::ledger::{Content, Ledger, Trap, planned_panic};
 use super::met::Met;
 use super::removal::Removal;
-use super::storage::World;
 use super::trace::{Trace, lock};
+use super::world::World;
 
 /// What an event does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Subject {
         }
     }
 
-    fn may_be(&self, serial: u64) -> bool {
+    pub(super) fn may_be(&self, serial: u64) -> bool {
         if self.live.is_empty() { serial == 0 } else { self.live.contains(&serial) }
     }
 }
@@ -80,17 +80,17 @@ impl Subject {
 pub(super) struct Book {
     pub(super) subjects: BTreeMap<u64, Subject>,
     /// What each change has led to; the index is its serial.
-    contents: Vec<Content>,
+    pub(super) contents: Vec<Content>,
     /// Whether a state is what a panic left, and nobody has decided to keep.
-    half_done: Vec<bool>,
+    pub(super) half_done: Vec<bool>,
     /// Whether a state cannot be encoded.
     traps: Vec<bool>,
     /// By prototype: whether a PE in which a closure panicked is restored by its next event.
     pub(super) reloads: [bool; 2],
     /// Results by id and version.
-    results: BTreeMap<(u64, StateVersion), u64>,
+    pub(super) results: BTreeMap<(u64, StateVersion), u64>,
     /// The newest version of each PE that was acknowledged.
-    acknowledged: BTreeMap<u64, StateVersion>,
+    pub(super) acknowledged: BTreeMap<u64, StateVersion>,
     pub(super) results_count: u64,
     pub(super) factory_panics_percent: u64,
     pub(super) clock: Arc<SimulatedClock>,
@@ -302,111 +302,6 @@ impl Book {
             self.subjects.insert(owner, Subject { live: vec![stored], ..Subject::default() });
         }
         self.results_count = 0;
-    }
-
-    /// Takes in what was stored since the last time.
-    pub(super) fn read_news(&mut self) {
-        let news = std::mem::take(&mut lock(&self.world).records.news);
-        for (id, stored, is_late) in news {
-            if let Some(owner) = owner_of_id(&id) {
-                self.stored(owner, &stored, is_late);
-            }
-        }
-    }
-
-    fn stored(&mut self, owner: u64, stored: &Stored, is_late: bool) {
-        let serial = stored.serial();
-        if let Some(content) = &stored.content {
-            let at = usize::try_from(serial).unwrap();
-            let is_known = match self.contents.get(at) {
-                _ if serial == 0 => *content == Ledger::new(owner).content(),
-                Some(known) => known == content,
-                None => false,
-            };
-            if !is_known || content.owner != owner {
-                self.trace.violate(format!("{owner} is stored as what it never was: {content:?}"));
-            }
-            if self.half_done.get(at).copied().unwrap_or_default() {
-                self.trace.violate(format!("{owner} is stored as a panic left it: {serial}"));
-            }
-        }
-        let subject = self.subject(owner);
-        if subject.may_be(serial) {
-            subject.restated = false;
-        }
-        if subject.certain() == Some(serial) {
-            subject.unstored.clear();
-        } else if let Some(at) = subject.unstored.iter().rposition(|c| c.serial == serial) {
-            subject.unstored.drain(..=at);
-        }
-        if is_late && !subject.restated && subject.unstored.is_empty() && !subject.may_be(serial) {
-            // The PE was set back and is clean: if it leaves memory, it comes back as this.
-            if subject.live.is_empty() {
-                subject.live.push(0);
-            }
-            subject.live.push(serial);
-        }
-    }
-
-    /// Takes in the result of a capture.
-    pub(super) fn result(&mut self, result: &StorageResult<'_>) {
-        let id = result.id.to_owned();
-        self.results_count += 1;
-        let Some(owner) = owner_of_id(&id) else {
-            return self.trace.violate(format!("a result of {}", result.id));
-        };
-        self.trace.add(format_args!(
-            "result of {:?} of {owner}: {:?} {:?}",
-            result.version,
-            result.code,
-            result.error.as_ref().map(checkpoint::SaveError::reason)
-        ));
-        if let Some(version) = result.version {
-            let results = self.results.entry((owner, version)).or_default();
-            *results += 1;
-            if *results > 1 {
-                self.trace.violate(format!("P4: {results} results of {version} of {owner}"));
-            }
-        }
-        match (&result.code, &result.error, result.version) {
-            (StorageResultCode::Success, None, Some(version)) => {
-                self.acknowledged.insert(owner, version);
-                let world = lock(&self.world);
-                let serial = world.records.ever_offered.get(&(id.clone(), version)).copied();
-                let subject = self.subjects.entry(owner).or_default();
-                if let (Some(removal), Some(serial)) = (&subject.removal, serial)
-                    && (subject.may_be(serial) || removal.is_before(serial))
-                {
-                    subject.removal = None;
-                }
-                if !world.records.ever_stored.contains_key(&(id.clone(), version)) {
-                    drop(world);
-                    self.trace.violate(format!("{version} of {owner} is acknowledged unstored"));
-                }
-            }
-            (StorageResultCode::Failure, Some(error), _) => {
-                let encodes =
-                    matches!(error.reason(), SaveFailure::Encode(_) | SaveFailure::EncodePanicked);
-                if encodes != result.version.is_none() {
-                    self.trace.violate(format!("{owner}: {error} with {:?}", result.version));
-                }
-                if let SaveFailure::Refused(_) = error.reason() {
-                    let offered = result.version.and_then(|version| {
-                        let world = lock(&self.world);
-                        world.records.ever_offered.get(&(id.clone(), version)).copied()
-                    });
-                    // What was refused may be the copy that was to be put aside before.
-                    let subject = self.subject(owner);
-                    subject.refused = offered.or(subject.certain());
-                }
-            }
-            _ => self.trace.violate(format!("a result without a sense: {result:?}")),
-        }
-    }
-
-    /// How often the result of a version was told.
-    pub(super) fn results_of(&self, owner: u64, version: StateVersion) -> u64 {
-        self.results.get(&(owner, version)).copied().unwrap_or_default()
     }
 }
 

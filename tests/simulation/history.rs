@@ -14,9 +14,9 @@ use super::met::{Met, Tally};
 use super::outcome::{Outcome, Telling};
 use super::process::{Done, Held, POOLS, Pending, Prototype, Surroundings, start, step};
 use super::profile::{BACKOFF_MAX, FETCH_WAIT_MAX, FETCHING_PAUSE, Profile};
-use super::storage::{World, deliver_one, kill};
 use super::trace::{Trace, lock};
 use super::weather::Weather;
+use super::world::{World, deliver_one, kill};
 
 pub(super) struct History {
     pub(super) dice: Dice,

@@ -31,14 +31,17 @@ mod history;
 mod ledger;
 mod many;
 mod met;
+mod news;
 mod outcome;
 mod power_loss;
 mod process;
 mod profile;
+mod recovery;
 mod removal;
 mod storage;
 mod trace;
 mod weather;
+mod world;
 
 pub use self::ledger::planned_panic;
 pub use self::many::{Simulation, Summary};

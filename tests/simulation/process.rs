@@ -20,8 +20,9 @@ use super::dice::Dice;
 use super::ledger::{Ledger, planned_panic};
 use super::met::Met;
 use super::profile::Profile;
-use super::storage::{SimulatedStorage, World, deliver_one};
+use super::storage::SimulatedStorage;
 use super::trace::{Trace, lock};
+use super::world::{World, deliver_one};
 
 pub(super) type Prototype = PePrototype<u64, Ledger>;
 

@@ -9,40 +9,11 @@ use checkpoint::{
     StorageCapabilities, StorageError, StorageErrorKind, StoredVersion,
 };
 
-use super::content::{Records, Stored, VERSIONS_KEPT, is_quarantine, stored};
-use super::dice::Dice;
+use super::content::{Stored, VERSIONS_KEPT, is_quarantine, stored};
 use super::ledger::planned_panic;
-use super::met::{Met, Tally};
-use super::trace::{Trace, lock};
-use super::weather::{FetchFate, SaveFate, Weather};
-
-/// The world outside the process: it goes on when the process dies.
-pub(super) struct World {
-    pub(super) records: Records,
-    pub(super) weather: Weather,
-    /// Whether fetches may be answered later: not those of a thread that waits for the answer.
-    pub(super) may_delay_fetches: bool,
-    /// Whether answers are given at once where that is possible.
-    pub(super) answers_inline: bool,
-    /// Only calls of this process are taken.
-    living: u64,
-    late_saves: Vec<LateSave>,
-    late_fetches: Vec<FetchEntry>,
-    /// Saves whose outcome was told to be unknown, and that land later.
-    late_landings: Vec<(CheckpointId, Stored)>,
-    /// How often each fate was met.
-    pub(super) met: Tally,
-    dice: Dice,
-    trace: Trace,
-}
-
-/// An entry whose outcome comes later.
-struct LateSave {
-    id: CheckpointId,
-    entry: SaveEntry,
-    /// What is stored with the acknowledgement.
-    stored: Option<Stored>,
-}
+use super::trace::lock;
+use super::weather::{FetchFate, SaveFate};
+use super::world::{LateSave, World};
 
 /// One process's way to the storage.
 #[derive(Clone)]
@@ -51,116 +22,8 @@ pub(super) struct SimulatedStorage {
     process: u64,
 }
 
-impl World {
-    pub(super) fn new(dice: Dice, trace: Trace) -> Self {
-        Self {
-            records: Records::new(trace.clone()),
-            weather: Weather::Fine,
-            may_delay_fetches: false,
-            answers_inline: false,
-            living: 0,
-            late_saves: Vec::new(),
-            late_fetches: Vec::new(),
-            late_landings: Vec::new(),
-            met: Tally::new(),
-            dice,
-            trace,
-        }
-    }
-
-    /// Whatever an unknown save has still to do happens now, or never.
-    pub(super) fn settle_landings(&mut self) {
-        for (id, stored) in std::mem::take(&mut self.late_landings) {
-            if self.dice.chance(50) {
-                self.trace.add(format_args!("storage: {} of {id} lands late", stored.version));
-                self.records.land(&id, stored);
-            }
-        }
-    }
-
-    fn kill(&mut self) -> (Vec<LateSave>, Vec<FetchEntry>) {
-        self.living += 1;
-        let saves = std::mem::take(&mut self.late_saves);
-        for save in &saves {
-            if let Some(stored) = save.stored.clone()
-                && self.dice.chance(50)
-            {
-                self.trace.add(format_args!("storage: {} of {} lands", stored.version, save.id));
-                self.records.store(&save.id, stored);
-            }
-        }
-        self.settle_landings();
-        self.records.crash();
-        (saves, std::mem::take(&mut self.late_fetches))
-    }
-}
-
-fn error(kind: StorageErrorKind, id: &CheckpointId) -> StorageError {
+pub(super) fn error(kind: StorageErrorKind, id: &CheckpointId) -> StorageError {
     StorageError::new(kind, format!("do what was planned for {id}"))
-}
-
-/// Ends the process: what it has on its way lands or not; none of its calls gets through any more.
-pub(super) fn kill(world: &Arc<Mutex<World>>) {
-    let late = lock(world).kill();
-    // Dropped without the lock: their outcomes are told to the dying keeper.
-    drop(late);
-}
-
-/// Lets one thing happen that was put off; returns whether there was one.
-pub(super) fn deliver_one(world: &Arc<Mutex<World>>) -> bool {
-    enum Late {
-        Save(Box<(LateSave, SaveOutcome)>),
-        Fetch(FetchEntry),
-    }
-    let late = {
-        let mut guard = lock(world);
-        let world = &mut *guard;
-        let (saves, fetches) = (world.late_saves.len(), world.late_fetches.len());
-        if !world.late_landings.is_empty() && world.dice.chance(20) {
-            let at = world.dice.index(world.late_landings.len());
-            let (id, stored) = world.late_landings.swap_remove(at);
-            world.trace.add(format_args!("storage: {} of {id} lands late", stored.version));
-            world.met.count(Met::LandsLate);
-            world.records.land(&id, stored);
-        }
-        if saves + fetches == 0 {
-            return false;
-        }
-        let at = world.dice.index(saves + fetches);
-        if at < saves {
-            let mut late = world.late_saves.swap_remove(at);
-            let fails = late.stored.is_some() && world.dice.chance(15);
-            let (version, id) = (late.entry.version(), late.id.clone());
-            let outcome = if fails {
-                SaveOutcome::NotStored(error(StorageErrorKind::Unavailable, &id))
-            } else {
-                if let Some(stored) = late.stored.take() {
-                    world.records.store(&id, stored);
-                }
-                SaveOutcome::Stored
-            };
-            world
-                .trace
-                .add(format_args!("storage: late outcome of {version} of {id}: {outcome:?}"));
-            world.records.save_ends(&id);
-            Late::Save(Box::new((late, outcome)))
-        } else {
-            let entry = world.late_fetches.swap_remove(at - saves);
-            world.trace.add(format_args!("storage: late answer for {}", entry.id()));
-            Late::Fetch(entry)
-        }
-    };
-    match late {
-        Late::Save(late) => {
-            let (late, outcome) = *late;
-            late.entry.complete(outcome);
-        }
-        Late::Fetch(entry) => {
-            let found = lock(world).records.get(entry.id(), entry.version());
-            entry.complete(Ok(found));
-        }
-    }
-    true
 }
 
 impl SimulatedStorage {
