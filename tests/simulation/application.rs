@@ -173,7 +173,9 @@ impl History {
             let stays = |subject: &Subject| {
                 subject.poisoned || subject.trapped || subject.refused.is_some()
             };
-            if !is_read && !lock(&self.around.book).subjects.values().any(stays) {
+            // Those before it may have to stay.
+            let is_full = self.profile.quarantined_max == 1 || self.profile.on_time.is_some();
+            if !is_read && !is_full && !lock(&self.around.book).subjects.values().any(stays) {
                 self.around.trace.violate(format!("{owner} cannot be read"));
             }
         }

@@ -2,11 +2,11 @@
 //!
 //! It is told of every change at the moment when it is made, and of every record that is stored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use checkpoint::StateVersion;
+use checkpoint::{OnRestoreError, StateVersion};
 
 use super::clock::SimulatedClock;
 use super::content::{Stored, id_of, place_of};
@@ -16,6 +16,9 @@ use super::met::Met;
 use super::removal::Removal;
 use super::trace::{Trace, lock};
 use super::world::World;
+
+/// How long a PE was idle is known by a clock that only ticks move; they may be late here.
+const EXPIRY_SLACK: Duration = Duration::from_secs(5);
 
 /// What an event does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub(super) struct Subject {
     pub(super) out: bool,
     /// It is to be stored again although it has not changed.
     pub(super) restated: bool,
+    /// A checkpoint was asked for while a guard had it: so it is stored again, changed or not.
+    pub(super) asked_while_out: bool,
     /// Another state was to be put in its place: it may be on its way still.
     pub(super) replaced: bool,
     /// It cannot be encoded as it is, or may be such a state.
@@ -60,6 +65,12 @@ pub(super) struct Subject {
     pub(super) refused: Option<u64>,
     /// Changes that are not stored, in order.
     pub(super) unstored: Vec<Change>,
+    /// Its checkpoint was said to have expired; the next event finds the factory's value.
+    expired: bool,
+    /// It is not what is stored, and not to be stored either before it is changed.
+    pub(super) adrift: bool,
+    /// The serial of what is stored and could not be restored: it is to be put aside.
+    pub(super) put_aside: Option<u64>,
 }
 
 impl Subject {
@@ -81,6 +92,8 @@ pub(super) struct Book {
     pub(super) subjects: BTreeMap<u64, Subject>,
     /// What each change has led to; the index is its serial.
     pub(super) contents: Vec<Content>,
+    /// When each was made, and how often the wall clock had been set before.
+    changed_at: Vec<(Duration, u64)>,
     /// Whether a state is what a panic left, and nobody has decided to keep.
     pub(super) half_done: Vec<bool>,
     /// Whether a state cannot be encoded.
@@ -93,6 +106,12 @@ pub(super) struct Book {
     pub(super) acknowledged: BTreeMap<u64, StateVersion>,
     pub(super) results_count: u64,
     pub(super) factory_panics_percent: u64,
+    /// Those that were removed or replaced since the process began: there was room for them.
+    pub(super) beyond_capacity: BTreeSet<u64>,
+    pub(super) on_restore_error: [OnRestoreError; 2],
+    pub(super) expire_after: Option<Duration>,
+    /// Whether what is done from time to time is done.
+    pub(super) times_on: bool,
     pub(super) clock: Arc<SimulatedClock>,
     pub(super) world: Arc<Mutex<World>>,
     pub(super) trace: Trace,
@@ -109,6 +128,7 @@ impl Book {
         Self {
             subjects: BTreeMap::new(),
             contents: vec![Ledger::new(0).content()],
+            changed_at: vec![Default::default()],
             half_done: vec![false],
             traps: vec![false],
             reloads: [false; 2],
@@ -116,6 +136,10 @@ impl Book {
             acknowledged: BTreeMap::new(),
             results_count: 0,
             factory_panics_percent: 0,
+            beyond_capacity: BTreeSet::new(),
+            on_restore_error: [OnRestoreError::Fail; 2],
+            expire_after: None,
+            times_on: true,
             clock,
             world,
             trace,
@@ -158,6 +182,30 @@ impl Book {
         self.reloads[place_of(owner).0] && self.subject(owner).poisoned
     }
 
+    /// How many PEs of a prototype may be in memory beyond its capacity.
+    pub(super) fn beyond_capacity(&self, prototype: usize) -> u64 {
+        self.beyond_capacity.iter().filter(|owner| place_of(**owner).0 == prototype).count() as u64
+    }
+
+    /// Whether a PE that cannot be restored starts as something else than what is stored.
+    pub(super) fn may_start_otherwise(&self, owner: u64) -> bool {
+        self.on_restore_error[place_of(owner).0] != OnRestoreError::Fail
+    }
+
+    /// Whether a PE may have started as this instead of what was stored.
+    pub(super) fn may_start_as(&self, owner: u64, serial: u64) -> bool {
+        match self.on_restore_error[place_of(owner).0] {
+            OnRestoreError::StartEmpty => serial == 0,
+            // The newest is what it was stored as since.
+            OnRestoreError::Previous => {
+                let world = lock(&self.world);
+                let mut older = world.records.versions(&id_of(owner)).iter().skip(2);
+                older.any(|stored| stored.serial() == serial)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the newest version that is stored of a PE was acknowledged.
     pub(super) fn is_acknowledged(&self, owner: u64) -> bool {
         let world = lock(&self.world);
@@ -191,7 +239,9 @@ impl Book {
         let stored = self.stored_serial(owner);
         let reloads = self.reloads[place_of(owner).0];
         let restorable = self.restorable(owner);
+        let may_fail = self.may_start_otherwise(owner);
         let subject = self.subjects.entry(owner).or_default();
+        let starts_otherwise = may_fail || subject.expired;
         let trace = &self.trace;
         if subject.out {
             trace.violate(format!("{owner} is in two places"));
@@ -201,12 +251,21 @@ impl Book {
                 trace.violate(format!("an event ran on {owner}, in which a closure had panicked"));
             }
             subject.poisoned = false;
-            subject.live = restorable;
+            subject.live = restorable.clone();
             subject.restated = false;
             subject.unstored.clear();
         }
         let serial = ledger.serial;
-        if !subject.may_be(serial) {
+        let mut others = Vec::new();
+        let may_be_adrift = subject.adrift || subject.live.len() > 1 && starts_otherwise;
+        if may_be_adrift && serial != stored && subject.may_be(serial) {
+            others = subject.live.iter().copied().filter(|live| *live != serial).collect();
+        } else if !subject.may_be(serial) {
+            others = self.unexpected(owner, serial, &restorable);
+        }
+        let subject = self.subjects.entry(owner).or_default();
+        let trace = &self.trace;
+        if others.is_empty() && !subject.may_be(serial) {
             trace.violate(format!(
                 "P1: {owner} is seen as of {serial}, expected is one of {:?}; stored is {stored}",
                 subject.live
@@ -216,7 +275,19 @@ impl Book {
             subject.unstored.retain(|change| change.serial <= serial && change.serial > stored);
         }
         subject.live = vec![serial];
-        subject.trapped = is_one_of(&self.traps, &[serial]);
+        subject.adrift = !others.is_empty();
+        if others.is_empty() && serial == stored {
+            subject.put_aside = None;
+        }
+        if !others.is_empty() {
+            // As long as it is not changed, it may leave and come back as what is stored.
+            subject.live.extend(others);
+            subject.live.dedup();
+            subject.unstored.clear();
+            subject.restated = false;
+        }
+        subject.trapped = is_one_of(&self.traps, &subject.live);
+        subject.expired = false;
         let content = ledger.content();
         let is_sound = match usize::try_from(serial).ok().and_then(|at| self.contents.get(at)) {
             _ if serial == 0 => content == Ledger::new(owner).content(),
@@ -228,6 +299,54 @@ impl Book {
         }
     }
 
+    /// What a PE that is not what it was may become again, if it may be this now.
+    fn unexpected(&mut self, owner: u64, serial: u64, restorable: &[u64]) -> Vec<u64> {
+        let policy = self.on_restore_error[place_of(owner).0];
+        let mut world = lock(&self.world);
+        let versions = world.records.versions(&id_of(owner)).iter();
+        let stored: Vec<u64> = versions.map(Stored::serial).collect();
+        let subject = self.subjects.entry(owner).or_default();
+        let met = match policy {
+            _ if serial == 0 && subject.expired => Met::Expired,
+            OnRestoreError::StartEmpty if serial == 0 => Met::StartedEmpty,
+            OnRestoreError::Previous if stored.contains(&serial) => Met::StartedFromPrevious,
+            _ => return Vec::new(),
+        };
+        if met != Met::Expired {
+            subject.put_aside = stored.first().copied().filter(|stored| *stored > 0);
+        }
+        world.met.count(met);
+        let mut others: Vec<u64> = restorable.iter().copied().chain(stored).collect();
+        others.extend(subject.live.iter().copied());
+        others.push(0);
+        others.retain(|other| *other != serial);
+        others
+    }
+
+    /// A checkpoint is said to have expired.
+    pub(super) fn expire(&mut self, owner: u64) {
+        let now = (self.clock.time(), self.clock.jumps());
+        let expire_after = self.expire_after.unwrap_or_default();
+        self.trace.add(format_args!("  {owner} expires"));
+        let stored = self.stored_serial(owner);
+        let subject = self.subjects.entry(owner).or_default();
+        // The last change that is stored: what came after it is lost or not told apart. A clock
+        // that was set since makes it older or younger.
+        let at = usize::try_from(stored).ok().and_then(|at| self.changed_at.get(at));
+        let at = at.filter(|(_, jumps)| stored > 0 && *jumps == now.1);
+        let age = at.map(|(at, _)| now.0.saturating_sub(*at));
+        if age.is_some_and(|age| age + EXPIRY_SLACK < expire_after) {
+            self.trace.violate(format_args!("{owner} expires after {age:?}"));
+        }
+        subject.expired = true;
+        if !subject.may_be(0) {
+            // The event that has met this need not get through.
+            subject.live.push(0);
+        }
+        // What has expired may be overwritten.
+        subject.put_aside = None;
+    }
+
     /// Changes a PE that was observed.
     pub(super) fn change(&mut self, owner: u64, ledger: &mut Ledger, bytes: usize, trap: Trap) {
         let serial = self.contents.len() as u64;
@@ -236,10 +355,12 @@ impl Book {
         self.half_done.push(false);
         self.traps.push(trap != Trap::None);
         let now = self.clock.time();
+        self.changed_at.push((now, self.clock.jumps()));
         let subject = self.subject(owner);
         subject.live = vec![serial];
         subject.trapped = trap != Trap::None;
         subject.unstored.push(Change { serial, at: now, is_event: true });
+        subject.adrift = false;
         self.trace.add(format_args!("  {owner} changes to {serial}"));
     }
 
@@ -272,7 +393,9 @@ impl Book {
         let serial = live.iter().copied().max().unwrap_or_default();
         let trapped = is_one_of(&self.traps, &live);
         let subject = self.subject(owner);
+        let refused = subject.refused.filter(|_| !restated);
         let (out, replaced, removal) = (subject.out, subject.replaced, subject.removal.take());
+        let expired = subject.expired;
         let change = restated.then_some(Change { serial, at: now, is_event: false });
         let unstored = change.into_iter().collect();
         *subject = Subject {
@@ -283,6 +406,8 @@ impl Book {
             removal,
             replaced,
             trapped,
+            refused,
+            expired,
             ..Subject::default()
         };
     }
@@ -299,9 +424,11 @@ impl Book {
         let owners: Vec<u64> = self.subjects.keys().copied().collect();
         for owner in owners {
             let stored = self.stored_serial(owner);
-            self.subjects.insert(owner, Subject { live: vec![stored], ..Subject::default() });
+            let subject = Subject { live: vec![stored], ..Subject::default() };
+            self.subjects.insert(owner, subject);
         }
         self.results_count = 0;
+        self.beyond_capacity.clear();
     }
 }
 

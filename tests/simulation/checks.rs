@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use checkpoint::{CheckpointId, CloseReport, NotAllStored, ProcessError, SafeKeeper};
+use checkpoint::{
+    CheckpointId, CloseReport, NotAllStored, OnRestoreError, ProcessError, RestoreFailure,
+    SafeKeeper, StorageResult, StorageResultCode,
+};
 
 use super::book::Change;
 use super::content::{id_of, owner_of_id, place_of};
 use super::met::Met;
-use super::process::{Asked, AskedNow, Surroundings, Watched};
+use super::process::{Asked, AskedNow, Prototype, Surroundings, Watched};
 use super::profile::Profile;
 use super::trace::lock;
 
@@ -33,7 +36,16 @@ impl Surroundings {
             let (stored, failed) = (stats.stored, stats.failed);
             self.trace.violate(format!("P4: {results} results, {stored} stored, {failed} failed"));
         }
-        let sources: u64 = lock(&self.prototypes).iter().map(|p| p.status().due).sum();
+        let statuses: Vec<_> = lock(&self.prototypes).iter().map(Prototype::status).collect();
+        for (prototype, status) in statuses.iter().enumerate() {
+            let Some(capacity) = profile.capacity[prototype] else { continue };
+            let max = capacity as u64 + lock(&self.book).beyond_capacity(prototype);
+            let resident = status.resident;
+            if resident > max {
+                self.trace.violate(format!("P5: {resident} PEs are in memory, and {max} may be"));
+            }
+        }
+        let sources: u64 = statuses.iter().map(|status| status.due).sum();
         if sources != stats.due {
             self.trace.violate(format!("{sources} PEs are due, and {} counted", stats.due));
         }
@@ -50,6 +62,11 @@ impl Surroundings {
     ) {
         self.trace.add(format_args!("  {owner} gets {error:?}"));
         let waited = self.clock.time().saturating_sub(began);
+        if let ProcessError::Restore(error) = error
+            && let RestoreFailure::FetchingDisabled { .. } = error.reason()
+        {
+            self.count(Met::FetchingDisabled);
+        }
         self.count(match error {
             ProcessError::Poisoned { .. } => Met::PoisonedError,
             ProcessError::Busy { .. } => Met::BusyError,
@@ -132,6 +149,7 @@ impl Surroundings {
         }
         let mut book = lock(&self.book);
         let owners: Vec<u64> = book.subjects.keys().copied().collect();
+        let policies = book.on_restore_error;
         for owner in owners {
             let stored = book.stored_serial(owner);
             let is_dirty = book.is_dirty(owner);
@@ -148,12 +166,27 @@ impl Surroundings {
                 || subject.out
                 || subject.trapped
                 || subject.replaced
+                || subject.asked_while_out
+                || self.has_on_time
+                || policies[place_of(owner).0] != OnRestoreError::Fail
                 || subject.certain().is_none_or(|live| live == 0)
                 || subject.refused.is_some()
                 || !is_acknowledged;
             if !may_be_named && untried.iter().any(|id| owner_of_id(id) == Some(owner)) {
                 self.trace.violate(format!("P8: {owner} is stored, and named as if it were not"));
             }
+        }
+    }
+
+    /// What a keeper is told that was taken over from: nothing of what it saves is stored any more.
+    pub(super) fn check_zombie(&self, result: &StorageResult<'_>) {
+        self.trace.add(format_args!("a zombie's result: {:?} of {}", result.code, result.id));
+        let Some(version) = result.version else { return };
+        let world = lock(&self.world);
+        let is_stored = world.records.ever_stored.contains_key(&(result.id.to_owned(), version));
+        drop(world);
+        if result.code == StorageResultCode::Success && !is_stored {
+            self.trace.violate(format_args!("P11: a zombie is told {result:?}"));
         }
     }
 
@@ -228,6 +261,9 @@ impl Surroundings {
 
     /// Time mode: no change is older than the interval and what the clock's steps allow for.
     pub(super) fn check_exposure(&self, profile: &Profile, slack: Duration) {
+        if profile.quarantined_max == 1 {
+            return; // What is to be put aside waits until there is room.
+        }
         let now = self.clock.time();
         let mut book = lock(&self.book);
         for (owner, subject) in &mut book.subjects {

@@ -4,6 +4,7 @@
 //! little: so blocking calls can be simulated on one thread.
 
 use std::fmt;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,6 +19,9 @@ type Meanwhile = Arc<dyn Fn(Timestamp) + Send + Sync>;
 #[derive(Default)]
 pub(super) struct SimulatedClock {
     now: Mutex<Duration>,
+    /// How far the wall clock is ahead, or behind.
+    wall_ahead: AtomicI64,
+    jumps: AtomicU64,
     meanwhile: Mutex<Option<Meanwhile>>,
 }
 
@@ -28,6 +32,30 @@ impl SimulatedClock {
 
     pub(super) fn advance(&self, by: Duration) {
         *lock(&self.now) += by;
+    }
+
+    /// How often somebody did.
+    pub(super) fn jumps(&self) -> u64 {
+        self.jumps.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn has_meanwhile(&self) -> bool {
+        lock(&self.meanwhile).is_some()
+    }
+
+    /// Lets the world go on a little, as far as somebody says how, at most until then.
+    pub(super) fn go_on(&self, until: Timestamp) {
+        let meanwhile = lock(&self.meanwhile).clone();
+        match meanwhile {
+            Some(meanwhile) => meanwhile(until),
+            None => self.advance(until.since(self.now())),
+        }
+    }
+
+    /// Somebody sets the wall clock.
+    pub(super) fn set_wall_ahead(&self, seconds: i64) {
+        self.wall_ahead.store(seconds, Ordering::Relaxed);
+        self.jumps.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Says what goes on while somebody waits.
@@ -48,15 +76,13 @@ impl Clock for SimulatedClock {
     }
 
     fn wall(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(1_767_225_600) + self.time()
+        let ahead = self.wall_ahead.load(Ordering::Relaxed);
+        let at = 1_767_225_600_i64.saturating_add(ahead).max(0).unsigned_abs();
+        UNIX_EPOCH + Duration::from_secs(at) + self.time()
     }
 
     fn sleep_until(&self, at: Timestamp) -> Option<Duration> {
-        let meanwhile = lock(&self.meanwhile).clone();
-        match meanwhile {
-            Some(meanwhile) => meanwhile(at),
-            None => self.advance(at.since(self.now())),
-        }
+        self.go_on(at);
         // Whoever asks is about to park: so the call returns without one to the system.
         thread::current().unpark();
         Some(Duration::ZERO)

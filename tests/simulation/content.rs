@@ -11,9 +11,6 @@ use checkpoint::{
 use super::ledger::{Content, Ledger};
 use super::trace::Trace;
 
-/// How many versions of a state are kept.
-pub(super) const VERSIONS_KEPT: usize = 3;
-
 /// A stored record.
 #[derive(Debug, Clone)]
 pub(super) struct Stored {
@@ -33,9 +30,13 @@ impl Stored {
 
 pub(super) struct Records {
     trace: Trace,
+    /// How many versions of a state are kept.
+    pub(super) versions_kept: usize,
     by_id: BTreeMap<CheckpointId, Vec<Stored>>,
     /// What each version names, by partition.
     named: BTreeMap<(u32, StateVersion), (CheckpointId, Vec<u8>)>,
+    /// Whose records were ever put aside; `None` for one that cannot be read.
+    put_aside: BTreeSet<Option<CheckpointId>>,
     /// The serial of every version that was ever stored.
     pub(super) ever_stored: BTreeMap<(CheckpointId, StateVersion), u64>,
     /// The serial of every version that was ever given to the storage.
@@ -44,6 +45,13 @@ pub(super) struct Records {
     pub(super) offered_by_process: BTreeSet<(CheckpointId, StateVersion)>,
     /// What was stored since the model last looked, and whether it came out of the blue.
     pub(super) news: Vec<(CheckpointId, Stored, bool)>,
+    /// How often the living process has given each version to the storage, and whether that was
+    /// refused for good.
+    offers: BTreeMap<(CheckpointId, StateVersion), (u32, bool)>,
+    /// How often it may.
+    pub(super) offers_max: u32,
+    /// How many records of a prototype may be put aside.
+    pub(super) quarantined_max: usize,
     /// Who has a save without an outcome.
     unfinished: BTreeSet<CheckpointId>,
     pub(super) epochs: BTreeMap<u32, Epoch>,
@@ -54,12 +62,17 @@ impl Records {
     pub(super) fn new(trace: Trace) -> Self {
         Self {
             trace,
+            versions_kept: 3,
             by_id: BTreeMap::new(),
             named: BTreeMap::new(),
+            put_aside: BTreeSet::new(),
             ever_stored: BTreeMap::new(),
             ever_offered: BTreeMap::new(),
             offered_by_process: BTreeSet::new(),
             news: Vec::new(),
+            offers: BTreeMap::new(),
+            offers_max: u32::MAX,
+            quarantined_max: usize::MAX,
             unfinished: BTreeSet::new(),
             epochs: BTreeMap::new(),
             metadata: BTreeMap::new(),
@@ -89,6 +102,11 @@ impl Records {
         found.map(|stored| stored.bytes.clone())
     }
 
+    /// Whether a record of this id, or one that cannot be read any more, was put aside.
+    pub(super) fn has_put_aside(&self, id: &CheckpointId) -> bool {
+        self.put_aside.contains(&Some(id.clone())) || self.put_aside.contains(&None)
+    }
+
     pub(super) fn ids_of(&self, prototype: &str) -> Vec<CheckpointId> {
         let is_state =
             |stored: &Vec<Stored>| stored.first().is_some_and(|s| s.kind == RecordKind::State);
@@ -116,6 +134,11 @@ impl Records {
         let serial = stored(id, record).map_or(0, |stored| stored.serial());
         self.ever_offered.insert((id.clone(), version), serial);
         self.offered_by_process.insert((id.clone(), version));
+        let (offers, refused) = self.offers.entry((id.clone(), version)).or_default();
+        *offers += 1;
+        if *offers > self.offers_max || *refused {
+            self.trace.violate(format!("P5: {version} of {id} is tried for the {offers}. time"));
+        }
         let known = self.named.entry((partition, version));
         let named = known.or_insert_with(|| (id.clone(), record.to_vec()));
         if *named != (id.clone(), record.to_vec()) {
@@ -129,6 +152,11 @@ impl Records {
         }
     }
 
+    /// A version was refused for good.
+    pub(super) fn refused(&mut self, id: &CheckpointId, version: StateVersion) {
+        self.offers.entry((id.clone(), version)).or_default().1 = true;
+    }
+
     pub(super) fn save_ends(&mut self, id: &CheckpointId) {
         self.unfinished.remove(id);
     }
@@ -136,6 +164,7 @@ impl Records {
     /// The process has died: nothing that it had begun is awaited any more.
     pub(super) fn crash(&mut self) {
         self.unfinished.clear();
+        self.offers.clear();
     }
 
     /// Stores a record, unless a newer one is there.
@@ -154,9 +183,21 @@ impl Records {
             return;
         }
         versions.insert(0, stored.clone());
-        versions.truncate(VERSIONS_KEPT);
+        let mut is_put_aside = false;
+        if is_quarantine(id)
+            && let Ok(view) = RecordView::parse(&stored.bytes)
+        {
+            // What is put aside was read from a storage that may have damaged it on the way.
+            let of = RecordView::parse(view.payload()).ok();
+            self.put_aside.insert(of.map(|of| of.header().id.to_owned()));
+            is_put_aside = stored.kind == RecordKind::State;
+        }
+        versions.truncate(self.versions_kept);
         self.ever_stored.insert((id.clone(), stored.version), stored.serial());
         self.news.push((id.clone(), stored, is_late));
+        if is_put_aside && self.ids_of(id.prototype()).len() > self.quarantined_max {
+            self.trace.violate(format!("P5: {id} is one more than may be put aside"));
+        }
     }
 }
 

@@ -5,10 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use checkpoint::SafeKeeper;
+use checkpoint::{Pool, SafeKeeper};
 
 use super::book::Book;
 use super::clock::SimulatedClock;
+use super::content::PROTOTYPES;
 use super::dice::Dice;
 use super::met::{Met, Tally};
 use super::outcome::{Outcome, Telling};
@@ -58,8 +59,14 @@ impl History {
         let profile = Profile::draw(&mut dice);
         trace.add(format_args!("seed {seed}: {profile:?}"));
         let clock = Arc::new(SimulatedClock::default());
-        let mut world = World::new(dice.fork(), trace.clone());
+        let mut world = World::new(clock.clone(), dice.fork(), trace.clone());
         world.answers_inline = profile.answers_inline;
+        world.compare_and_set = profile.compare_and_set;
+        world.older_versions_max = profile.older_versions_max;
+        world.records.versions_kept = profile.older_versions_max + 1;
+        world.records.offers_max = profile.attempts_max;
+        world.records.quarantined_max = profile.quarantined_max;
+        world.starts_fail_percent = profile.starts_fail_percent;
         let world = Arc::new(Mutex::new(world));
         let book = Book::new(clock.clone(), world.clone(), trace.clone(), dice.fork());
         let around = Arc::new(Surroundings {
@@ -70,7 +77,12 @@ impl History {
             prototypes: Mutex::default(),
             tickets: Mutex::default(),
             dice: Mutex::new(dice.fork()),
+            has_on_time: profile.on_time.is_some(),
         });
+        lock(&around.book).on_restore_error = profile.on_restore_error;
+        // What is done from time to time is no event as far as the age of a PE is concerned.
+        lock(&around.book).expire_after =
+            profile.expire_after.filter(|_| profile.on_time.is_none());
         lock(&around.book).reloads = profile.reloads;
         lock(&around.book).factory_panics_percent = profile.factory_panics_percent;
         let keeper = start(&around, &profile, &mut dice);
@@ -103,6 +115,8 @@ impl History {
                 12..20 => self.quiet_down(),
                 20..26 => self.flush(),
                 26..60 => self.change_weather(),
+                60..64 => self.take_over(),
+                64..70 => self.set_clock(),
                 _ if self.dice.chance(self.profile.keeper_percent) => self.keeper_steps(),
                 _ => self.application_steps(),
             }
@@ -152,6 +166,14 @@ impl History {
         lock(&self.around.world).weather = weather;
     }
 
+    /// Somebody sets the wall clock.
+    fn set_clock(&mut self) {
+        let ahead = self.dice.pick(&[0, 0, 7, 4000, -4000, 400_000_000, -400_000_000]);
+        self.trace(format_args!("the wall clock is {ahead} s ahead"));
+        self.count(Met::ClockJump);
+        self.around.clock.set_wall_ahead(ahead);
+    }
+
     fn keeper_steps(&mut self) {
         for _ in 0..self.dice.between(1, 4) {
             match self.dice.below(10) {
@@ -171,7 +193,7 @@ impl History {
         }
     }
 
-    fn advance(&mut self, by: Duration) {
+    pub(super) fn advance(&mut self, by: Duration) {
         self.around.clock.advance(by);
         self.trace(format_args!("{by:?} later"));
     }
@@ -194,7 +216,8 @@ impl History {
 
     /// Polls a future and takes in what comes of it.
     pub(super) fn poll(&mut self, at: usize) {
-        let Some(done) = self.pending[at].poll() else {
+        let now = self.around.clock.time();
+        let Some(done) = self.pending[at].poll(now) else {
             let (what, owner) = (self.pending[at].what, self.pending[at].owner);
             return self.trace(format_args!("{what} of {owner} waits"));
         };
@@ -234,9 +257,34 @@ impl History {
         self.around.trace.violate("the keeper never rests");
     }
 
+    /// Whoever waits gets an answer in time, whatever the weather.
+    fn check_waits(&mut self) {
+        // Serialization threads have the ticks, too.
+        let pools = [Pool::Timing, Pool::Serialization];
+        let idle = (0..2000).any(|_| {
+            let stepped = pools.map(|pool| step(&self.around, &self.keeper, pool));
+            stepped == [false; 2]
+        });
+        if !idle {
+            self.around.trace.violate("time never comes to an end");
+        }
+        self.poll_woken(true);
+        let longest = self.profile.wait_max + FETCH_WAIT_MAX;
+        let now = self.around.clock.time();
+        for pending in &self.pending {
+            let waited = now.saturating_sub(pending.polled.unwrap_or(now));
+            if waited > longest {
+                let (what, owner) = (pending.what, pending.owner);
+                self.around.trace.violate(format!("P5: {what} of {owner} waits for {waited:?}"));
+            }
+        }
+    }
+
     /// The storage works again, and time passes: whatever is to be stored by itself must be.
     fn quiet_down(&mut self) {
+        self.check_waits();
         self.trace("quiet");
+        lock(&self.around.book).times_on = false;
         self.count(Met::Quiet);
         lock(&self.around.world).weather = Weather::Fine;
         while let Some(held) = self.held.pop() {
@@ -245,7 +293,10 @@ impl History {
         let longest = self.profile.modes.iter().filter_map(|mode| mode.interval()).max();
         let longest = longest.unwrap_or_default() + self.profile.wait_max + FETCH_WAIT_MAX;
         let end = self.around.clock.time() + longest + 2 * BACKOFF_MAX + FETCHING_PAUSE;
+        // One after the other puts aside what it replaces.
+        let end = if self.profile.quarantined_max == 1 { end + 8 * BACKOFF_MAX } else { end };
         while self.around.clock.time() < end && !self.is_broken() {
+            self.empty_quarantine();
             self.run_until_idle();
             // Guards that waited for their PEs.
             while let Some(held) = self.held.pop() {
@@ -271,6 +322,21 @@ impl History {
         lock(&self.around.world).settle_landings();
         lock(&self.around.book).read_news();
         self.around.check_quiet(&self.keeper, &self.profile);
+        lock(&self.around.book).times_on = true;
+    }
+
+    /// Nothing can be put aside any more once there is so much, and what needs it waits.
+    fn empty_quarantine(&mut self) {
+        if self.profile.quarantined_max > 1 {
+            return;
+        }
+        for name in PROTOTYPES {
+            for quarantined in self.keeper.quarantined(name).unwrap() {
+                self.count(Met::Discarded);
+                self.trace(format_args!("discard {quarantined:?}"));
+                self.keeper.discard_quarantined(&quarantined).unwrap();
+            }
+        }
     }
 
     /// With a storage that works all the time, no change is at risk for longer than promised.
@@ -329,7 +395,9 @@ impl History {
         }
         self.held.clear();
         for _ in 0..4 {
-            self.pending.retain_mut(|pending| !pending.woken.is_set() || pending.poll().is_none());
+            let now = self.around.clock.time();
+            let is_open = |pending: &mut Pending| pending.poll(now).is_none();
+            self.pending.retain_mut(|pending| !pending.woken.is_set() || is_open(pending));
         }
         for pending in self.pending.drain(..) {
             let (what, owner) = (pending.what, pending.owner);
@@ -347,7 +415,10 @@ impl History {
     fn flush(&mut self) {
         self.trace("flush");
         self.count(Met::Flush);
+        // What is changed meanwhile need not be stored by it.
+        lock(&self.around.book).times_on = false;
         let report = self.keeper.flush(Duration::from_millis(100));
+        lock(&self.around.book).times_on = true;
         if report.is_err() {
             self.count(Met::IncompleteFlush);
         }

@@ -42,6 +42,7 @@ mod storage;
 mod trace;
 mod weather;
 mod world;
+mod zombie;
 
 pub use self::ledger::planned_panic;
 pub use self::many::{Simulation, Summary};

@@ -3,7 +3,7 @@
 use checkpoint::{SaveFailure, StateVersion, StorageResult, StorageResultCode};
 
 use super::book::Book;
-use super::content::{Stored, owner_of_id};
+use super::content::{Stored, id_of, owner_of_id};
 use super::ledger::Ledger;
 use super::trace::lock;
 
@@ -34,9 +34,24 @@ impl Book {
                 self.trace.violate(format!("{owner} is stored as a panic left it: {serial}"));
             }
         }
+        let put_aside = self.subject(owner).put_aside.filter(|_| !is_late);
+        if put_aside.is_some_and(|put_aside| put_aside != serial) {
+            self.subject(owner).put_aside = None;
+            if !lock(&self.world).records.has_put_aside(&id_of(owner)) {
+                self.trace.violate(format_args!("4.7: {put_aside:?} of {owner} is overwritten"));
+            }
+        }
+        let may_have_started = !is_late && self.may_start_as(owner, serial);
         let subject = self.subject(owner);
         if subject.may_be(serial) {
             subject.restated = false;
+        } else if may_have_started && !subject.unstored.iter().any(|c| c.serial == serial) {
+            // It was started as that by an event that has not got through yet, and then asked for.
+            if subject.live.is_empty() {
+                subject.live.push(0);
+            }
+            subject.live.push(serial);
+            subject.adrift = true;
         }
         if subject.certain() == Some(serial) {
             subject.unstored.clear();

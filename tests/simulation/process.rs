@@ -1,23 +1,25 @@
 //! One life of the simulated process: a keeper, its prototypes, and what the application has in
 //! hand.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use checkpoint::{
-    CheckpointTicket, PeGuard, PePrototype, Pool, ProcessError, SafeKeeper, StorageCallback,
-    StorageCallbackFactory, StorageResult,
+    BuildError, CheckpointTicket, PeGuard, PePrototype, Pool, ProcessError, RegisterError,
+    SafeKeeper, StorageCallback, StorageCallbackFactory, StorageResult, ThreadStart,
 };
 
 use super::book::Book;
 use super::clock::SimulatedClock;
 use super::content::{PROTOTYPES, owner_of, owner_of_id, place_of};
 use super::dice::Dice;
-use super::ledger::{Ledger, planned_panic};
+use super::ledger::{Ledger, Trap, planned_panic};
 use super::met::Met;
 use super::profile::Profile;
 use super::storage::SimulatedStorage;
@@ -36,6 +38,8 @@ pub(super) struct Surroundings {
     pub(super) prototypes: Mutex<Vec<Prototype>>,
     pub(super) tickets: Mutex<Vec<Watched>>,
     pub(super) dice: Mutex<Dice>,
+    /// Something is done with PEs in memory from time to time.
+    pub(super) has_on_time: bool,
 }
 
 /// What a manual request has to lead to.
@@ -107,6 +111,8 @@ pub(super) struct Pending {
     future: Pin<Box<dyn Future<Output = Done>>>,
     pub(super) woken: Arc<Woken>,
     pub(super) began: Duration,
+    /// When it was polled for the first time: its own time runs from then on.
+    pub(super) polled: Option<Duration>,
     pub(super) ran: Arc<AtomicBool>,
 }
 
@@ -118,10 +124,19 @@ impl Pending {
         ran: Arc<AtomicBool>,
         future: impl Future<Output = Done> + 'static,
     ) -> Self {
-        Self { owner, what, future: Box::pin(future), woken: Woken::new(), began, ran }
+        Self {
+            owner,
+            what,
+            future: Box::pin(future),
+            woken: Woken::new(),
+            began,
+            polled: None,
+            ran,
+        }
     }
 
-    pub(super) fn poll(&mut self) -> Option<Done> {
+    pub(super) fn poll(&mut self, now: Duration) -> Option<Done> {
+        self.polled.get_or_insert(now);
         let Self { future, woken, .. } = self;
         match catch_unwind(AssertUnwindSafe(|| woken.poll(future.as_mut()))) {
             Ok(Poll::Ready(done)) => Some(done),
@@ -145,11 +160,14 @@ impl Surroundings {
         let mut book = lock(&self.book);
         book.read_news();
         let was_dirty = book.is_dirty(owner);
-        let live = if book.may_be_reloaded(owner) { None } else { book.subject(owner).certain() };
+        // It may be something else already, and nobody has seen it yet.
+        let may_be_other = book.may_be_reloaded(owner) || book.may_start_otherwise(owner);
+        let live = if may_be_other { None } else { book.subject(owner).certain() };
         let last_serial = book.last_serial();
         let subject = book.subject(owner);
         // A guard may have changed it: so it is stored again, if only the ticket is to be had.
         subject.restated |= subject.out;
+        subject.asked_while_out |= subject.out;
         AskedNow { owner, live, was_dirty, last_serial }
     }
 
@@ -167,17 +185,24 @@ impl Surroundings {
     }
 }
 
-struct Results(Weak<Surroundings>);
+/// Whether this is told by a process that was taken over from.
+struct Results {
+    around: Weak<Surroundings>,
+    process: u64,
+}
 
 impl StorageCallbackFactory for Results {
     fn create_storage_callback(&self, _prototype: &str) -> Arc<dyn StorageCallback> {
-        Arc::new(Self(self.0.clone()))
+        Arc::new(Self { around: self.around.clone(), process: self.process })
     }
 }
 
 impl StorageCallback for Results {
     fn storage_operation_result(&self, result: &StorageResult<'_>) {
-        let Some(around) = self.0.upgrade() else { return };
+        let Some(around) = self.around.upgrade() else { return };
+        if lock(&around.world).is_zombie(self.process) {
+            return around.check_zombie(result);
+        }
         lock(&around.book).result(result);
         let Some(owner) = owner_of_id(&result.id.to_owned()) else { return };
         let what = lock(&around.dice).below(20);
@@ -208,24 +233,29 @@ pub(super) fn start(
     dice: &mut Dice,
 ) -> Arc<SafeKeeper> {
     let storage = SimulatedStorage::of_new_process(&around.world);
-    let callbacks = Results(Arc::downgrade(around));
-    let keeper = profile.keeper(storage, around.clock.clone(), dice.next(), callbacks);
-    let keeper = Arc::new(keeper.build().unwrap());
+    let process = lock(&around.world).living_process();
+    let keeper = loop {
+        let callbacks = Results { around: Arc::downgrade(around), process };
+        let threads = Arc::new(SimulatedThreads { around: Arc::downgrade(around) });
+        let clock = around.clock.clone();
+        let keeper = profile.keeper(storage.clone(), clock, dice.next(), callbacks, threads);
+        match keeper.build() {
+            Ok(keeper) => break Arc::new(keeper),
+            // As planned: whoever starts it tries again.
+            Err(BuildError::Storage(_)) => {}
+            Err(error) => panic!("a keeper is not built: {error}"),
+        }
+    };
     for (prototype, name) in PROTOTYPES.iter().enumerate() {
-        let (book, removed) = (around.book.clone(), around.book.clone());
-        let built = keeper
-            .prototype::<u64, Ledger>(*name)
-            .config(profile.config(prototype))
-            .create(move |key| {
-                let made = lock(&book).make(owner_of(prototype, *key));
-                made.unwrap_or_else(|| planned_panic())
-            })
-            .on_remove(move |key, _| {
-                let trace = lock(&removed).trace.clone();
-                trace.add(format_args!("  on_remove of {}", owner_of(prototype, *key)));
-            })
-            .build();
-        lock(&around.prototypes).push(built.unwrap());
+        let built = loop {
+            let built = build(around, profile, &keeper, prototype, name);
+            match built {
+                Ok(built) => break built,
+                Err(RegisterError::Storage { .. }) => {}
+                Err(error) => panic!("a prototype is not built: {error}"),
+            }
+        };
+        lock(&around.prototypes).push(built);
     }
     let (weak, world) = (Arc::downgrade(&keeper), Arc::downgrade(around));
     let dice = Mutex::new(dice.fork());
@@ -251,6 +281,74 @@ pub(super) fn start(
         lock(&around.book).read_news();
     })));
     keeper
+}
+
+fn build(
+    around: &Arc<Surroundings>,
+    profile: &Profile,
+    keeper: &SafeKeeper,
+    prototype: usize,
+    name: &str,
+) -> Result<Prototype, RegisterError> {
+    let (book, removed) = (around.book.clone(), around.book.clone());
+    let (expired, weak) = (around.book.clone(), Arc::downgrade(around));
+    let process = lock(&around.world).living_process();
+    let built = keeper
+        .prototype::<u64, Ledger>(name)
+        .config(profile.config(prototype))
+        .create(move |key| {
+            let made = lock(&book).make(owner_of(prototype, *key));
+            made.unwrap_or_else(|| planned_panic())
+        })
+        .on_remove(move |key, _| {
+            let trace = lock(&removed).trace.clone();
+            trace.add(format_args!("  on_remove of {}", owner_of(prototype, *key)));
+        })
+        .on_expire(move |key| lock(&expired).expire(owner_of(prototype, *key)));
+    let Some(interval) = profile.on_time else { return built.build() };
+    let built = built.on_time(interval, move |key, pe| {
+        if let Some(around) = weak.upgrade()
+            && !lock(&around.world).is_zombie(process)
+        {
+            on_time(&around.book, owner_of(prototype, *key), pe);
+        }
+    });
+    built.build()
+}
+
+/// What is done with each PE in memory, again and again.
+fn on_time(book: &Mutex<Book>, owner: u64, pe: &mut Ledger) {
+    let mut guard = lock(book);
+    // Not while it is to become quiet.
+    if !guard.times_on {
+        return;
+    }
+    lock(&guard.world).met.count(Met::OnTime);
+    guard.observe(owner, pe);
+    guard.change(owner, pe, 1, Trap::None);
+}
+
+/// Threads that do nothing: a stepped keeper asks for some where a call hangs.
+#[derive(Debug)]
+struct SimulatedThreads {
+    around: Weak<Surroundings>,
+}
+
+impl ThreadStart for SimulatedThreads {
+    fn start(&self, name: String, _body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
+        let Some(around) = self.around.upgrade() else { return Err(io::ErrorKind::Other.into()) };
+        if lock(&around.dice).chance(30) {
+            around.count(Met::NoThread);
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        around.count(Met::ReplacementThread);
+        around.trace.add(format_args!("  {name} is started"));
+        let thread = thread::Builder::new().spawn(|| {})?;
+        while !thread.is_finished() {
+            thread::yield_now();
+        }
+        Ok(thread)
+    }
 }
 
 pub(super) const POOLS: [Pool; 4] =

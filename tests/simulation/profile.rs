@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use checkpoint::{
-    CheckpointingConfig, CheckpointingMode, Clock, OnFull, OnPanic, Overflow, RandomSource,
-    SafeKeeper, SafeKeeperBuilder, SeededRandom, StateStorage, StorageCallbackFactory,
+    CheckpointingConfig, CheckpointingMode, Clock, CompareAndSet, OnFull, OnPanic, OnRestoreError,
+    Overflow, RandomSource, SafeKeeper, SafeKeeperBuilder, SeededRandom, StateStorage,
+    StorageCallbackFactory, ThreadStart,
 };
 
 use super::dice::Dice;
@@ -17,9 +18,18 @@ pub(super) struct Profile {
     pub(super) keys: u64,
     pub(super) modes: [CheckpointingMode; 2],
     pub(super) reloads: [bool; 2],
-    capacity: [Option<usize>; 2],
+    pub(super) capacity: [Option<usize>; 2],
     rejects_when_full: bool,
     idle_max: Option<Duration>,
+    pub(super) on_restore_error: [OnRestoreError; 2],
+    pub(super) expire_after: Option<Duration>,
+    pub(super) on_time: Option<Duration>,
+    pub(super) quarantined_max: usize,
+    pub(super) compare_and_set: CompareAndSet,
+    pub(super) older_versions_max: usize,
+    pub(super) starts_fail_percent: u64,
+    replacements_max: usize,
+    serialization_overflow: Overflow,
     pub(super) wait_max: Duration,
     shards: usize,
     partitions: u32,
@@ -28,7 +38,7 @@ pub(super) struct Profile {
     pub(super) captured_bytes_max: usize,
     due_max: usize,
     caller_runs: bool,
-    attempts_max: u32,
+    pub(super) attempts_max: u32,
     fetch_queue_max: usize,
     fetch_overflow: Overflow,
     pub(super) answers_inline: bool,
@@ -48,6 +58,15 @@ pub(super) const FETCHING_PAUSE: Duration = Duration::from_millis(700);
 /// The longest wait between two attempts to save.
 pub(super) const BACKOFF_MAX: Duration = Duration::from_millis(200);
 
+/// `Previous` needs a storage that keeps versions.
+fn restore_policy(dice: &mut Dice, older_versions_max: usize) -> OnRestoreError {
+    match dice.below(6) {
+        0 => OnRestoreError::StartEmpty,
+        1 if older_versions_max > 0 => OnRestoreError::Previous,
+        _ => OnRestoreError::Fail,
+    }
+}
+
 fn mode(dice: &mut Dice) -> CheckpointingMode {
     let event_count = NonZeroU64::new(dice.between(1, 5)).unwrap();
     let interval = Duration::from_millis(dice.pick(&[1, 7, 50, 300, 1000]));
@@ -62,7 +81,8 @@ fn mode(dice: &mut Dice) -> CheckpointingMode {
 impl Profile {
     pub(super) fn draw(dice: &mut Dice) -> Self {
         let often = |dice: &mut Dice, percent| if dice.chance(40) { percent } else { 0 };
-        let overflows = [Overflow::Reject, Overflow::CallerRuns];
+        let overflows = [Overflow::Reject, Overflow::CallerRuns, Overflow::Block];
+        let keeps = dice.pick(&[0, 2, 2]);
         Self {
             steps: dice.pick(&[60, 150, 300]),
             keys: dice.between(1, 6),
@@ -73,6 +93,24 @@ impl Profile {
                 dice.chance(25).then_some(capacity)
             }),
             rejects_when_full: dice.chance(50),
+            on_restore_error: [restore_policy(dice, keeps), restore_policy(dice, keeps)],
+            expire_after: dice.chance(20).then(|| Duration::from_secs(dice.pick(&[10, 3600]))),
+            on_time: dice.chance(15).then(|| Duration::from_millis(dice.pick(&[3, 200]))),
+            quarantined_max: dice.pick(&[1, 1000, 1000, 1000]),
+            compare_and_set: dice.pick(&[
+                CompareAndSet::None,
+                CompareAndSet::PerKey,
+                CompareAndSet::PerPartition,
+                CompareAndSet::PerPartition,
+            ]),
+            older_versions_max: keeps,
+            starts_fail_percent: often(dice, 20),
+            replacements_max: dice.pick(&[0, 1, 3]),
+            serialization_overflow: dice.pick(&[
+                Overflow::Reject,
+                Overflow::Block,
+                Overflow::CallerRuns,
+            ]),
             idle_max: dice.chance(25).then(|| Duration::from_millis(dice.pick(&[20, 200]))),
             wait_max: Duration::from_millis(dice.pick(&[50, 500])),
             shards: dice.pick(&[1, 2]),
@@ -98,6 +136,8 @@ impl Profile {
     pub(super) fn config(&self, prototype: usize) -> CheckpointingConfig {
         let mut config = CheckpointingConfig::builder(self.modes[prototype])
             .shards(self.shards)
+            .on_restore_error(self.on_restore_error[prototype])
+            .quarantined_max(self.quarantined_max)
             .wait_max(self.wait_max);
         if self.reloads[prototype] {
             config = config.on_panic(OnPanic::Reload);
@@ -111,6 +151,9 @@ impl Profile {
         if let Some(idle_max) = self.idle_max {
             config = config.idle_max(idle_max);
         }
+        if let Some(expire_after) = self.expire_after {
+            config = config.expire_after(expire_after);
+        }
         config.build().unwrap()
     }
 
@@ -120,10 +163,10 @@ impl Profile {
         clock: Arc<dyn Clock>,
         seed: u64,
         callbacks: impl StorageCallbackFactory + 'static,
+        threads: Arc<dyn ThreadStart>,
     ) -> SafeKeeperBuilder {
         let random: Arc<dyn RandomSource> = Arc::new(SeededRandom::new(seed));
         let count = |n| NonZeroUsize::new(n).unwrap();
-        let overflow = if self.caller_runs { Overflow::CallerRuns } else { Overflow::Reject };
         SafeKeeper::builder(storage)
             .stepped()
             .clock(clock)
@@ -134,7 +177,7 @@ impl Profile {
             .storage_max_outstanding_requests(count(self.captures_max))
             .captured_bytes_max(count(self.captured_bytes_max))
             .serialization_max_outstanding_requests(count(self.due_max))
-            .serialization_overflow(overflow)
+            .serialization_overflow(self.serialization_overflow)
             .storage_overflow(if self.caller_runs { Overflow::CallerRuns } else { Overflow::Block })
             .save_attempts_max(NonZeroU32::new(self.attempts_max).unwrap())
             .save_backoff_max(BACKOFF_MAX)
@@ -143,7 +186,7 @@ impl Profile {
             .fetching_overflow(self.fetch_overflow)
             .fetching_max_consecutive_failures_before_disabling(NonZeroU32::new(3).unwrap())
             .fetching_disabled_duration(FETCHING_PAUSE)
-            // A stepped keeper starts no threads, whatever hangs.
-            .fetching_replacement_threads_max(0)
+            .fetching_replacement_threads_max(self.replacements_max)
+            .threads(threads)
     }
 }

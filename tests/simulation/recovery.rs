@@ -17,7 +17,11 @@ impl History {
         let (prototype, key) = place_of(owner);
         self.trace(format_args!("remove {owner}"));
         let began = self.around.clock.time();
-        match self.prototype(prototype).remove(key) {
+        lock(&self.around.book).beyond_capacity.insert(owner);
+        lock(&self.around.book).times_on = false;
+        let removed = self.prototype(prototype).remove(key);
+        lock(&self.around.book).times_on = true;
+        match removed {
             Ok(ticket) => self.removed(owner, ticket),
             Err(error) => {
                 self.around.check_error(&self.profile, owner, began, &Arc::default(), &error);
@@ -47,7 +51,10 @@ impl History {
         self.count(Met::Recovery);
         let began = self.around.clock.time();
         let poisoned = prototype.status().poisoned;
-        match prototype.recover(key, how) {
+        lock(&self.around.book).times_on = false;
+        let recovered = prototype.recover(key, how);
+        lock(&self.around.book).times_on = true;
+        match recovered {
             Ok(Recovered::Kept) => lock(&self.around.book).keep(owner),
             Ok(Recovered::Reloaded { .. }) => self.set_back(owner),
             Ok(Recovered::Removed(ticket)) => self.removed(owner, ticket),
@@ -107,6 +114,7 @@ impl History {
         }
         self.count(Met::Replacement);
         lock(&self.around.book).subject(owner).replaced = true;
+        lock(&self.around.book).beyond_capacity.insert(owner);
         let newest = |history: &Self| {
             let world = lock(&history.around.world);
             world.records.newest(&id_of(owner)).map(|newest| newest.version)
@@ -114,7 +122,11 @@ impl History {
         let before = newest(self);
         let began = self.around.clock.time();
         let last_serial = lock(&self.around.book).last_serial();
-        match call(self) {
+        // What would be done from time to time could meet either state.
+        lock(&self.around.book).times_on = false;
+        let called = call(self);
+        lock(&self.around.book).times_on = true;
+        match called {
             Ok(ticket) => {
                 let mut book = lock(&self.around.book);
                 book.read_news();

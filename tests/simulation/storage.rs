@@ -2,18 +2,24 @@
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use checkpoint::{
-    CheckpointId, CompareAndSet, Durability, Epoch, FetchEntry, FetchOutcome, FetchVersion,
-    Metadata, MetadataVersion, SaveBatch, SaveEntry, SaveOutcome, StateStorage,
-    StorageCapabilities, StorageError, StorageErrorKind, StoredVersion,
+    CheckpointId, Clock, Durability, Epoch, FetchEntry, FetchOutcome, FetchVersion, Metadata,
+    MetadataVersion, SaveBatch, SaveEntry, SaveOutcome, StateStorage, StorageCapabilities,
+    StorageError, StorageErrorKind, StoredVersion,
 };
 
-use super::content::{Stored, VERSIONS_KEPT, is_quarantine, stored};
+use super::content::{Stored, is_quarantine, stored};
 use super::ledger::planned_panic;
+use super::met::Met;
 use super::trace::lock;
 use super::weather::{FetchFate, SaveFate};
 use super::world::{LateSave, World};
+
+/// How long a call hangs, as far as the world goes on for so long.
+const HANGS_FOR: Duration = Duration::from_millis(350);
+const HANGS_STEPS_MAX: u64 = 60;
 
 /// One process's way to the storage.
 #[derive(Clone)]
@@ -41,6 +47,35 @@ impl SimulatedStorage {
         (world.living == self.process).then_some(world)
     }
 
+    /// The world of a process that may read: the living one, or one that was taken over from.
+    fn readable(&self) -> Option<MutexGuard<'_, World>> {
+        let world = lock(&self.world);
+        (world.living == self.process || world.is_zombie(self.process)).then_some(world)
+    }
+
+    /// The call does not return for a while: the world goes on meanwhile.
+    fn hang(&self) {
+        let clock = lock(&self.world).clock.clone();
+        let end = clock.now().after(HANGS_FOR);
+        for _ in 0..HANGS_STEPS_MAX {
+            if clock.now() >= end || !clock.has_meanwhile() {
+                break;
+            }
+            clock.go_on(end);
+        }
+    }
+
+    /// Refuses a save of a process that was taken over from.
+    fn fence(&self, entry: SaveEntry, id: &CheckpointId) {
+        let current = {
+            let mut world = lock(&self.world);
+            world.met.count(Met::FencedSave);
+            world.records.epochs.get(&entry.partition()).copied().unwrap_or_default()
+        };
+        let kind = StorageErrorKind::Fenced { mine: entry.version().epoch, current };
+        entry.complete(SaveOutcome::NotStored(error(kind, id)));
+    }
+
     fn dead<T>(&self) -> Result<T, StorageError> {
         let attempted = format!("do anything for the dead process {}", self.process);
         Err(StorageError::new(StorageErrorKind::Unavailable, attempted))
@@ -50,6 +85,10 @@ impl SimulatedStorage {
     fn meet(&self, entry: SaveEntry, bytes: &[u8]) -> (Option<(SaveEntry, SaveOutcome)>, bool) {
         let id = entry.id_in(bytes).to_owned();
         let unavailable = || error(StorageErrorKind::Unavailable, &id);
+        if lock(&self.world).is_zombie(self.process) {
+            self.fence(entry, &id);
+            return (None, false);
+        }
         let Some(mut guard) = self.living() else {
             return (Some((entry, SaveOutcome::NotStored(unavailable()))), false);
         };
@@ -57,9 +96,11 @@ impl SimulatedStorage {
         let record = entry.record_in(bytes);
         world.records.save_begins(entry.partition(), &id, record);
         let mut fate = world.weather.save(&mut world.dice);
-        if is_quarantine(&id) && matches!(fate, SaveFate::AcknowledgedLater | SaveFate::StoredLater)
-        {
-            fate = SaveFate::Stored; // Its thread waits for the outcome.
+        if is_quarantine(&id) {
+            world.met.count(Met::QuarantineSaved);
+            if matches!(fate, SaveFate::AcknowledgedLater | SaveFate::StoredLater) {
+                fate = SaveFate::Stored; // Its thread waits for the outcome.
+            }
         }
         world.met.count(fate.met());
         let Some(stored) = stored(&id, record) else {
@@ -71,10 +112,28 @@ impl SimulatedStorage {
             entry.version(),
             stored.serial()
         ));
+        if let Some(current) = world.records.newest(&id).map(|newest| newest.version)
+            && current > stored.version
+        {
+            world.records.save_ends(&id);
+            let stale = error(StorageErrorKind::Stale { current }, &id);
+            return (Some((entry, SaveOutcome::NotStored(stale))), false);
+        }
         let outcome = match fate {
             SaveFate::Stored => SaveOutcome::Stored,
+            SaveFate::Hangs => {
+                drop(guard);
+                self.hang();
+                guard = lock(&self.world);
+                if guard.living != self.process {
+                    drop(guard);
+                    return (Some((entry, SaveOutcome::Unknown(unavailable()))), false);
+                }
+                SaveOutcome::Stored
+            }
             SaveFate::Refused => SaveOutcome::NotStored(unavailable()),
             SaveFate::RefusedForGood => {
+                world.records.refused(&id, entry.version());
                 SaveOutcome::NotStored(error(StorageErrorKind::Unsupported, &id))
             }
             SaveFate::AcknowledgedLater | SaveFate::StoredLater => {
@@ -89,8 +148,12 @@ impl SimulatedStorage {
             }
             _ => SaveOutcome::Unknown(unavailable()),
         };
+        let world = &mut *guard;
         match fate {
-            SaveFate::Stored | SaveFate::UnknownStored | SaveFate::DroppedStored => {
+            SaveFate::Stored
+            | SaveFate::Hangs
+            | SaveFate::UnknownStored
+            | SaveFate::DroppedStored => {
                 world.records.store(&id, stored);
             }
             SaveFate::UnknownLate => world.late_landings.push((id.clone(), stored)),
@@ -113,17 +176,24 @@ impl SimulatedStorage {
 
     /// Answers a fetch, or gives it back to be answered later; `Err` is a panic.
     fn answer(&self, id: &CheckpointId, version: FetchVersion) -> Result<Answer, ()> {
-        let Some(mut guard) = self.living() else { return Ok(Answer::Now(self.dead())) };
+        let Some(mut guard) = self.readable() else { return Ok(Answer::Now(self.dead())) };
         let world = &mut *guard;
         let mut fate = world.weather.fetch(&mut world.dice);
-        if fate == FetchFate::AnsweredLater && !world.may_delay_fetches {
+        let may_take_time = world.may_delay_fetches && world.living == self.process;
+        if matches!(fate, FetchFate::AnsweredLater | FetchFate::Hangs) && !may_take_time {
             fate = FetchFate::Answered;
         }
         world.met.count(fate.met());
         world.trace.add(format_args!("storage: fetch {id}: {fate:?}"));
+        if fate == FetchFate::Hangs {
+            drop(guard);
+            self.hang();
+            let found = lock(&self.world).records.get(id, version);
+            return Ok(Answer::Now(Ok(found)));
+        }
         let found = world.records.get(id, version);
         Ok(match fate {
-            FetchFate::Answered => Answer::Now(Ok(found)),
+            FetchFate::Answered | FetchFate::Hangs => Answer::Now(Ok(found)),
             FetchFate::AnsweredLater => Answer::Later,
             FetchFate::Unavailable => Answer::Now(Err(error(StorageErrorKind::Unavailable, id))),
             FetchFate::Unreadable => Answer::Now(Err(error(StorageErrorKind::Unreadable, id))),
@@ -146,9 +216,10 @@ enum Answer {
 
 impl StateStorage for SimulatedStorage {
     fn capabilities(&self) -> StorageCapabilities {
+        let world = lock(&self.world);
         StorageCapabilities::new(Durability::Process)
-            .with_compare_and_set(CompareAndSet::PerKey)
-            .with_older_versions_max(VERSIONS_KEPT as u64 - 1)
+            .with_compare_and_set(world.compare_and_set)
+            .with_older_versions_max(world.older_versions_max as u64)
     }
 
     fn save(&self, batch: SaveBatch) {
@@ -176,7 +247,7 @@ impl StateStorage for SimulatedStorage {
     }
 
     fn fetch_now(&self, id: &CheckpointId) -> Option<FetchOutcome> {
-        if !self.living()?.answers_inline {
+        if !self.readable()?.answers_inline {
             return None;
         }
         match self.answer(id, FetchVersion::Newest) {
@@ -187,7 +258,7 @@ impl StateStorage for SimulatedStorage {
 
     fn may_contain(&self, id: &CheckpointId) -> bool {
         // Said by an index in memory, which is complete.
-        self.living().is_none_or(|world| world.records.newest(id).is_some())
+        self.readable().is_none_or(|world| world.records.newest(id).is_some())
     }
 
     fn prefetch(&self, _ids: &[CheckpointId]) {}
@@ -221,13 +292,20 @@ impl StateStorage for SimulatedStorage {
 
     fn open_epoch(&self, partition: u32) -> Result<Epoch, StorageError> {
         let Some(mut world) = self.living() else { return self.dead() };
+        let percent = world.starts_fail_percent;
+        if world.dice.chance(percent) {
+            world.met.count(Met::EpochFails);
+            let attempted = format!("open partition {partition}, as planned");
+            return Err(StorageError::new(StorageErrorKind::Unavailable, attempted));
+        }
         let epoch = world.records.epochs.entry(partition).or_default();
         epoch.0 += 1;
         Ok(*epoch)
     }
 
     fn metadata(&self, name: &str) -> Result<Option<Metadata>, StorageError> {
-        let Some(world) = self.living() else { return self.dead() };
+        let Some(mut world) = self.living() else { return self.dead() };
+        world.metadata_fails(name)?;
         Ok(world.records.metadata.get(name).cloned())
     }
 
@@ -238,6 +316,7 @@ impl StateStorage for SimulatedStorage {
         bytes: &[u8],
     ) -> Result<MetadataVersion, StorageError> {
         let Some(mut world) = self.living() else { return self.dead() };
+        world.metadata_fails(name)?;
         let found = world.records.metadata.get(name).map(|value| value.version);
         if found != expected {
             let attempted = format!("put metadata {name}");

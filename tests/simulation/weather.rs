@@ -25,6 +25,8 @@ pub(super) enum SaveFate {
     /// The entry is dropped without an outcome, stored or not.
     DroppedStored,
     DroppedLost,
+    /// The call does not return for a while; then it is stored.
+    Hangs,
     /// The storage panics; whatever is left of the batch is dropped.
     Panics,
 }
@@ -39,6 +41,8 @@ pub(super) enum FetchFate {
     /// The answer has a damaged byte.
     Damaged,
     Dropped,
+    /// The call does not return for a while; then it is answered.
+    Hangs,
     Panics,
 }
 
@@ -56,6 +60,7 @@ impl SaveFate {
             Self::DroppedStored => Met::SaveDroppedStored,
             Self::DroppedLost => Met::SaveDroppedLost,
             Self::Panics => Met::SavePanics,
+            Self::Hangs => Met::SaveHangs,
         }
     }
 }
@@ -70,6 +75,7 @@ impl FetchFate {
             Self::Damaged => Met::FetchDamaged,
             Self::Dropped => Met::FetchDropped,
             Self::Panics => Met::FetchPanics,
+            Self::Hangs => Met::FetchHangs,
         }
     }
 }
@@ -106,7 +112,7 @@ impl Weather {
 
     pub(super) fn save(self, dice: &mut Dice) -> SaveFate {
         use SaveFate as F;
-        let slow = [(1, F::Stored), (3, F::AcknowledgedLater), (3, F::StoredLater)];
+        let slow = [(2, F::Stored), (6, F::AcknowledgedLater), (6, F::StoredLater), (1, F::Hangs)];
         match self {
             Self::Fine | Self::FetchesFail => F::Stored,
             Self::Slow => dice.weighted(&slow),
@@ -122,6 +128,7 @@ impl Weather {
                 (4, F::DroppedStored),
                 (4, F::DroppedLost),
                 (4, F::Panics),
+                (2, F::Hangs),
             ]),
             Self::SavesFail => dice.weighted(&[(9, F::Refused), (1, F::UnknownLost)]),
             Self::AnswersLost => dice.weighted(&[
@@ -141,7 +148,7 @@ impl Weather {
         use FetchFate as F;
         match self {
             Self::Fine | Self::SavesFail | Self::Refusing => F::Answered,
-            Self::Slow => dice.weighted(&[(1, F::Answered), (4, F::AnsweredLater)]),
+            Self::Slow => dice.weighted(&[(4, F::Answered), (16, F::AnsweredLater), (2, F::Hangs)]),
             Self::Flaky => dice.weighted(&[
                 (50, F::Answered),
                 (25, F::AnsweredLater),

@@ -2,8 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use checkpoint::{CheckpointId, FetchEntry, SaveEntry, SaveOutcome, StorageErrorKind};
+use checkpoint::{
+    CheckpointId, CompareAndSet, FetchEntry, SaveEntry, SaveOutcome, StorageError, StorageErrorKind,
+};
 
+use super::clock::SimulatedClock;
 use super::content::{Records, Stored};
 use super::dice::Dice;
 use super::met::{Met, Tally};
@@ -19,8 +22,16 @@ pub(super) struct World {
     pub(super) may_delay_fetches: bool,
     /// Whether answers are given at once where that is possible.
     pub(super) answers_inline: bool,
+    pub(super) compare_and_set: CompareAndSet,
+    /// How many versions of a state are kept, with the newest.
+    pub(super) older_versions_max: usize,
+    /// How many of a hundred openings of an epoch or accesses to metadata fail.
+    pub(super) starts_fail_percent: u64,
+    pub(super) clock: Arc<SimulatedClock>,
     /// Only calls of this process are taken.
     pub(super) living: u64,
+    /// A process that does not know that another one has taken over.
+    pub(super) zombie: Option<u64>,
     pub(super) late_saves: Vec<LateSave>,
     pub(super) late_fetches: Vec<FetchEntry>,
     /// Saves whose outcome was told to be unknown, and that land later.
@@ -40,8 +51,13 @@ pub(super) struct LateSave {
 }
 
 impl World {
-    pub(super) fn new(dice: Dice, trace: Trace) -> Self {
+    pub(super) fn new(clock: Arc<SimulatedClock>, dice: Dice, trace: Trace) -> Self {
         Self {
+            compare_and_set: CompareAndSet::PerKey,
+            older_versions_max: 2,
+            starts_fail_percent: 0,
+            clock,
+            zombie: None,
             records: Records::new(trace.clone()),
             weather: Weather::Fine,
             may_delay_fetches: false,
@@ -64,6 +80,35 @@ impl World {
                 self.records.land(&id, stored);
             }
         }
+    }
+
+    pub(super) fn metadata_fails(&mut self, name: &str) -> Result<(), StorageError> {
+        if !self.dice.chance(self.starts_fail_percent) {
+            return Ok(());
+        }
+        self.met.count(Met::MetadataFails);
+        let attempted = format!("get at metadata {name}, as planned");
+        Err(StorageError::new(StorageErrorKind::Unavailable, attempted))
+    }
+
+    /// Lets the living process go on, which does not know that its partitions are another's.
+    pub(super) fn take_over(&mut self) {
+        self.zombie = Some(self.living);
+        self.records.crash();
+        self.records.offered_by_process.clear();
+    }
+
+    /// Whether this process has been taken over from.
+    pub(super) fn is_zombie(&self, process: u64) -> bool {
+        self.zombie == Some(process)
+    }
+
+    pub(super) fn living_process(&self) -> u64 {
+        self.living
+    }
+
+    pub(super) fn end_zombie(&mut self) {
+        self.zombie = None;
     }
 
     fn kill(&mut self) -> (Vec<LateSave>, Vec<FetchEntry>) {
