@@ -6,6 +6,8 @@ use std::io;
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -227,4 +229,32 @@ fn a_stepped_keeper_has_no_threads_whoever_would_start_them() {
         run_until_idle(&keeper);
         assert_eq!(keeper.stats().stored, 1);
     }
+}
+
+#[test]
+fn who_waits_until_a_save_has_ended_is_woken() {
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let storage = FaultyStorage::new().knowing_absence();
+    let keeper = stepped(&storage).build().unwrap();
+    let prototype = counters(&keeper, manual());
+    prototype.process("a", |pe| pe.count = 1).unwrap();
+    drop(prototype.checkpoint("a").unwrap());
+    storage.on_save(1, SaveFault::Late);
+    assert!(keeper.step(Pool::Serialization) && keeper.step(Pool::Storage));
+    // Nothing may take the PE's place while a save of it is on its way.
+    let mut reset = prototype.reset_async("a");
+    let woken = Arc::<Woken>::default();
+    let waker = Waker::from(woken.clone());
+    let mut poll = || reset.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(poll().is_pending());
+    storage.complete_late();
+    run_until_idle(&keeper);
+    assert!(woken.0.load(Ordering::Relaxed));
+    assert!(matches!(poll(), Poll::Ready(Ok(_))));
 }
