@@ -62,10 +62,13 @@ impl Surroundings {
     ) {
         self.trace.add(format_args!("  {owner} gets {error:?}"));
         let waited = self.clock.time().saturating_sub(began);
-        if let ProcessError::Restore(error) = error
-            && let RestoreFailure::FetchingDisabled { .. } = error.reason()
-        {
-            self.count(Met::FetchingDisabled);
+        if let ProcessError::Restore(error) = error {
+            match error.reason() {
+                RestoreFailure::TimedOut { .. } => self.count(Met::FetchTimedOut),
+                RestoreFailure::FetchingDisabled { .. } => self.count(Met::FetchingDisabled),
+                RestoreFailure::Overloaded => self.count(Met::FetchingOverloaded),
+                _ => {}
+            }
         }
         self.count(match error {
             ProcessError::Poisoned { .. } => Met::PoisonedError,
@@ -174,6 +177,31 @@ impl Surroundings {
                 || !is_acknowledged;
             if !may_be_named && untried.iter().any(|id| owner_of_id(id) == Some(owner)) {
                 self.trace.violate(format!("P8: {owner} is stored, and named as if it were not"));
+            }
+        }
+    }
+
+    /// With a storage that works, a flush leaves nothing behind that can be stored.
+    pub(super) fn check_complete(
+        &self,
+        profile: &Profile,
+        report: &Result<CloseReport, NotAllStored>,
+    ) {
+        let Err(NotAllStored(report)) = report else { return };
+        if profile.quarantined_max == 1 {
+            return; // What is to be put aside waits until there is room.
+        }
+        let failed = report.failed.iter().map(checkpoint::SaveError::id);
+        let mut book = lock(&self.book);
+        for id in failed.chain(&report.not_attempted).chain(&report.unknown) {
+            let Some(owner) = owner_of_id(id) else { continue };
+            let subject = book.subject(owner);
+            let exempt = subject.poisoned
+                || subject.trapped
+                || subject.out
+                || subject.refused.is_some() && subject.refused == subject.certain();
+            if !exempt {
+                self.trace.violate(format!("P8: {owner} can be stored, and a flush does not"));
             }
         }
     }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use checkpoint::{Pool, SafeKeeper};
+use checkpoint::{CloseReport, NotAllStored, Pool, SafeKeeper};
 
 use super::book::Book;
 use super::clock::SimulatedClock;
@@ -132,7 +132,7 @@ impl History {
         let ends: [fn(&mut Self); 7] = [
             Self::quiet_down,
             Self::steady,
-            Self::flush,
+            Self::flush_all,
             Self::read_all,
             Self::close,
             Self::read_all,
@@ -412,7 +412,18 @@ impl History {
         self.keeper = start(&self.around, &self.profile, &mut self.dice);
     }
 
+    /// The storage works: whatever can be stored must be.
+    fn flush_all(&mut self) {
+        let report = self.flush_now();
+        self.around.check_complete(&self.profile, &report);
+    }
+
     fn flush(&mut self) {
+        // It was looked at: nothing more is expected of this one.
+        drop(self.flush_now());
+    }
+
+    fn flush_now(&mut self) -> Result<CloseReport, NotAllStored> {
         self.trace("flush");
         self.count(Met::Flush);
         // What is changed meanwhile need not be stored by it.
@@ -424,5 +435,6 @@ impl History {
         }
         lock(&self.around.book).read_news();
         self.around.check_report(&report);
+        report
     }
 }

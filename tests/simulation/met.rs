@@ -43,7 +43,9 @@ kinds! {
     BusyError,
     FullError,
     RestoreError,
+    FetchTimedOut,
     FetchingDisabled,
+    FetchingOverloaded,
     // What becomes of processes.
     Crash,
     Close,
