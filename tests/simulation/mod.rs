@@ -6,6 +6,9 @@
 //! `content` is what the simulated storage insists on, `checks` says what must hold, `met` what
 //! must have happened or a run has proved nothing.
 //!
+//! Which rules were broken on purpose, and after how many histories that was noticed, is in
+//! `tests/SIMULATION.md`.
+//!
 //! `power_loss` has histories of another kind: the file system storage alone, over a disk that
 //! loses what was not synced.
 //!
