@@ -74,11 +74,16 @@ impl Surroundings {
             ProcessError::Poisoned { .. } => Met::PoisonedError,
             ProcessError::Busy { .. } => Met::BusyError,
             ProcessError::Full { .. } => Met::FullError,
+            ProcessError::Exposed { .. } => Met::ExposedError,
             _ => Met::RestoreError,
         });
         let makes_sense = match error {
             ProcessError::Poisoned { .. } => lock(&self.book).subject(owner).poisoned,
             ProcessError::Busy { .. } => waited >= profile.wait_max,
+            ProcessError::Exposed { oldest, exposure_max, .. } => {
+                let in_time = profile.rejects_when_exposed || waited >= profile.wait_max;
+                in_time && profile.exposure_max == Some(*exposure_max) && oldest > exposure_max
+            }
             ProcessError::Full { .. } | ProcessError::Restore(_) => true,
             _ => false,
         };
@@ -287,7 +292,8 @@ impl Surroundings {
         }
     }
 
-    /// Time mode: no change is older than the interval and what the clock's steps allow for.
+    /// While the storage works, no change is older than the time in which it is to be due and what
+    /// the clock's steps allow for.
     pub(super) fn check_exposure(&self, profile: &Profile, slack: Duration) {
         if profile.quarantined_max == 1 {
             return; // What is to be put aside waits until there is room.
@@ -295,7 +301,9 @@ impl Surroundings {
         let now = self.clock.time();
         let mut book = lock(&self.book);
         for (owner, subject) in &mut book.subjects {
-            let Some(interval) = profile.modes[place_of(*owner).0].interval() else { continue };
+            let interval = profile.modes[place_of(*owner).0].interval();
+            let bound = profile.exposure_max.map(|exposure| exposure / 2);
+            let Some(interval) = interval.into_iter().chain(bound).min() else { continue };
             if subject.poisoned || subject.out || subject.trapped || subject.certain().is_none() {
                 continue;
             }

@@ -42,6 +42,7 @@ kinds! {
     PoisonedError,
     BusyError,
     FullError,
+    ExposedError,
     RestoreError,
     FetchTimedOut,
     FetchingDisabled,

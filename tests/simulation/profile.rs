@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use checkpoint::{
-    CheckpointingConfig, CheckpointingMode, Clock, CompareAndSet, OnFull, OnPanic, OnRestoreError,
-    Overflow, RandomSource, SafeKeeper, SafeKeeperBuilder, SeededRandom, StateStorage,
-    StorageCallbackFactory, ThreadStart,
+    CheckpointingConfig, CheckpointingMode, Clock, CompareAndSet, OnExposed, OnFull, OnPanic,
+    OnRestoreError, Overflow, RandomSource, SafeKeeper, SafeKeeperBuilder, SeededRandom,
+    StateStorage, StorageCallbackFactory, ThreadStart,
 };
 
 use super::dice::Dice;
@@ -20,6 +20,8 @@ pub(super) struct Profile {
     pub(super) reloads: [bool; 2],
     pub(super) capacity: [Option<usize>; 2],
     rejects_when_full: bool,
+    pub(super) exposure_max: Option<Duration>,
+    pub(super) rejects_when_exposed: bool,
     idle_max: Option<Duration>,
     pub(super) on_restore_error: [OnRestoreError; 2],
     pub(super) expire_after: Option<Duration>,
@@ -111,6 +113,8 @@ impl Profile {
                 Overflow::Block,
                 Overflow::CallerRuns,
             ]),
+            exposure_max: dice.chance(20).then(|| Duration::from_millis(dice.pick(&[20, 300]))),
+            rejects_when_exposed: dice.chance(50),
             idle_max: dice.chance(25).then(|| Duration::from_millis(dice.pick(&[20, 200]))),
             wait_max: Duration::from_millis(dice.pick(&[50, 500])),
             shards: dice.pick(&[1, 2]),
@@ -147,6 +151,12 @@ impl Profile {
         }
         if self.rejects_when_full {
             config = config.on_full(OnFull::Reject);
+        }
+        if let Some(exposure_max) = self.exposure_max {
+            config = config.exposure_max(exposure_max);
+        }
+        if self.rejects_when_exposed {
+            config = config.on_exposed(OnExposed::Reject);
         }
         if let Some(idle_max) = self.idle_max {
             config = config.idle_max(idle_max);

@@ -1,7 +1,10 @@
 //! What the simulated application does with PEs that it does not want as they are: it removes them,
 //! decides what becomes of those in which a closure panicked, and puts other states in their place.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use checkpoint::{CheckpointTicket, ProcessError, Recover, Recovered};
 
@@ -50,7 +53,6 @@ impl History {
         self.trace(format_args!("recover {owner}: {how:?}"));
         self.count(Met::Recovery);
         let began = self.around.clock.time();
-        let poisoned = prototype.status().poisoned;
         lock(&self.around.book).times_on = false;
         let recovered = prototype.recover(key, how);
         lock(&self.around.book).times_on = true;
@@ -61,7 +63,11 @@ impl History {
             Ok(_) if reloads => {} // An event that nobody waits for any more has begun it.
             Ok(other) => self.around.trace.violate(format!("{owner} is poisoned: {other:?}")),
             Err(error) => {
-                if how == Recover::Reload && prototype.status().poisoned < poisoned {
+                // It may have begun all the same: then the PE is what is stored of it.
+                let mut read = pin!(prototype.read_async(key, |_| ()));
+                let found = read.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                let is_poisoned = matches!(found, Poll::Ready(Err(ProcessError::Poisoned { .. })));
+                if how == Recover::Reload && !is_poisoned {
                     self.set_back(owner);
                 }
                 self.around.check_error(&self.profile, owner, began, &Arc::default(), &error);

@@ -201,9 +201,10 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 Some(()) => Ok(()),
                 None => Err(self.full(self.id(key)?)),
             }),
-            Waiting::Exposure(wait) => {
-                self.poll_wait(wait, context).map(|result| result.ok_or_else(|| self.exposed()))
-            }
+            Waiting::Exposure(wait) => self.poll_wait(wait, context).map(|result| match result {
+                Some(()) => Ok(()),
+                None => self.overexposed().map_or(Ok(()), Err),
+            }),
         }
     }
 

@@ -98,8 +98,10 @@ impl<K, P> Inner<K, P> {
         if access == Access::Read {
             return Ok(None);
         }
+        // The storage may have caught up since the last tick.
+        let Some(error) = self.overexposed() else { return Ok(None) };
         match self.config.on_exposed() {
-            OnExposed::Reject => Err(self.exposed()),
+            OnExposed::Reject => Err(error),
             OnExposed::Block => match self.gate.until_calm() {
                 Some(calm) => Ok(Some(Hindrance::Exposure(calm))),
                 None if self.gate.is_closed() => Err(self.closed_error()),
@@ -108,12 +110,12 @@ impl<K, P> Inner<K, P> {
         }
     }
 
-    pub(super) fn exposed(&self) -> ProcessError {
-        ProcessError::Exposed {
-            prototype: self.name.clone(),
-            oldest: self.exposure(self.clock.now()),
-            exposure_max: self.config.exposure_max().unwrap_or(Duration::MAX),
-        }
+    /// What events get if a change has not been stored for too long.
+    pub(super) fn overexposed(&self) -> Option<ProcessError> {
+        let exposure_max = self.config.exposure_max()?;
+        let oldest = self.exposure(self.clock.now());
+        let prototype = self.name.clone();
+        (oldest > exposure_max).then_some(ProcessError::Exposed { prototype, oldest, exposure_max })
     }
 
     /// How old the oldest change is that is not stored.

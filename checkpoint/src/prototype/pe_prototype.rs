@@ -338,7 +338,10 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 if !may_wait {
                     return Err(self.reentrant());
                 }
-                calm.wait(&*self.clock, Some(deadline)).ok_or_else(|| self.exposed())
+                match calm.wait(&*self.clock, Some(deadline)) {
+                    Some(()) => Ok(()),
+                    None => self.overexposed().map_or(Ok(()), Err),
+                }
             }
         }
     }

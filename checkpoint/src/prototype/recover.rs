@@ -66,7 +66,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// Decides what becomes of a PE in which a closure panicked.
     ///
     /// # Errors
-    /// The PE is in use for too long, cannot be restored, or the keeper is closed.
+    /// The PE is in use for too long, cannot be restored, or the keeper is closed. A PE that is to
+    /// be reloaded may have been dropped by then: its next event restores it.
     pub fn recover<A>(&self, key: A, how: Recover) -> Result<Recovered, ProcessError>
     where
         A: AsKey<K>,
