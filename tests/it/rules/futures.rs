@@ -43,7 +43,10 @@ impl Wake for CountedWakes {
 
 #[test]
 fn a_future_for_a_resident_pe_is_ready_at_its_first_poll() {
-    let keeper = settings(&FaultyStorage::new()).build().unwrap();
+    let (storage, gate) = (FaultyStorage::new(), Gate::new());
+    // Once a removal is stored, nothing is known of the PE any more.
+    storage.on_save(1, SaveFault::Held(gate.clone()));
+    let keeper = settings(&storage).build().unwrap();
     let prototype = counters(&keeper, manual());
     prototype.process("a", |pe| pe.count = 1).unwrap();
     assert_eq!(
@@ -58,6 +61,7 @@ fn a_future_for_a_resident_pe_is_ready_at_its_first_poll() {
     drop(ready(prototype.remove_async("a")).unwrap());
     // Known to be removed: nothing is to be fetched.
     assert_eq!(ready(prototype.process_async("a", |pe| pe.count)).unwrap(), 0);
+    gate.open();
 }
 
 #[test]
