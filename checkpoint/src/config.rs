@@ -318,11 +318,11 @@ impl CheckpointingConfigBuilder {
         self
     }
 
-    /// Sets for how long a change may be in memory only: what a crash loses at most. A changed PE
-    /// is due after half of that, whatever the mode; and if the storage does not keep up, events
-    /// that would change more are held up until it has stored what is older. Reads are not. PEs
-    /// that cannot be stored before they change again hold up nobody. Default: no bound; at least
-    /// 2 ms. Ages are exact to a sixteenth of the bound, between 1 ms and 100 ms.
+    /// Sets for how long a change may be in memory only. A changed PE is due after half of that,
+    /// whatever the mode; and if the storage does not keep up, events that would change more are
+    /// held up until it has stored what is older. Reads are not. It is no bound for PEs that are
+    /// lent out, nor for those that cannot be stored before they change again, which hold up
+    /// nobody. Default: no bound; at least 2 ms. Ages are exact to a sixteenth of the bound, between 1 ms and 100 ms.
     pub fn exposure_max(mut self, age: Duration) -> Self {
         self.0.exposure_max = Some(age);
         self

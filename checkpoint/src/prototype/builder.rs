@@ -138,10 +138,10 @@ impl<K: Key, P: Checkpointable + Send + 'static> PrototypeBuilderWithFactory<K, 
 
     /// Adds something that is done with each PE in memory every `interval`, between its events.
     ///
-    /// It runs on one of the keeper's threads, under the PE's shard's lock, and counts as a change.
-    /// It is no event: a PE that only it touches still leaves memory when it is idle, and its
-    /// checkpoint expires.
-    /// PEs that are lent out or poisoned are left out; those of a shard whose lock is held for long
+    /// It runs on one of the keeper's threads, under the PE's shard's lock, and counts as a change,
+    /// also where changes are counted until a PE is due. It keeps no PE alive: one that only it
+    /// touches still leaves memory when it is idle, and its checkpoint expires. PEs that are lent
+    /// out or poisoned are left out; those of a shard whose lock is held for long
     /// are visited when it is given back. A panic poisons the PE.
     #[doc(alias = "onTime")]
     pub fn on_time(

@@ -53,7 +53,8 @@ impl Gate {
         self.wake();
     }
 
-    fn is_exposed(&self) -> bool {
+    /// Whether nothing is to be changed now, by the keeper itself either.
+    pub(super) fn is_exposed(&self) -> bool {
         self.bars.load(Ordering::Relaxed) & EXPOSED != 0
     }
 
@@ -142,10 +143,5 @@ impl<K, P> Inner<K, P> {
             );
         }
         Some(now.after(tick_step(exposure_max)))
-    }
-
-    /// Whether nothing may be changed now, by the keeper itself either.
-    pub(super) fn is_exposed(&self) -> bool {
-        self.gate.is_exposed()
     }
 }

@@ -127,7 +127,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             if self.gate.is_closed() {
                 return Ok(());
             }
-            if self.is_exposed() {
+            if self.gate.is_exposed() {
                 return Err(Visit { shard, pes: Some(pes) });
             }
             for pe in pes.drain(pes.len().saturating_sub(VISITS_PER_LOCK)..) {
