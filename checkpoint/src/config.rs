@@ -322,7 +322,8 @@ impl CheckpointingConfigBuilder {
     /// whatever the mode; and if the storage does not keep up, events that would change more are
     /// held up until it has stored what is older. Reads are not. It is no bound for PEs that are
     /// lent out, nor for those that cannot be stored before they change again, which hold up
-    /// nobody. Default: no bound; at least 2 ms. Ages are exact to a sixteenth of the bound, between 1 ms and 100 ms.
+    /// nobody. Default: no bound; at least 2 ms. Ages are exact to a sixteenth of the bound, from
+    /// 1 ms to 100 ms.
     pub fn exposure_max(mut self, age: Duration) -> Self {
         self.0.exposure_max = Some(age);
         self
