@@ -158,20 +158,27 @@ impl FaultyStorage {
         result
     }
 
-    fn begin(&self, id: CheckpointId, record: Vec<u8>, entry: SaveEntry) -> Tracked {
+    /// Counts a save and decides what becomes of it in one step: whoever saw it counted can
+    /// complete it if it is left for later, which is why it is not returned then.
+    fn begin(&self, tracked: Tracked) -> Option<(Tracked, Option<SaveFault>)> {
         self.change(|state| {
             state.seen.saves += 1;
-            *state.seen.saves_of.entry(id.key().to_vec()).or_default() += 1;
-            if !state.unfinished.insert(id.clone()) {
-                state.broken.push(format!("two unfinished saves of {id}"));
+            *state.seen.saves_of.entry(tracked.id.key().to_vec()).or_default() += 1;
+            if !state.unfinished.insert(tracked.id.clone()) {
+                state.broken.push(format!("two unfinished saves of {}", tracked.id));
             }
-        });
-        Tracked { storage: self.clone(), id, record, entry: Some(entry) }
+            match state.saves.take(tracked.id.key()) {
+                Some(SaveFault::Late) => {
+                    state.late.push(tracked);
+                    None
+                }
+                fault => Some((tracked, fault)),
+            }
+        })
     }
 
-    fn run(&self, tracked: Tracked) {
-        let (killed, fault) =
-            self.change(|state| (state.killed, state.saves.take(tracked.id.key())));
+    fn run(&self, tracked: Tracked, fault: Option<SaveFault>) {
+        let killed = self.lock().killed;
         if killed {
             return tracked.complete(SaveOutcome::NotStored(error(StorageErrorKind::Closed)));
         }
@@ -191,7 +198,7 @@ impl FaultyStorage {
                 gate.pass();
                 self.store(tracked);
             }
-            Some(SaveFault::Late) => self.change(|state| state.late.push(tracked)),
+            Some(SaveFault::Late) => unreachable!("it is kept where it is decided"),
             Some(SaveFault::Panic) => panic!("the storage was told to panic"),
         }
     }
@@ -303,15 +310,17 @@ impl StateStorage for FaultyStorage {
     fn save(&self, batch: SaveBatch) {
         self.change(|state| state.seen.save_calls += 1);
         let (bytes, entries) = batch.into_parts();
-        let tracked: Vec<_> = entries
+        let begun: Vec<_> = entries
             .into_iter()
-            .map(|entry| {
+            .filter_map(|entry| {
                 let id = entry.id_in(&bytes).to_owned();
-                self.begin(id, entry.record_in(&bytes).to_vec(), entry)
+                let record = entry.record_in(&bytes).to_vec();
+                let storage = self.clone();
+                self.begin(Tracked { storage, id, record, entry: Some(entry) })
             })
             .collect();
-        for tracked in tracked {
-            self.run(tracked);
+        for (tracked, fault) in begun {
+            self.run(tracked, fault);
         }
     }
 
