@@ -54,8 +54,9 @@ impl Life<'_> {
         let mut writer = self.start();
         let started = writer.until("start");
         self.recovery = writer.until("ready").saturating_sub(started);
-        // Else a slow disk would never acknowledge anything.
-        if self.random.next_u64().is_multiple_of(2) {
+        // Else a slow machine would never acknowledge anything.
+        let is_late = self.store.acknowledged == 0 && self.kills * 2 >= KILLS_PER_STORE;
+        if self.random.next_u64().is_multiple_of(2) || is_late {
             writer.until("stored ");
         }
         writer.run(Duration::from_micros(self.random.next_u64() % MICROS_MAX));
