@@ -245,7 +245,10 @@ pub use storage::{
     SaveOutcome, StateStorage, StorageCapabilities, StorageError, StorageErrorKind, StoredVersion,
 };
 #[cfg(unix)]
-pub use storage::{DefaultFileSystemStateStorage, DefaultFileSystemStateStorageBuilder};
+pub use storage::{
+    DefaultFileSystemStateStorage, DefaultFileSystemStateStorageBuilder, LogCut, LogDamage,
+    LogDamageKind, LogOpenReport, LogStorage, LogStorageBuilder,
+};
 pub use thread_start::{SystemThreads, ThreadStart};
 
 #[doc(hidden)]

@@ -21,6 +21,7 @@ mod hooks;
 mod in_memory;
 mod keys;
 mod layers;
+mod log;
 mod process;
 mod processes;
 mod quotas;

@@ -89,7 +89,7 @@ pub trait FileOps: Send + Sync + fmt::Debug {
 }
 
 /// A file that is open.
-pub trait FileHandle: Send + fmt::Debug {
+pub trait FileHandle: Send + Sync + fmt::Debug {
     /// Writes some of `bytes` at the current position and returns how many.
     ///
     /// # Errors
@@ -102,6 +102,12 @@ pub trait FileHandle: Send + fmt::Debug {
     /// # Errors
     /// Nothing was read.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// The same if it needs no waiting for the disk; `None` if it does, or if that cannot be told.
+    ///
+    /// # Errors
+    /// Nothing was read.
+    fn read_at_now(&self, buffer: &mut [u8], offset: u64) -> io::Result<Option<usize>>;
 
     /// Returns how many bytes the file has.
     ///

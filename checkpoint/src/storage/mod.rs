@@ -7,11 +7,15 @@ mod batch_of_records;
 mod capabilities;
 #[cfg(feature = "test-util")]
 pub mod conformance;
+#[cfg(unix)]
+mod directory;
 mod error;
 mod fetch_batch;
 #[cfg(unix)]
 mod file_system;
 mod in_memory;
+#[cfg(unix)]
+mod log;
 mod metadata;
 mod save_batch;
 mod state_storage;
@@ -23,6 +27,8 @@ pub use fetch_batch::{FetchEntry, FetchOutcome, FetchVersion};
 #[cfg(unix)]
 pub use file_system::{DefaultFileSystemStateStorage, DefaultFileSystemStateStorageBuilder};
 pub use in_memory::InMemoryStorage;
+#[cfg(unix)]
+pub use log::{LogCut, LogDamage, LogDamageKind, LogOpenReport, LogStorage, LogStorageBuilder};
 pub use metadata::{METADATA_BYTES_MAX, METADATA_NAME_BYTES_MAX, Metadata, MetadataVersion};
 pub(crate) use save_batch::{Completion, RecordPlace, SaveReceiver};
 pub use save_batch::{SaveBatch, SaveEntry, SaveOutcome};

@@ -138,6 +138,10 @@ impl FileHandle for MemoryFile {
         Ok(count)
     }
 
+    fn read_at_now(&self, buffer: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
+        self.read_at(buffer, offset).map(Some)
+    }
+
     fn file_bytes(&self) -> io::Result<u64> {
         let content = self.files.lock();
         let file = content.files.get(&self.path).ok_or(io::ErrorKind::NotFound)?;

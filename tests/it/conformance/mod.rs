@@ -9,7 +9,9 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use checkpoint::storage::conformance::{self, CheckReport, Conformance, Harness, Verdict};
-use checkpoint::{DefaultFileSystemStateStorage, Durability, InMemoryStorage, StateStorage};
+use checkpoint::{
+    DefaultFileSystemStateStorage, Durability, InMemoryStorage, LogStorage, StateStorage,
+};
 use tempfile::TempDir;
 
 use crate::support::FaultyStorage;
@@ -103,6 +105,53 @@ fn file_system_storage_that_syncs_each_file_conforms() {
 #[test]
 fn file_system_storage_without_syncs_conforms() {
     Conformance::new(Directories::new(Durability::Process)).run().assert_passed();
+}
+
+/// Opens logs in temporary directories.
+struct Logs {
+    durability: Durability,
+    older_versions_max: u64,
+    segment_bytes: u64,
+    last: Mutex<Option<TempDir>>,
+}
+
+impl Logs {
+    fn new(durability: Durability, older_versions_max: u64, segment_bytes: u64) -> Self {
+        Self { durability, older_versions_max, segment_bytes, last: Mutex::default() }
+    }
+
+    fn open(&self, directory: &TempDir) -> Arc<dyn StateStorage> {
+        let builder = LogStorage::builder(directory.path().join("state"))
+            .durability(self.durability)
+            .record_bytes_max(2 << 20)
+            .older_versions_max(self.older_versions_max)
+            .segment_bytes(self.segment_bytes);
+        Arc::new(builder.open().unwrap())
+    }
+}
+
+impl Harness for Logs {
+    fn fresh(&self) -> Arc<dyn StateStorage> {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = self.open(&directory);
+        *self.last.lock().unwrap() = Some(directory);
+        storage
+    }
+
+    fn reopen(&self, storage: Arc<dyn StateStorage>) -> Option<Arc<dyn StateStorage>> {
+        drop(storage);
+        Some(self.open(self.last.lock().unwrap().as_ref()?))
+    }
+}
+
+#[test]
+fn log_storage_conforms() {
+    Conformance::new(Logs::new(Durability::Power, 0, 64 << 20)).run().assert_passed();
+}
+
+#[test]
+fn log_storage_of_small_segments_that_keeps_versions_conforms() {
+    Conformance::new(Logs::new(Durability::Process, 3, 1_000)).run().assert_passed();
 }
 
 #[test]

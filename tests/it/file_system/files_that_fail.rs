@@ -185,6 +185,11 @@ impl FileHandle for Handle {
         self.inner.read_at(buffer, offset)
     }
 
+    fn read_at_now(&self, buffer: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
+        self.script.step(format!("read_at_now {}", self.path))?;
+        self.inner.read_at_now(buffer, offset)
+    }
+
     fn file_bytes(&self) -> io::Result<u64> {
         self.script.step(format!("file_bytes {}", self.path))?;
         self.inner.file_bytes()

@@ -358,6 +358,10 @@ impl FileHandle for Handle {
         })
     }
 
+    fn read_at_now(&self, buffer: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
+        self.read_at(buffer, offset).map(Some)
+    }
+
     fn file_bytes(&self) -> io::Result<u64> {
         let node = self.node;
         self.files.look("file_bytes", &self.path, |disk| Ok(disk.file(node).now.len() as u64))

@@ -7,6 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+#[cfg(target_os = "linux")]
+use rustix::io::ReadWriteFlags;
 
 use crate::file_ops::{FileHandle, FileOps, SharedSync};
 
@@ -89,7 +92,7 @@ impl SystemFiles {
         }
         let root: PathBuf = root.components().collect();
         match rustix::fs::mkdir(root.as_path(), Mode::RWXU) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Ok(()) | Err(Errno::EXIST) => {}
             Err(err) => return Err(err.into()),
         }
         sync_name(&root)?;
@@ -154,7 +157,7 @@ fn sync_name(root: &Path) -> io::Result<()> {
 fn sync_opened_directory(directory: BorrowedFd<'_>) -> io::Result<()> {
     match rustix::fs::fsync(directory) {
         // Some file systems have nothing to sync here and say so.
-        Err(rustix::io::Errno::INVAL) | Ok(()) => Ok(()),
+        Err(Errno::INVAL) | Ok(()) => Ok(()),
         Err(err) => Err(err.into()),
     }
 }
@@ -247,8 +250,8 @@ impl FileOps for SystemFiles {
                 check_regular(rustix::fs::openat(parent.as_fd(), name, flags, file_mode())?)?;
             match rustix::fs::flock(&file.0, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-                Err(rustix::io::Errno::INTR) => continue,
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                Err(Errno::INTR) => continue,
                 Err(err) => return Err(err.into()),
             }
             // The lock is on the file, not on its name: if somebody replaced the file meanwhile,
@@ -263,7 +266,7 @@ impl FileOps for SystemFiles {
                 Ok(named) if (named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino) => {
                     return Ok(Some(Box::new(LockedFile(file))));
                 }
-                Ok(_) | Err(rustix::io::Errno::NOENT) => {}
+                Ok(_) | Err(Errno::NOENT) => {}
                 Err(err) => return Err(err.into()),
             }
         }
@@ -277,6 +280,10 @@ impl FileHandle for LockedFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.0.read_at(buffer, offset)
+    }
+
+    fn read_at_now(&self, buffer: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
+        self.0.read_at_now(buffer, offset)
     }
 
     fn file_bytes(&self) -> io::Result<u64> {
@@ -295,6 +302,22 @@ impl FileHandle for SystemFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         Ok(rustix::io::pread(&self.0, buffer, offset)?)
+    }
+
+    // What is in the page cache is read, and nothing is waited for (Linux 4.14).
+    #[cfg(target_os = "linux")]
+    fn read_at_now(&self, buffer: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
+        let buffers = &mut [io::IoSliceMut::new(buffer)];
+        match rustix::io::preadv2(&self.0, buffers, offset, ReadWriteFlags::NOWAIT) {
+            Ok(read) => Ok(Some(read)),
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
+            Err(err) => Err(err.into()),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn read_at_now(&self, _buffer: &mut [u8], _offset: u64) -> io::Result<Option<usize>> {
+        Ok(None)
     }
 
     fn file_bytes(&self) -> io::Result<u64> {

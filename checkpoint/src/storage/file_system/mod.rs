@@ -2,18 +2,13 @@
 //!
 //! The layout is specified in `checkpoint/FORMAT.md`.
 
-mod epochs;
-mod error;
-mod metadata;
-mod names;
 mod opening;
-mod own_records;
+mod place;
 mod prototype_directory;
 mod reading;
 mod saving;
-mod store;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -22,13 +17,10 @@ use std::sync::Arc;
 pub use opening::DefaultFileSystemStateStorageBuilder;
 
 use crate::checkpoint_id::CheckpointId;
-use crate::file_ops::FileHandle;
 use crate::record::Epoch;
-use crate::storage::file_system::epochs::Epochs;
-use crate::storage::file_system::names::Place;
-use crate::storage::file_system::own_records::OwnRecords;
+use crate::storage::directory::StoreDirectory;
+use crate::storage::file_system::place::Place;
 use crate::storage::file_system::prototype_directory::PrototypeDirectory;
-use crate::storage::file_system::store::Store;
 use crate::storage::{
     CompareAndSet, Durability, FetchEntry, FetchOutcome, Metadata, MetadataVersion, SaveBatch,
     StateStorage, StorageCapabilities, StorageError, StoredVersion,
@@ -80,21 +72,12 @@ use crate::sync::Mutex;
 /// ```
 #[doc(alias = "org.apache.s4.core.ft.DefaultFileSystemStateStorage")]
 pub struct DefaultFileSystemStateStorage {
-    store: Store,
-    own: OwnRecords,
-    identity: u128,
+    directory: StoreDirectory,
     durability: Durability,
     record_bytes_max: u64,
     shared_sync_entries_min: usize,
     log_keys: bool,
-    // Lock order: a shard of a prototype, then this.
-    epochs: Mutex<Epochs>,
     prototypes: Mutex<BTreeMap<String, Arc<PrototypeDirectory>>>,
-    // Names of values whose last write may not be durable; also orders the writes.
-    unsettled_metadata: Mutex<BTreeSet<String>>,
-    // Held for as long as the store is open. The mutex is only there because a handle is not
-    // `Sync`.
-    _lock: Mutex<Box<dyn FileHandle>>,
 }
 
 impl DefaultFileSystemStateStorage {
@@ -172,11 +155,11 @@ impl StateStorage for DefaultFileSystemStateStorage {
     }
 
     fn open_epoch(&self, partition: u32) -> Result<Epoch, StorageError> {
-        self.epochs.lock().open(&self.own, &self.store, partition)
+        self.directory.open_epoch(partition)
     }
 
     fn metadata(&self, name: &str) -> Result<Option<Metadata>, StorageError> {
-        self.read_metadata(name)
+        self.directory.metadata(name)
     }
 
     fn put_metadata(
@@ -185,15 +168,14 @@ impl StateStorage for DefaultFileSystemStateStorage {
         expected: Option<MetadataVersion>,
         bytes: &[u8],
     ) -> Result<MetadataVersion, StorageError> {
-        self.write_metadata(name, expected, bytes)
+        self.directory.put_metadata(name, expected, bytes)
     }
 }
 
 impl fmt::Debug for DefaultFileSystemStateStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DefaultFileSystemStateStorage")
-            .field("root", &self.store.shown(""))
-            .field("identity", &format_args!("{:032x}", self.identity))
+            .field("directory", &self.directory)
             .finish_non_exhaustive()
     }
 }

@@ -12,9 +12,10 @@ use hashbrown::HashTable;
 
 use crate::checkpoint_id::{CheckpointId, CheckpointIdRef};
 use crate::storage::StorageError;
-use crate::storage::file_system::error::{read_error, write_error};
-use crate::storage::file_system::names::{SHARDS, is_file_name, shard_name, shard_path};
-use crate::storage::file_system::store::Store;
+use crate::storage::directory::error::{read_error, write_error};
+use crate::storage::directory::file_name::is_file_name;
+use crate::storage::directory::store::Store;
+use crate::storage::file_system::place::{SHARDS, shard_name, shard_path};
 use crate::sync::{Mutex, MutexGuard};
 
 /// The directory of a prototype. Lock order: `own`, then a shard.

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use crate::checkpoint_id::CheckpointId;
 use crate::record::{RecordHeader, RecordKind};
+use crate::storage::directory::error::{read_error, record_error};
+use crate::storage::directory::file_name::{file_name, is_file_name};
+use crate::storage::directory::store::TooLong;
 use crate::storage::file_system::DefaultFileSystemStateStorage;
-use crate::storage::file_system::error::{read_error, record_error};
-use crate::storage::file_system::names::{
-    Place, file_name, is_file_name, parse_shard_name, shard_name, shard_of, shard_path,
+use crate::storage::file_system::place::{
+    Place, parse_shard_name, shard_name, shard_of, shard_path,
 };
-use crate::storage::file_system::store::TooLong;
 use crate::storage::{FetchOutcome, FetchVersion, StorageError, StorageErrorKind, StoredVersion};
 
 impl DefaultFileSystemStateStorage {
@@ -25,7 +26,7 @@ impl DefaultFileSystemStateStorage {
             // Damage is the keeper's to find: it checks every byte.
             return Ok(Some(bytes));
         }
-        let attempted = || format!("read {}", self.store.shown(&place.path()));
+        let attempted = || format!("read {}", self.directory.store.shown(&place.path()));
         let stored =
             RecordHeader::parse(&bytes).map_err(|err| record_error(attempted(), err))?.version;
         let wanted = match version {
@@ -39,8 +40,8 @@ impl DefaultFileSystemStateStorage {
     /// Reads a whole record that is there, whatever its bytes are.
     pub(super) fn read_record(&self, place: &Place) -> Result<Vec<u8>, StorageError> {
         let path = place.path();
-        let attempted = || format!("read {}", self.store.shown(&path));
-        match self.store.read(&path, self.record_bytes_max) {
+        let attempted = || format!("read {}", self.directory.store.shown(&path));
+        match self.directory.store.read(&path, self.record_bytes_max) {
             Ok(Ok(bytes)) => Ok(bytes),
             Ok(Err(TooLong)) => {
                 let kind = StorageErrorKind::TooLarge { max: self.record_bytes_max };
@@ -56,7 +57,7 @@ impl DefaultFileSystemStateStorage {
     fn is_there(&self, id: &CheckpointId, place: &Place) -> Result<bool, StorageError> {
         let prototype = self.prototype(&place.prototype);
         let (is_there, is_settled) = {
-            let shard = prototype.shard(&self.store, place.shard)?;
+            let shard = prototype.shard(&self.directory.store, place.shard)?;
             (prototype.may_contain(&shard, &place.file), shard.is_settled(id.as_ref()))
         };
         if !is_settled {
@@ -73,11 +74,11 @@ impl DefaultFileSystemStateStorage {
         let directory = file_name(prototype.as_bytes());
         let prototype: Arc<str> = prototype.into();
         let list = |path: &str| {
-            let listed = self.store.files.list(path);
+            let listed = self.directory.store.files.list(path);
             listed.map_err(|err| (err.kind(), read_error(self.list_attempt(path), err)))
         };
         let shards = match list(&directory) {
-            Err((io::ErrorKind::NotFound, _)) => return self.store.check_present(),
+            Err((io::ErrorKind::NotFound, _)) => return self.directory.store.check_present(),
             listed => listed.map_err(|(_, err)| err)?,
         };
         // One bad file does not hide the others: it is reported when they have been visited.
@@ -102,7 +103,7 @@ impl DefaultFileSystemStateStorage {
     }
 
     fn list_attempt(&self, path: &str) -> String {
-        format!("list {}", self.store.shown(path))
+        format!("list {}", self.directory.store.shown(path))
     }
 
     /// Returns the id of the state in a file, or `None` if it is a tombstone.
@@ -114,8 +115,8 @@ impl DefaultFileSystemStateStorage {
         file: &str,
     ) -> Result<Option<CheckpointId>, StorageError> {
         let path = format!("{}/{file}", shard_path(directory, shard));
-        let attempted = || format!("read {}", self.store.shown(&path));
-        let found = self.store.with_header(&path, |header| {
+        let attempted = || format!("read {}", self.directory.store.shown(&path));
+        let found = self.directory.store.with_header(&path, |header| {
             let header = header.map_err(|err| record_error(attempted(), err))?;
             // The id inside decides; the place only has to agree with it. What lies elsewhere would
             // be listed, and not be found when it is fetched.
@@ -145,8 +146,8 @@ impl DefaultFileSystemStateStorage {
             return Ok(None);
         }
         let path = place.path();
-        let attempted = || format!("read {}", self.store.shown(&path));
-        let found = self.store.with_header(&path, |header| {
+        let attempted = || format!("read {}", self.directory.store.shown(&path));
+        let found = self.directory.store.with_header(&path, |header| {
             let header = header.and_then(|header| header.of(id.as_ref()));
             let header = header.map_err(|err| record_error(attempted(), err))?;
             Ok(StoredVersion {

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use crate::checkpoint_id::CheckpointId;
 use crate::file_ops::SharedSync;
 use crate::record::StateVersion;
-use crate::storage::file_system::DefaultFileSystemStateStorage;
-use crate::storage::file_system::error::{
+use crate::storage::directory::error::{
     is_unsupported, read_error, record_error, same_error, write_error,
 };
-use crate::storage::file_system::names::Place;
+use crate::storage::file_system::DefaultFileSystemStateStorage;
+use crate::storage::file_system::place::Place;
 use crate::storage::file_system::prototype_directory::{DirectorySync, PrototypeDirectory, Shard};
 use crate::storage::{SaveBatch, SaveEntry, SaveOutcome, StorageError, StorageErrorKind};
 
@@ -39,7 +39,7 @@ impl DefaultFileSystemStateStorage {
         let written = self.write(&bytes, entries, shared.is_none());
         let Some(written) = self.sync_written(written, &mut shared) else { return };
         let directory_sync = match shared {
-            None if self.store.synced => DirectorySync::Now,
+            None if self.directory.store.synced => DirectorySync::Now,
             _ => DirectorySync::Elsewhere,
         };
         let mut renamed = Vec::with_capacity(written.len());
@@ -50,7 +50,7 @@ impl DefaultFileSystemStateStorage {
                     renamed.push(Renamed { entry, place, prototype });
                 }
                 Err(outcome) => {
-                    self.store.discard(&written.temporary);
+                    self.directory.store.discard(&written.temporary);
                     written.entry.complete(outcome);
                 }
             }
@@ -59,11 +59,11 @@ impl DefaultFileSystemStateStorage {
     }
 
     fn begin_shared_sync(&self, entries: usize) -> Option<Box<dyn SharedSync>> {
-        if !self.store.synced || entries < self.shared_sync_entries_min {
+        if !self.directory.store.synced || entries < self.shared_sync_entries_min {
             return None;
         }
         // Where it cannot be had, each file is synced by itself.
-        self.store.files.begin_shared_sync().ok().flatten()
+        self.directory.store.files.begin_shared_sync().ok().flatten()
     }
 
     fn write(&self, bytes: &[u8], entries: Vec<SaveEntry>, sync_each: bool) -> Vec<Written> {
@@ -78,10 +78,11 @@ impl DefaultFileSystemStateStorage {
                 entry.complete(SaveOutcome::NotStored(err));
                 continue;
             }
-            let temporary = self
-                .store
-                .clear_leftovers()
-                .and_then(|()| self.store.write_temporary(record, sync_each && self.store.synced));
+            let temporary = self.directory.store.clear_leftovers().and_then(|()| {
+                self.directory
+                    .store
+                    .write_temporary(record, sync_each && self.directory.store.synced)
+            });
             match temporary {
                 Ok(temporary) => written.push(Written { entry, place, temporary }),
                 Err(err) => {
@@ -103,7 +104,7 @@ impl DefaultFileSystemStateStorage {
             return Some(written);
         };
         for Written { entry, place, temporary } in written {
-            self.store.discard(&temporary);
+            self.directory.store.discard(&temporary);
             let err = write_error(self.attempt("sync", &place), same_error(&err));
             entry.complete(SaveOutcome::NotStored(err));
         }
@@ -120,16 +121,16 @@ impl DefaultFileSystemStateStorage {
         let Written { entry, place, temporary } = written;
         let prototype = self.prototype(&place.prototype);
         let mut shard = prototype
-            .shard_to_write(&self.store, place.shard, directory_sync)
+            .shard_to_write(&self.directory.store, place.shard, directory_sync)
             .map_err(SaveOutcome::NotStored)?;
         if prototype.may_contain(&shard, &place.file) {
             self.check_replaceable(bytes, entry, place).map_err(SaveOutcome::NotStored)?;
         }
         // Held over the rename, so that an epoch that is opened meanwhile fences it or comes after.
-        let epochs = self.epochs.lock();
+        let epochs = self.directory.epochs.lock();
         epochs.check(entry, bytes).map_err(SaveOutcome::NotStored)?;
         let path = place.path();
-        match self.store.files.rename(temporary, &path) {
+        match self.directory.store.files.rename(temporary, &path) {
             Ok(()) => {
                 prototype.contains_from_now(&mut shard, &place.file);
                 drop(shard);
@@ -149,7 +150,7 @@ impl DefaultFileSystemStateStorage {
         shard: &mut Shard,
         err: io::Error,
     ) -> SaveOutcome {
-        let found = self.store.with_header(&place.path(), |header| {
+        let found = self.directory.store.with_header(&place.path(), |header| {
             header.is_ok_and(|header| header.version == entry.version())
         });
         let err = write_error(self.attempt("rename a file to", place), err);
@@ -182,7 +183,7 @@ impl DefaultFileSystemStateStorage {
         }
         let id = entry.id_in(bytes);
         let path = place.path();
-        let found = self.store.with_header(&path, |header| match header {
+        let found = self.directory.store.with_header(&path, |header| match header {
             Ok(header) if header.id == id => Found::Version(header.version),
             Ok(_) => Found::OtherId,
             Err(err) if is_unsupported(&err) => {
@@ -197,8 +198,10 @@ impl DefaultFileSystemStateStorage {
             }
             Found::Version(_) => Ok(()),
             Found::OtherId => {
-                let attempted =
-                    format!("save {id}: {} has the record of another id", self.store.shown(&path));
+                let attempted = format!(
+                    "save {id}: {} has the record of another id",
+                    self.directory.store.shown(&path)
+                );
                 Err(StorageError::new(StorageErrorKind::InvalidStore, attempted))
             }
             Found::Refused(err) => Err(err),
@@ -230,13 +233,13 @@ impl DefaultFileSystemStateStorage {
         let mut failed_all = None;
         let mut failed = Vec::new();
         match shared {
-            _ if !self.store.synced => {}
+            _ if !self.directory.store.synced => {}
             Some(shared) => failed_all = shared.sync().err(),
             None => {
                 let directories: BTreeSet<_> =
                     renamed.iter().map(|renamed| renamed.place.directory()).collect();
                 for directory in directories {
-                    if let Err(err) = self.store.files.sync_directory(&directory) {
+                    if let Err(err) = self.directory.store.files.sync_directory(&directory) {
                         failed.push((directory, err));
                     }
                 }
@@ -275,18 +278,19 @@ impl DefaultFileSystemStateStorage {
         place: &Place,
         prototype: &PrototypeDirectory,
     ) -> Result<(), StorageError> {
-        let sync = if self.store.synced { DirectorySync::Now } else { DirectorySync::Elsewhere };
+        let sync =
+            if self.directory.store.synced { DirectorySync::Now } else { DirectorySync::Elsewhere };
         let attempted = || format!("fetch {id}, whose last save may not be durable");
         let unavailable = |err: BoxedError| {
             StorageError::new(StorageErrorKind::Unavailable, attempted()).with_source(err)
         };
         // Held until it is done, so that nothing newer is replaced.
         let mut shard = prototype
-            .shard_to_write(&self.store, place.shard, sync)
+            .shard_to_write(&self.directory.store, place.shard, sync)
             .map_err(|err| unavailable(err.into()))?;
         if !shard.is_settled(id.as_ref()) {
             let bytes = self.read_record(place)?;
-            let replaced = self.store.replace(&place.path(), &bytes);
+            let replaced = self.directory.store.replace(&place.path(), &bytes);
             replaced.map_err(|err| unavailable(err.into_inner().into()))?;
             shard.settle(id.as_ref());
         }
@@ -294,6 +298,6 @@ impl DefaultFileSystemStateStorage {
     }
 
     fn attempt(&self, what: &str, place: &Place) -> String {
-        format!("{what} {}", self.store.shown(&place.path()))
+        format!("{what} {}", self.directory.store.shown(&place.path()))
     }
 }

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use crate::checkpoint_id::CheckpointIdRef;
 use crate::record::Epoch;
-use crate::storage::file_system::own_records::{OwnRecord, OwnRecords};
-use crate::storage::file_system::store::Store;
+use crate::storage::directory::own_records::{OwnRecord, OwnRecords};
+use crate::storage::directory::store::Store;
 use crate::storage::{SaveEntry, StorageError, StorageErrorKind};
 
-pub(super) const EPOCH: OwnRecord<'_> =
+pub(in crate::storage) const EPOCH: OwnRecord<'_> =
     OwnRecord { path: "epoch", id: CheckpointIdRef { prototype: "\u{1}epoch", key: b"" } };
 
 /// The epochs that were opened since the store was.
 #[derive(Debug)]
-pub(super) struct Epochs {
+pub(in crate::storage) struct Epochs {
     // Drawn when the store was opened: what a partition that is opened for the first time gets.
     of_this_opening: Epoch,
     // The highest one that was drawn, durably.
@@ -23,7 +23,7 @@ pub(super) struct Epochs {
 
 impl Epochs {
     /// Draws the epoch of this opening.
-    pub(super) fn draw_first(
+    pub(in crate::storage) fn draw_first(
         own: &OwnRecords,
         store: &Store,
         last: u64,
@@ -33,7 +33,7 @@ impl Epochs {
     }
 
     /// Opens a partition.
-    pub(super) fn open(
+    pub(in crate::storage) fn open(
         &mut self,
         own: &OwnRecords,
         store: &Store,
@@ -50,7 +50,11 @@ impl Epochs {
     }
 
     /// Returns an error if the partition was opened again since the entry's writer did.
-    pub(super) fn check(&self, entry: &SaveEntry, bytes: &[u8]) -> Result<(), StorageError> {
+    pub(in crate::storage) fn check(
+        &self,
+        entry: &SaveEntry,
+        bytes: &[u8],
+    ) -> Result<(), StorageError> {
         let mine = entry.version().epoch;
         match self.opened.get(&entry.partition()) {
             Some(&current) if mine < current => {

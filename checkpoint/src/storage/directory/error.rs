@@ -8,19 +8,19 @@ use crate::record::{RecordError, RecordErrorKind};
 use crate::storage::{StorageError, StorageErrorKind};
 
 /// The error of a failed attempt to write.
-pub(super) fn write_error(attempted: String, err: io::Error) -> StorageError {
+pub(in crate::storage) fn write_error(attempted: String, err: io::Error) -> StorageError {
     let kind = kind_of(&err).unwrap_or(StorageErrorKind::Unavailable);
     StorageError::new(kind, attempted).with_source(err)
 }
 
 /// The error of a failed attempt to read: never taken for "there is none".
-pub(super) fn read_error(attempted: String, err: io::Error) -> StorageError {
+pub(in crate::storage) fn read_error(attempted: String, err: io::Error) -> StorageError {
     let kind = kind_of(&err).unwrap_or(StorageErrorKind::Unreadable);
     StorageError::new(kind, attempted).with_source(err)
 }
 
 /// The error of a file whose bytes are not what they should be.
-pub(super) fn record_error(attempted: String, err: RecordError) -> StorageError {
+pub(in crate::storage) fn record_error(attempted: String, err: RecordError) -> StorageError {
     let kind = if is_unsupported(&err) {
         StorageErrorKind::UnsupportedVersion
     } else {
@@ -30,7 +30,7 @@ pub(super) fn record_error(attempted: String, err: RecordError) -> StorageError 
 }
 
 /// Returns whether a newer library wrote the bytes, as far as can be told.
-pub(super) fn is_unsupported(err: &RecordError) -> bool {
+pub(in crate::storage) fn is_unsupported(err: &RecordError) -> bool {
     matches!(
         err.kind(),
         RecordErrorKind::UnsupportedVersion { .. } | RecordErrorKind::UnsupportedFeature { .. }
@@ -38,7 +38,7 @@ pub(super) fn is_unsupported(err: &RecordError) -> bool {
 }
 
 /// Returns the same error once more, for the next entry that it befell.
-pub(super) fn same_error(err: &io::Error) -> io::Error {
+pub(in crate::storage) fn same_error(err: &io::Error) -> io::Error {
     match err.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
         None => io::Error::new(err.kind(), err.to_string()),

@@ -1,20 +1,23 @@
 //! The metadata of a store: one small file for each value.
 
 use crate::checkpoint_id::CheckpointIdRef;
-use crate::storage::file_system::DefaultFileSystemStateStorage;
-use crate::storage::file_system::error::write_error;
-use crate::storage::file_system::names::file_name;
-use crate::storage::file_system::own_records::{Content, OwnRecord};
-use crate::storage::file_system::store::ReplaceError;
+use crate::storage::directory::StoreDirectory;
+use crate::storage::directory::error::write_error;
+use crate::storage::directory::file_name::file_name;
+use crate::storage::directory::own_records::{Content, OwnRecord};
+use crate::storage::directory::store::ReplaceError;
 use crate::storage::metadata::check_metadata;
 use crate::storage::{Metadata, MetadataVersion, StorageError, StorageErrorKind};
 
 /// The directory of metadata.
-pub(super) const METADATA: &str = "meta";
+pub(in crate::storage) const METADATA: &str = "meta";
 const PROTOTYPE: &str = "\u{1}metadata";
 
-impl DefaultFileSystemStateStorage {
-    pub(super) fn read_metadata(&self, name: &str) -> Result<Option<Metadata>, StorageError> {
+impl StoreDirectory {
+    pub(in crate::storage) fn metadata(
+        &self,
+        name: &str,
+    ) -> Result<Option<Metadata>, StorageError> {
         let mut unsettled = self.unsettled_metadata.lock();
         let found = self.read_metadata_file(name)?;
         if unsettled.contains(name) {
@@ -30,7 +33,7 @@ impl DefaultFileSystemStateStorage {
             .map(|found| Metadata { version: MetadataVersion(found.number), bytes: found.bytes }))
     }
 
-    pub(super) fn write_metadata(
+    pub(in crate::storage) fn put_metadata(
         &self,
         name: &str,
         expected: Option<MetadataVersion>,

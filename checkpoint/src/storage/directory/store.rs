@@ -7,25 +7,25 @@ use std::sync::Arc;
 
 use crate::file_ops::{FileOps, read_prefix, write_all};
 use crate::record::{RecordError, RecordErrorKind, RecordHeader};
-use crate::storage::file_system::error::read_error;
+use crate::storage::directory::error::read_error;
 use crate::storage::{StorageError, StorageErrorKind};
 use crate::sync::{AtomicU64, Mutex, Ordering};
 
 /// Marks a directory as a store; written last when one is created.
-pub(super) const IDENTITY: &str = "store";
+pub(in crate::storage) const IDENTITY: &str = "store";
 /// The directory of files that are being written. They are renamed from here to where they belong,
 /// so that those of a crashed process are found without looking through all directories.
-pub(super) const TEMPORARY: &str = "temp";
+pub(in crate::storage) const TEMPORARY: &str = "temp";
 /// Most headers fit, so that one read is enough.
 const HEADER_BYTES_USUAL: usize = 4096;
 
 #[derive(Debug)]
-pub(super) struct Store {
-    pub(super) files: Arc<dyn FileOps>,
+pub(in crate::storage) struct Store {
+    pub(in crate::storage) files: Arc<dyn FileOps>,
     // As the user gave it, for messages only.
     root: PathBuf,
     // Whether to wait until what is written survives a loss of power.
-    pub(super) synced: bool,
+    pub(in crate::storage) synced: bool,
     next_temporary: AtomicU64,
     // Temporary files that could not be removed. Nothing more is written while there are any: a
     // disk that fails again and again is not filled with them.
@@ -33,7 +33,7 @@ pub(super) struct Store {
 }
 
 /// How a replaced file was left by an attempt that failed.
-pub(super) enum ReplaceError {
+pub(in crate::storage) enum ReplaceError {
     /// As it was.
     NotDone(io::Error),
     /// As it was, or replaced.
@@ -41,7 +41,7 @@ pub(super) enum ReplaceError {
 }
 
 impl ReplaceError {
-    pub(super) fn into_inner(self) -> io::Error {
+    pub(in crate::storage) fn into_inner(self) -> io::Error {
         match self {
             Self::NotDone(err) | Self::Unknown(err) => err,
         }
@@ -49,19 +49,19 @@ impl ReplaceError {
 }
 
 impl Store {
-    pub(super) fn new(files: Arc<dyn FileOps>, root: PathBuf, synced: bool) -> Self {
+    pub(in crate::storage) fn new(files: Arc<dyn FileOps>, root: PathBuf, synced: bool) -> Self {
         let next_temporary = AtomicU64::new(0);
         Self { files, root, synced, next_temporary, leftovers: Mutex::default() }
     }
 
     /// Returns a path below the root as a message shows it.
-    pub(super) fn shown(&self, path: &str) -> String {
+    pub(in crate::storage) fn shown(&self, path: &str) -> String {
         self.root.join(path).display().to_string()
     }
 
     /// Checks that the store has not been removed under our feet: only then does a missing file
     /// mean that there is none.
-    pub(super) fn check_present(&self) -> Result<(), StorageError> {
+    pub(in crate::storage) fn check_present(&self) -> Result<(), StorageError> {
         match self.files.open_file(IDENTITY) {
             Ok(_) => Ok(()),
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
@@ -73,7 +73,11 @@ impl Store {
     }
 
     /// Writes a file that has no place yet and returns its path.
-    pub(super) fn write_temporary(&self, bytes: &[u8], synced: bool) -> io::Result<String> {
+    pub(in crate::storage) fn write_temporary(
+        &self,
+        bytes: &[u8],
+        synced: bool,
+    ) -> io::Result<String> {
         let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
         let path = format!("{TEMPORARY}/{number:x}");
         let mut file = self.files.create_file(&path)?;
@@ -88,7 +92,7 @@ impl Store {
     }
 
     /// Removes a temporary file, now or before the next one is written.
-    pub(super) fn discard(&self, temporary: &str) {
+    pub(in crate::storage) fn discard(&self, temporary: &str) {
         match self.files.remove_file(temporary) {
             Ok(()) => {}
             Err(err) if err.kind() == io::ErrorKind::NotFound => {}
@@ -99,7 +103,7 @@ impl Store {
     }
 
     /// Removes the temporary files that could not be removed before.
-    pub(super) fn clear_leftovers(&self) -> io::Result<()> {
+    pub(in crate::storage) fn clear_leftovers(&self) -> io::Result<()> {
         let mut leftovers = self.leftovers.lock();
         while let Some(path) = leftovers.first() {
             match self.files.remove_file(path) {
@@ -111,7 +115,7 @@ impl Store {
     }
 
     /// Puts a file in place of another, or where there was none; it is durable before this returns.
-    pub(super) fn replace(&self, path: &str, bytes: &[u8]) -> Result<(), ReplaceError> {
+    pub(in crate::storage) fn replace(&self, path: &str, bytes: &[u8]) -> Result<(), ReplaceError> {
         self.clear_leftovers().map_err(ReplaceError::NotDone)?;
         let temporary = self.write_temporary(bytes, true).map_err(ReplaceError::NotDone)?;
         self.files.rename(&temporary, path).map_err(|err| {
@@ -123,7 +127,11 @@ impl Store {
     }
 
     /// Reads a whole file, which must not have more bytes than this.
-    pub(super) fn read(&self, path: &str, bytes_max: u64) -> io::Result<Result<Vec<u8>, TooLong>> {
+    pub(in crate::storage) fn read(
+        &self,
+        path: &str,
+        bytes_max: u64,
+    ) -> io::Result<Result<Vec<u8>, TooLong>> {
         let file = self.files.open_file(path)?;
         if file.file_bytes()? > bytes_max {
             return Ok(Err(TooLong));
@@ -133,7 +141,7 @@ impl Store {
     }
 
     /// Reads the header of the record in a file; the payload is neither read nor checked.
-    pub(super) fn with_header<R>(
+    pub(in crate::storage) fn with_header<R>(
         &self,
         path: &str,
         look: impl FnOnce(Result<RecordHeader<'_>, RecordError>) -> R,
@@ -154,4 +162,4 @@ impl Store {
 }
 
 /// The file has more bytes than can be read.
-pub(super) struct TooLong;
+pub(in crate::storage) struct TooLong;

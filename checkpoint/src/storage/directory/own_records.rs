@@ -9,8 +9,8 @@ use crate::clock::Clock;
 use crate::record::{
     InputPositions, RecordKind, RecordMeta, RecordView, RecordWriter, StateVersion,
 };
-use crate::storage::file_system::error::{read_error, record_error, write_error};
-use crate::storage::file_system::store::{ReplaceError, Store, TooLong};
+use crate::storage::directory::error::{read_error, record_error, write_error};
+use crate::storage::directory::store::{ReplaceError, Store, TooLong};
 use crate::storage::{METADATA_BYTES_MAX, StorageError, StorageErrorKind};
 
 /// Header, name and checksums: more than they can have.
@@ -18,26 +18,26 @@ const FRAME_BYTES_MAX: u64 = 4096;
 
 /// Reads and writes the store's own records.
 #[derive(Debug)]
-pub(super) struct OwnRecords {
-    pub(super) clock: Arc<dyn Clock>,
+pub(in crate::storage) struct OwnRecords {
+    pub(in crate::storage) clock: Arc<dyn Clock>,
 }
 
 /// Where an own record lies, and which.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct OwnRecord<'a> {
-    pub(super) path: &'a str,
-    pub(super) id: CheckpointIdRef<'a>,
+pub(in crate::storage) struct OwnRecord<'a> {
+    pub(in crate::storage) path: &'a str,
+    pub(in crate::storage) id: CheckpointIdRef<'a>,
 }
 
 /// The content of an own record.
-pub(super) struct Content {
+pub(in crate::storage) struct Content {
     /// Counts the writes; for the epoch it is the epoch.
-    pub(super) number: u64,
-    pub(super) bytes: Vec<u8>,
+    pub(in crate::storage) number: u64,
+    pub(in crate::storage) bytes: Vec<u8>,
 }
 
 impl OwnRecords {
-    pub(super) fn read(
+    pub(in crate::storage) fn read(
         &self,
         store: &Store,
         record: OwnRecord<'_>,
@@ -59,7 +59,7 @@ impl OwnRecords {
         Ok(Some(Content { number, bytes: view.payload().to_vec() }))
     }
 
-    pub(super) fn write(
+    pub(in crate::storage) fn write(
         &self,
         store: &Store,
         record: OwnRecord<'_>,
@@ -84,7 +84,7 @@ impl OwnRecords {
     }
 
     /// The same, where it does not matter in which way it failed.
-    pub(super) fn write_or_fail(
+    pub(in crate::storage) fn write_or_fail(
         &self,
         store: &Store,
         record: OwnRecord<'_>,

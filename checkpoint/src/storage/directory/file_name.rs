@@ -5,8 +5,6 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint_id::CheckpointIdRef;
-
 /// Longer names and keys are hashed: in hex, with the marker, this is what fits everywhere.
 const PLAIN_BYTES_MAX: usize = 100;
 // The first character says which of the two ways a name was made, so that they cannot collide.
@@ -15,40 +13,8 @@ const HASHED: char = '1';
 /// `HASHED` and the 64 digits of the hash.
 const HASHED_CHARS: usize = 65;
 
-/// How many directories the files of one prototype are spread over.
-pub(super) const SHARDS: usize = 256;
-
-/// Where the file of an id lies.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Place {
-    /// The directory of the prototype.
-    pub(super) prototype: String,
-    /// The number of the directory below it.
-    pub(super) shard: u8,
-    /// The name of the file in that.
-    pub(super) file: String,
-}
-
-impl Place {
-    pub(super) fn of(id: CheckpointIdRef<'_>) -> Self {
-        Self {
-            prototype: file_name(id.prototype.as_bytes()),
-            shard: shard_of(id.key),
-            file: file_name(id.key),
-        }
-    }
-
-    pub(super) fn directory(&self) -> String {
-        shard_path(&self.prototype, &shard_name(self.shard))
-    }
-
-    pub(super) fn path(&self) -> String {
-        format!("{}/{}", self.directory(), self.file)
-    }
-}
-
 /// Returns the file name of a prototype's name, a key or the name of a metadata value.
-pub(super) fn file_name(bytes: &[u8]) -> String {
+pub(in crate::storage) fn file_name(bytes: &[u8]) -> String {
     if bytes.len() <= PLAIN_BYTES_MAX {
         hex(PLAIN, bytes)
     } else {
@@ -57,7 +23,7 @@ pub(super) fn file_name(bytes: &[u8]) -> String {
 }
 
 /// Returns whether [`file_name`] could have made this name. Anything else in a store is not ours.
-pub(super) fn is_file_name(name: &str) -> bool {
+pub(in crate::storage) fn is_file_name(name: &str) -> bool {
     let digits = name.get(1..).unwrap_or_default();
     let sound = digits.bytes().all(is_hex_digit) && digits.len().is_multiple_of(2);
     match name.chars().next() {
@@ -67,27 +33,7 @@ pub(super) fn is_file_name(name: &str) -> bool {
     }
 }
 
-/// Returns the number of the directory that the file of a key lies in.
-pub(super) fn shard_of(key: &[u8]) -> u8 {
-    let [lowest, ..] = crc32c::crc32c(key).to_le_bytes();
-    lowest
-}
-
-pub(super) fn shard_name(shard: u8) -> String {
-    format!("{shard:02x}")
-}
-
-/// Returns the number of which this is the [`shard_name`].
-pub(super) fn parse_shard_name(name: &str) -> Option<u8> {
-    let sound = name.len() == 2 && name.bytes().all(is_hex_digit);
-    u8::from_str_radix(name, 16).ok().filter(|_| sound)
-}
-
-pub(super) fn shard_path(prototype: &str, shard: &str) -> String {
-    format!("{prototype}/{shard}")
-}
-
-pub(super) fn is_hex_digit(byte: u8) -> bool {
+pub(in crate::storage) fn is_hex_digit(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
@@ -135,10 +81,6 @@ mod tests {
         for name in ["", "README", "2ab", "0a", "0AB", "0ab.tmp", "1ab", "..", "0..", &long] {
             assert!(!is_file_name(name), "{name:?}");
         }
-        for name in ["", "0", "000", "0G", "AB", "+1", "store"] {
-            assert_eq!(parse_shard_name(name), None, "{name:?}");
-        }
-        assert_eq!(parse_shard_name("0f"), Some(15));
     }
 
     #[test]

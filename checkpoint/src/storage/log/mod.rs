@@ -1,0 +1,199 @@
+//! A storage that appends all states to a log.
+//!
+//! The layout is specified in `checkpoint/FORMAT.md`.
+
+mod index;
+mod layout;
+mod manifest;
+mod opening;
+mod reading;
+mod report;
+mod saving;
+mod scan;
+mod segment;
+mod writer;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use opening::LogStorageBuilder;
+pub use report::{LogCut, LogDamage, LogDamageKind, LogOpenReport};
+
+use crate::checkpoint_id::CheckpointId;
+use crate::record::Epoch;
+use crate::storage::directory::StoreDirectory;
+use crate::storage::log::index::Index;
+use crate::storage::log::segment::Segment;
+use crate::storage::log::writer::Writer;
+use crate::storage::{
+    CompareAndSet, Durability, FetchEntry, FetchOutcome, Metadata, MetadataVersion, SaveBatch,
+    StateStorage, StorageCapabilities, StorageError, StorageErrorKind, StoredVersion,
+};
+use crate::sync::Mutex;
+
+/// Keeps all states in a log of segments, with an index in memory.
+///
+/// A batch is appended by one write and made durable by one sync, however many states are in it,
+/// and however many threads save at once.
+///
+/// # Guarantees
+/// - What is acknowledged survives a crash or a loss of power at any instant
+///   ([`Durability::Power`]). A batch that was being written is cut off when the log is opened the
+///   next time, and [`open_report`](Self::open_report) says so.
+/// - An older version never replaces a newer one, and after
+///   [`open_epoch`](StateStorage::open_epoch) a former owner of the partition cannot write any
+///   more.
+/// - A changed byte is noticed before anybody gets to see it, and concerns one PE: all others can
+///   be restored.
+/// - After a failed write or sync nothing is ever written behind it: what was to be saved is
+///   written to another segment.
+/// - The directory has one user at a time; see
+///   [`DefaultFileSystemStateStorage`](crate::DefaultFileSystemStateStorage) on locks, permissions
+///   and symbolic links, which are the same here.
+///
+/// # Examples
+/// ```
+/// use checkpoint::{LogStorage, StateStorage};
+///
+/// # let directory = std::env::temp_dir().join(format!("checkpoint-log-{}", std::process::id()));
+/// let storage = LogStorage::open(&directory)?;
+/// let first = storage.open_epoch(0)?;
+/// drop(storage);
+///
+/// let storage = LogStorage::builder(&directory).must_exist(true).open()?;
+/// assert!(storage.open_epoch(0)? > first);
+/// # std::fs::remove_dir_all(&directory).ok();
+/// # Ok::<(), checkpoint::StorageError>(())
+/// ```
+pub struct LogStorage {
+    directory: StoreDirectory,
+    durability: Durability,
+    record_bytes_max: u64,
+    older_versions_max: u64,
+    index: Index,
+    segments: Mutex<BTreeMap<u32, Arc<Segment>>>,
+    // By the hash of the id: where a record lies that could not be read.
+    damaged: Mutex<HashMap<u64, (u32, u32)>>,
+    // The last place of which it is not known whose records were there.
+    unknown_damage: Option<(u32, u32)>,
+    report: LogOpenReport,
+    // What is to be written by whoever has the writer next.
+    waiting: Mutex<Vec<SaveBatch>>,
+    // Lock order: this, then any other.
+    writer: Mutex<Writer>,
+}
+
+impl LogStorage {
+    /// Opens the log in the directory `root`, creating it if there is none.
+    ///
+    /// # Errors
+    /// See [`open`](LogStorageBuilder::open) of the builder.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, StorageError> {
+        Self::builder(root).open()
+    }
+
+    /// Returns a builder, to set how the log in the directory `root` is opened.
+    pub fn builder(root: impl Into<PathBuf>) -> LogStorageBuilder {
+        LogStorageBuilder::new(root.into())
+    }
+
+    /// Returns what opening the log found: what was cut off its end, and what is damaged.
+    #[must_use]
+    pub fn open_report(&self) -> &LogOpenReport {
+        &self.report
+    }
+}
+
+impl StateStorage for LogStorage {
+    fn capabilities(&self) -> StorageCapabilities {
+        StorageCapabilities::new(self.durability)
+            .with_compare_and_set(CompareAndSet::PerPartition)
+            .with_record_bytes_max(self.record_bytes_max)
+            .with_older_versions_max(self.older_versions_max)
+    }
+
+    fn save(&self, batch: SaveBatch) {
+        self.save_batch(batch);
+    }
+
+    fn fetch(&self, entries: Vec<FetchEntry>) {
+        for entry in entries {
+            let outcome = self.fetch_one(entry.id(), entry.version());
+            entry.complete(outcome);
+        }
+    }
+
+    fn fetch_now(&self, id: &CheckpointId) -> Option<FetchOutcome> {
+        self.fetch_one_now(id)
+    }
+
+    fn may_contain(&self, id: &CheckpointId) -> bool {
+        // The store's lock makes this the only writer for as long as it is open.
+        let place = self.index.newest(id.as_ref());
+        place.is_some() || self.check_hidden(id, place).is_err()
+    }
+
+    fn prefetch(&self, _ids: &[CheckpointId]) {}
+
+    fn ids(
+        &self,
+        prototype: &str,
+        visit: &mut dyn FnMut(CheckpointId) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        for id in self.index.ids(prototype) {
+            if visit(id).is_break() {
+                return Ok(());
+            }
+        }
+        match self.report.damages.iter().find(|damage| damage.kind != LogDamageKind::Head) {
+            // It may be of a PE of this prototype that nothing else is known of.
+            Some(damage) => {
+                let attempted = format!("list all ids of {prototype:?}: {damage}");
+                Err(StorageError::new(StorageErrorKind::Corrupt, attempted))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn versions(&self, id: &CheckpointId) -> Result<Vec<StoredVersion>, StorageError> {
+        self.list_versions(id)
+    }
+
+    fn open_epoch(&self, partition: u32) -> Result<Epoch, StorageError> {
+        // Nobody may be writing with an older one when this returns.
+        let _writer = self.writer.lock();
+        self.directory.open_epoch(partition)
+    }
+
+    fn metadata(&self, name: &str) -> Result<Option<Metadata>, StorageError> {
+        self.directory.metadata(name)
+    }
+
+    fn put_metadata(
+        &self,
+        name: &str,
+        expected: Option<MetadataVersion>,
+        bytes: &[u8],
+    ) -> Result<MetadataVersion, StorageError> {
+        self.directory.put_metadata(name, expected, bytes)
+    }
+}
+
+impl Drop for LogStorage {
+    fn drop(&mut self) {
+        let closed = self.writer.lock().close(&self.directory);
+        // Without the mark the next opening writes the last batch once more.
+        if let Err(err) = closed {
+            tracing::warn!(target: "checkpoint", error = %err, "a log was not marked as closed");
+        }
+    }
+}
+
+impl fmt::Debug for LogStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogStorage").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}

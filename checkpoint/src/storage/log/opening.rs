@@ -1,0 +1,326 @@
+//! Opens a log: reads its segments, cuts off a torn end, and writes again what may not be durable.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::file_ops::FileOps;
+use crate::random::RandomSource;
+use crate::record::RecordHeader;
+use crate::storage::directory::error::{read_error, write_error};
+use crate::storage::directory::store::Store;
+use crate::storage::directory::{Layout, Opening, StoreDirectory};
+use crate::storage::log::LogStorage;
+use crate::storage::log::index::{Index, Place, RECORD_BYTES_MAX};
+use crate::storage::log::layout::{BatchHead, HeadError, SegmentHead};
+use crate::storage::log::manifest::{Listed, MANIFEST, MANIFEST_RECORD, Manifest};
+use crate::storage::log::report::{LogCut, LogDamage, LogDamageKind, LogOpenReport};
+use crate::storage::log::scan::{End, Found, ScanError, scan};
+use crate::storage::log::segment::{SEGMENTS, Segment, parse_segment_name, segment_path};
+use crate::storage::log::writer::{AppendError, Left, ToAppend, Writer, batches};
+use crate::storage::{Durability, StorageError, StorageErrorKind};
+use crate::sync::Mutex;
+
+const SEGMENT_BYTES: u64 = 64 << 20;
+
+const LAYOUT: Layout = Layout {
+    version: 2,
+    directories: &[SEGMENTS],
+    records: &[MANIFEST_RECORD],
+    states: segments_in,
+};
+
+/// Says how a [`LogStorage`] is opened.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is opened before `open`"]
+pub struct LogStorageBuilder {
+    opening: Opening,
+    record_bytes_max: u64,
+    segment_bytes: u64,
+    older_versions_max: u64,
+}
+
+impl LogStorageBuilder {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self {
+            opening: Opening::new(root),
+            record_bytes_max: 1 << 30,
+            segment_bytes: SEGMENT_BYTES,
+            older_versions_max: 0,
+        }
+    }
+
+    /// Refuses a directory that is no store yet, instead of creating one; the default is `false`.
+    ///
+    /// A program that has stored something before should set it: a wrong path or a disk that is not
+    /// mounted is then an error instead of an empty beginning.
+    pub fn must_exist(self, must_exist: bool) -> Self {
+        Self { opening: Opening { must_exist, ..self.opening }, ..self }
+    }
+
+    /// Sets what an acknowledged save survives: [`Durability::Power`], the default, or
+    /// [`Durability::Process`], which never waits for the disk.
+    ///
+    /// The others are refused when the log is opened.
+    pub fn durability(self, durability: Durability) -> Self {
+        Self { opening: Opening { durability, ..self.opening }, ..self }
+    }
+
+    /// Sets the size of the largest record in bytes; the default is 1 GiB, and the most 2 GiB.
+    pub fn record_bytes_max(self, record_bytes_max: u64) -> Self {
+        Self { record_bytes_max: record_bytes_max.min(u64::from(RECORD_BYTES_MAX)), ..self }
+    }
+
+    /// Sets after how many bytes the next segment is begun; the default is 64 MiB, and the most 1
+    /// GiB.
+    ///
+    /// A segment is what is freed at once, and what is read again after a crash.
+    pub fn segment_bytes(self, segment_bytes: u64) -> Self {
+        Self { segment_bytes: segment_bytes.min(1 << 30), ..self }
+    }
+
+    /// Keeps so many older versions of each state besides the newest; the default is 0.
+    pub fn older_versions_max(self, older_versions_max: u64) -> Self {
+        Self { older_versions_max, ..self }
+    }
+
+    /// Sets the clock; the default is the system's.
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { opening: Opening { clock, ..self.opening }, ..self }
+    }
+
+    /// Sets the source of the store's random identity; the default is the system's.
+    pub fn random(self, random: Arc<dyn RandomSource>) -> Self {
+        Self { opening: Opening { random, ..self.opening }, ..self }
+    }
+
+    /// Opens the log, creating it if there is none.
+    ///
+    /// # Errors
+    /// [`Locked`](StorageErrorKind::Locked) if it is open already, here or in another process;
+    /// [`Forbidden`](StorageErrorKind::Forbidden) if everybody may write to the directory or this
+    /// process may not; [`InvalidStore`](StorageErrorKind::InvalidStore) if there is none and there
+    /// must be one, if files of it are missing, or if the path is a symbolic link;
+    /// [`UnsupportedVersion`](StorageErrorKind::UnsupportedVersion) if a newer library wrote it.
+    pub fn open(self) -> Result<LogStorage, StorageError> {
+        let files = self.opening.system_files()?;
+        self.open_over(files)
+    }
+
+    /// The same over these file operations instead of the system's, for simulated or failing disks.
+    ///
+    /// The path is only used in messages.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn open_over(self, files: Arc<dyn FileOps>) -> Result<LogStorage, StorageError> {
+        let durability = self.opening.durability;
+        let directory = self.opening.open(files, &LAYOUT)?;
+        let Some(manifest) = Manifest::read(&directory)? else {
+            let attempted = format!(
+                "open the store at {}: its file `{MANIFEST}` is missing",
+                directory.store.shown("")
+            );
+            return Err(StorageError::new(StorageErrorKind::InvalidStore, attempted));
+        };
+        remove_unlisted(&directory, &manifest)?;
+        let older_max = usize::try_from(self.older_versions_max).unwrap_or(usize::MAX);
+        let mut reading = Reading { older_max, ..Reading::default() };
+        let mut last = None;
+        for listed in &manifest.segments {
+            let end = reading.read(&directory, *listed)?;
+            last = Some((listed.number, end, listed.valid_bytes.is_none()));
+        }
+        let mut left = None;
+        let mut in_doubt = None;
+        if let Some((number, end, was_open)) = last {
+            let valid_bytes = end.valid_bytes;
+            left = Some(Left { valid_bytes, durable_bytes: valid_bytes });
+            reading.report.closed = end.is_closed;
+            if was_open && end.cut_bytes > 0 {
+                reading.report.cut = Some(LogCut {
+                    file: segment_path(number),
+                    offset: end.valid_bytes,
+                    bytes: end.cut_bytes,
+                    records: end.cut_records,
+                });
+            }
+            if was_open && !end.is_closed && directory.store.synced {
+                in_doubt = end.last_batch.map(|offset| (number, offset, valid_bytes));
+                let durable_bytes = end.last_batch.unwrap_or(valid_bytes);
+                left = Some(Left { valid_bytes, durable_bytes });
+            }
+        }
+        let mut writer = Writer::new(manifest, left, self.segment_bytes, directory.store.synced);
+        if let Some(in_doubt) = in_doubt {
+            reading.write_again(&directory, &mut writer, in_doubt)?;
+        }
+        let Reading { index, segments, damaged, unknown, mut report, .. } = reading;
+        report.ids = index.size().0;
+        tell(&report, &directory);
+        Ok(LogStorage {
+            directory,
+            durability,
+            record_bytes_max: self.record_bytes_max,
+            older_versions_max: self.older_versions_max,
+            index,
+            segments: Mutex::new(segments),
+            damaged: Mutex::new(damaged),
+            unknown_damage: unknown,
+            report,
+            waiting: Mutex::default(),
+            writer: Mutex::new(writer),
+        })
+    }
+}
+
+/// Returns the name of a segment, if there is one: then there is a store, or was.
+fn segments_in(store: &Store) -> io::Result<Option<String>> {
+    let names = match store.files.list(SEGMENTS) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+        listed => listed?,
+    };
+    Ok(names.into_iter().find(|name| parse_segment_name(name).is_some()))
+}
+
+/// Removes the files of segments that were begun and never used, or given up.
+fn remove_unlisted(directory: &StoreDirectory, manifest: &Manifest) -> Result<(), StorageError> {
+    let store = &directory.store;
+    let names = store
+        .files
+        .list(SEGMENTS)
+        .map_err(|err| read_error(format!("list {}", store.shown(SEGMENTS)), err))?;
+    for number in names.iter().filter_map(|name| parse_segment_name(name)) {
+        if manifest.segments.iter().all(|listed| listed.number != number) {
+            let path = segment_path(number);
+            store
+                .files
+                .remove_file(&path)
+                .map_err(|err| write_error(format!("remove {}", store.shown(&path)), err))?;
+        }
+    }
+    Ok(())
+}
+
+fn tell(report: &LogOpenReport, directory: &StoreDirectory) {
+    let path = directory.store.shown("");
+    if let Some(cut) = &report.cut {
+        tracing::warn!(target: "checkpoint", path, %cut, "a log has a torn end");
+    }
+    for damage in &report.damages {
+        tracing::error!(target: "checkpoint", path, %damage, "a log is damaged");
+    }
+}
+
+/// What has been read so far.
+#[derive(Default)]
+struct Reading {
+    older_max: usize,
+    index: Index,
+    segments: BTreeMap<u32, Arc<Segment>>,
+    damaged: HashMap<u64, (u32, u32)>,
+    unknown: Option<(u32, u32)>,
+    report: LogOpenReport,
+}
+
+impl Reading {
+    fn read(&mut self, directory: &StoreDirectory, listed: Listed) -> Result<End, StorageError> {
+        let number = listed.number;
+        let store = &directory.store;
+        let path = segment_path(number);
+        let attempted = || format!("read {}", store.shown(&path));
+        let segment = Segment::open(&*store.files, number)
+            .map_err(|err| read_error(format!("open {}", store.shown(&path)), err))?;
+        let head = SegmentHead { number, identity: directory.identity() };
+        let end = scan(&segment, head, listed, &mut |found| self.take(number, &path, found));
+        let end = end.map_err(|err| match err {
+            ScanError::Io(err) => read_error(attempted(), err),
+            ScanError::Head(HeadError::UnsupportedVersion(version)) => {
+                let attempted = format!("{} of format version {version}", attempted());
+                StorageError::new(StorageErrorKind::UnsupportedVersion, attempted)
+            }
+            ScanError::Head(HeadError::Damaged) => {
+                StorageError::new(StorageErrorKind::Corrupt, attempted())
+            }
+        })?;
+        self.report.bytes_read += end.valid_bytes;
+        self.segments.insert(number, Arc::new(segment));
+        Ok(end)
+    }
+
+    fn take(&mut self, segment: u32, path: &str, found: Found<'_>) {
+        let at = |offset: u64| u32::try_from(offset).unwrap_or(u32::MAX);
+        let mut damage = |offset: u64, bytes: u64, kind: LogDamageKind| {
+            let file = path.to_owned();
+            self.report.damages.push(LogDamage { file, offset, bytes, kind });
+        };
+        match found {
+            Found::Record { header, offset, record_bytes } => {
+                let place =
+                    Place::new(header.version, header.kind, segment, at(offset), record_bytes);
+                self.index.put(header.id, place, self.older_max);
+            }
+            Found::DamagedRecord { offset, listed } => {
+                damage(offset, u64::from(listed.record_bytes), LogDamageKind::Record);
+                self.damaged.insert(listed.id_hash, (segment, at(offset)));
+            }
+            Found::DamagedHead { offset } => damage(offset, 0, LogDamageKind::Head),
+            Found::Unknown { offset, bytes } => {
+                damage(offset, bytes, LogDamageKind::Unknown);
+                self.unknown = self.unknown.max(Some((segment, at(offset))));
+            }
+        }
+    }
+
+    /// Writes the last batch of a log that was not closed to a new segment: whoever wrote it may
+    /// have died before it was durable, or been told that it is not, and a sync that has failed
+    /// once proves nothing when it is tried again.
+    fn write_again(
+        &mut self,
+        directory: &StoreDirectory,
+        writer: &mut Writer,
+        (number, until_doubt, until): (u32, u64, u64),
+    ) -> Result<(), StorageError> {
+        let path = segment_path(number);
+        let attempted = || format!("read {}", directory.store.shown(&path));
+        let Some(segment) = self.segments.get(&number) else { return Ok(()) };
+        let mut bytes = vec![0; usize::try_from(until - until_doubt).unwrap_or(0)];
+        let read =
+            segment.read(&mut bytes, until_doubt).map_err(|err| read_error(attempted(), err))?;
+        bytes.truncate(read);
+        let mut moving = Vec::new();
+        let mut at = BatchHead::count_in(&bytes).map_or(0, BatchHead::bytes_of);
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            let Ok(header) = RecordHeader::parse_of_whole(rest) else { break };
+            let record_bytes = header.record_bytes();
+            let offset = u32::try_from(until_doubt + at as u64).unwrap_or(u32::MAX);
+            let bytes_of = u32::try_from(record_bytes).unwrap_or(u32::MAX);
+            let place = Place::new(header.version, header.kind, number, offset, bytes_of);
+            moving.push((header.id.to_owned(), place, at..at + record_bytes));
+            at += record_bytes;
+        }
+        let records: Vec<_> = moving
+            .iter()
+            .map(|(id, _, range)| ToAppend {
+                id: id.as_ref(),
+                record: bytes.get(range.clone()).unwrap_or_default(),
+            })
+            .collect();
+        let mut begun = Vec::new();
+        let mut appended = Vec::new();
+        for batch in batches(&records) {
+            let places = writer.append(directory, batch, &mut |segment| begun.push(segment));
+            appended.extend(places.map_err(AppendError::into_inner)?);
+        }
+        for segment in begun {
+            self.segments.insert(segment.number, segment);
+        }
+        for ((id, from, _), to) in moving.iter().zip(appended) {
+            let place = from.moved_to(to.segment, to.offset);
+            self.index.moved(id.as_ref(), *from, place);
+        }
+        writer.shorten(directory, number, until_doubt)
+    }
+}

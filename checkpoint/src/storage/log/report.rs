@@ -1,0 +1,79 @@
+//! What the opening of a log found.
+
+use std::fmt;
+
+/// What opening a log found, besides states.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogOpenReport {
+    /// How many ids there are, removed ones included as long as the mark of that is kept.
+    pub ids: u64,
+    /// How many bytes of segments were read.
+    pub bytes_read: u64,
+    /// Whether whoever wrote to the log last has closed it in good order.
+    pub closed: bool,
+    /// What was cut off the end: a batch that was being written and never acknowledged.
+    pub cut: Option<LogCut>,
+    /// What is damaged.
+    pub damages: Vec<LogDamage>,
+}
+
+/// The torn end of a log.
+///
+/// If the last batch of a log that was not closed in good order is damaged, it cannot be told from
+/// one that was being written: it is cut too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogCut {
+    /// The file of the segment, below the store's directory.
+    pub file: String,
+    /// Where the batch would have begun, in bytes.
+    pub offset: u64,
+    /// How many bytes were cut.
+    pub bytes: u64,
+    /// How many records were to be in it, if as much as that could be read; else 0.
+    pub records: u64,
+}
+
+/// A damaged place in a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogDamage {
+    /// The file of the segment, below the store's directory.
+    pub file: String,
+    /// Where the damaged bytes begin.
+    pub offset: u64,
+    /// How many bytes are concerned; 0 for a head.
+    pub bytes: u64,
+    /// What is damaged.
+    pub kind: LogDamageKind,
+}
+
+/// What is damaged in a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogDamageKind {
+    /// The head of a segment or of a batch: it hides nothing.
+    Head,
+    /// A record: its PE cannot be restored, all others can.
+    Record,
+    /// Bytes of which it is not known whose they were: no PE can be restored of which nothing newer
+    /// is in the log.
+    Unknown,
+}
+
+impl fmt::Display for LogCut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, offset, bytes, records } = self;
+        write!(f, "{bytes} bytes ({records} records) cut off {file} from byte {offset} on")
+    }
+}
+
+impl fmt::Display for LogDamage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.kind {
+            LogDamageKind::Head => "a head",
+            LogDamageKind::Record => "a record",
+            LogDamageKind::Unknown => "what cannot be told",
+        };
+        write!(f, "{what} is damaged in {}, byte {} ({} bytes)", self.file, self.offset, self.bytes)
+    }
+}

@@ -1,0 +1,266 @@
+//! Reads a segment from its first batch to its last, and tells damage from a torn end.
+
+use std::io;
+
+use crate::record::{RecordHeader, RecordView};
+use crate::storage::log::layout::{
+    BATCH_MAGIC, BATCH_RECORDS_MAX, BatchHead, BatchKind, HeadError, Listed, SEGMENT_HEAD_BYTES,
+    SegmentHead, id_hash,
+};
+use crate::storage::log::manifest;
+use crate::storage::log::segment::Segment;
+
+/// What is read at once where a head is looked for.
+const CHUNK_BYTES: usize = 64 << 10;
+/// The fixed part of a batch's head, in which its count is.
+const COUNT_WITHIN: usize = BatchHead::bytes_of(0);
+
+/// Something that a segment holds.
+pub(super) enum Found<'a> {
+    /// A whole record.
+    Record { header: RecordHeader<'a>, offset: u64, record_bytes: u32 },
+    /// A record that is damaged; which one it was is known by its hash only.
+    DamagedRecord { offset: u64, listed: Listed },
+    /// The head of the segment or of a batch is damaged, which hides nothing of what follows.
+    DamagedHead { offset: u64 },
+    /// Bytes of which nothing is known, not even whose they were.
+    Unknown { offset: u64, bytes: u64 },
+}
+
+/// How a segment ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct End {
+    /// Behind the last whole batch.
+    pub(super) valid_bytes: u64,
+    /// Where the last batch with records begins, if there is one.
+    pub(super) last_batch: Option<u64>,
+    /// Whether the segment ends with the mark of a store that was closed in good order.
+    pub(super) is_closed: bool,
+    /// Bytes behind the last whole batch.
+    pub(super) cut_bytes: u64,
+    /// How many records those would have been, as far as it is known.
+    pub(super) cut_records: u64,
+}
+
+/// Why a segment cannot be read at all.
+#[derive(Debug)]
+pub(super) enum ScanError {
+    Io(io::Error),
+    Head(HeadError),
+}
+
+impl From<io::Error> for ScanError {
+    fn from(err: io::Error) -> Self {
+        Self::Io(err)
+    }
+}
+
+/// Reads what is in a segment, in order.
+///
+/// Nothing counts behind `valid_bytes`, if they are given. What is not whole is damaged if it is
+/// within the durable bytes, or if a batch behind it says that it had been durable when that one
+/// was written (rule 4.14); else it is the end of the segment.
+pub(super) fn scan(
+    segment: &Segment,
+    expected: SegmentHead,
+    listed: manifest::Listed,
+    found: &mut dyn FnMut(Found<'_>),
+) -> Result<End, ScanError> {
+    let mut head = [0; SEGMENT_HEAD_BYTES];
+    let read = segment.read(&mut head, 0)?;
+    let is_expected = match SegmentHead::parse(head.get(..read).unwrap_or_default()) {
+        Ok(head) => head == expected,
+        Err(HeadError::Damaged) => false,
+        Err(err) => return Err(ScanError::Head(err)),
+    };
+    if !is_expected {
+        // What follows has checksums of its own, salted with what should stand here.
+        found(Found::DamagedHead { offset: 0 });
+    }
+    let file_bytes = segment.file_bytes()?;
+    let mut scan = Scan {
+        segment,
+        salt: expected.salt(),
+        limit: listed.valid_bytes.unwrap_or(file_bytes).min(file_bytes),
+        durable_bytes: listed.durable_bytes,
+        found,
+    };
+    let end = scan.run()?;
+    if file_bytes < listed.durable_bytes {
+        let bytes = listed.durable_bytes - file_bytes;
+        (scan.found)(Found::Unknown { offset: file_bytes, bytes });
+    }
+    Ok(end)
+}
+
+struct Scan<'a> {
+    segment: &'a Segment,
+    salt: u32,
+    limit: u64,
+    durable_bytes: u64,
+    found: &'a mut dyn FnMut(Found<'_>),
+}
+
+impl Scan<'_> {
+    fn run(&mut self) -> io::Result<End> {
+        let mut end = End { valid_bytes: SEGMENT_HEAD_BYTES as u64, ..End::default() };
+        while end.valid_bytes < self.limit {
+            let at = end.valid_bytes;
+            match self.head_at(at)? {
+                Some(head) if head.end() <= self.limit => {
+                    let records = self.read(at + head.head_bytes() as u64, head.records_bytes())?;
+                    if !self.is_whole(&head, &records) && !self.was_durable(at, head.end())? {
+                        return Ok(self.cut(end, head.listed.len()));
+                    }
+                    self.tell(&head, &records);
+                    end.valid_bytes = head.end();
+                    end.is_closed = head.kind == BatchKind::End;
+                    if head.kind == BatchKind::Records {
+                        end.last_batch = Some(at);
+                    }
+                }
+                head => {
+                    let next = self.next_head(at + 1)?;
+                    let was_durable = next.as_ref().is_some_and(|next| next.synced > at);
+                    if at >= self.durable_bytes && !was_durable {
+                        let records = head.map_or(0, |head| head.listed.len());
+                        return Ok(self.cut(end, records));
+                    }
+                    let until = next.map_or(self.limit, |next| next.offset);
+                    self.tell_without_head(at, until)?;
+                    end.valid_bytes = until;
+                    end.is_closed = false;
+                }
+            }
+        }
+        Ok(end)
+    }
+
+    fn cut(&self, end: End, records: usize) -> End {
+        let cut_bytes = self.limit - end.valid_bytes;
+        End { is_closed: false, cut_bytes, cut_records: records as u64, ..end }
+    }
+
+    fn read(&self, offset: u64, bytes: u64) -> io::Result<Vec<u8>> {
+        let mut buffer = Vec::new();
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        buffer.try_reserve_exact(bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        buffer.resize(bytes, 0);
+        let read = self.segment.read(&mut buffer, offset)?;
+        buffer.truncate(read);
+        Ok(buffer)
+    }
+
+    /// The head of the batch that begins at `at`, if there is one.
+    fn head_at(&self, at: u64) -> io::Result<Option<BatchHead>> {
+        let mut fixed = [0; COUNT_WITHIN];
+        let read = self.segment.read(&mut fixed, at)?;
+        let Some(records) = BatchHead::count_in(fixed.get(..read).unwrap_or_default()) else {
+            return Ok(None);
+        };
+        if records > BATCH_RECORDS_MAX || at + BatchHead::bytes_of(records) as u64 > self.limit {
+            return Ok(None);
+        }
+        let bytes = self.read(at, BatchHead::bytes_of(records) as u64)?;
+        Ok(BatchHead::parse(&bytes, self.salt, at))
+    }
+
+    /// Looks for the head of a batch from `from` on.
+    fn next_head(&self, from: u64) -> io::Result<Option<BatchHead>> {
+        let mut at = from;
+        while at < self.limit {
+            let chunk = self.read(at, (self.limit - at).min(CHUNK_BYTES as u64))?;
+            let magics = chunk.windows(BATCH_MAGIC.len()).enumerate();
+            for (behind, _) in magics.filter(|(_, bytes)| *bytes == BATCH_MAGIC) {
+                if let Some(head) = self.head_at(at + behind as u64)? {
+                    return Ok(Some(head));
+                }
+            }
+            // The next chunk begins with the last bytes of this one: a magic may lie across.
+            let step = chunk.len().saturating_sub(BATCH_MAGIC.len() - 1);
+            if step == 0 || at + chunk.len() as u64 >= self.limit {
+                break;
+            }
+            at += step as u64;
+        }
+        Ok(None)
+    }
+
+    /// Whether damage from `at` on is none of a torn write, `behind` being where the next batch
+    /// would begin.
+    fn was_durable(&self, at: u64, behind: u64) -> io::Result<bool> {
+        if at < self.durable_bytes {
+            return Ok(true);
+        }
+        Ok(self.next_head(behind)?.is_some_and(|next| next.synced > at))
+    }
+
+    fn is_whole(&self, head: &BatchHead, records: &[u8]) -> bool {
+        records_of(head, records).all(|(_, _, record)| record.is_some())
+    }
+
+    fn tell(&mut self, head: &BatchHead, records: &[u8]) {
+        for (offset, listed, record) in records_of(head, records) {
+            (self.found)(match record {
+                Some(record) => Found::Record {
+                    header: record.header().clone(),
+                    offset,
+                    record_bytes: listed.record_bytes,
+                },
+                None => Found::DamagedRecord { offset, listed },
+            });
+        }
+    }
+
+    /// Tells of the batch between `at` and `until`, whose head is damaged.
+    ///
+    /// Its records are believed if they fill the space, and there are as many as the length of the
+    /// head says: what lies in a payload and looks like a record is not taken for one.
+    fn tell_without_head(&mut self, at: u64, until: u64) -> io::Result<()> {
+        let bytes = self.read(at, until - at)?;
+        for records in 1.. {
+            let start = BatchHead::bytes_of(records);
+            let Some(chain) = bytes.get(start..).filter(|chain| !chain.is_empty()) else { break };
+            let Some(headers) = chain_of(chain, records) else { continue };
+            (self.found)(Found::DamagedHead { offset: at });
+            let mut offset = at + start as u64;
+            for header in headers {
+                let record_bytes = u32::try_from(header.record_bytes()).unwrap_or(u32::MAX);
+                (self.found)(Found::Record { header, offset, record_bytes });
+                offset += u64::from(record_bytes);
+            }
+            return Ok(());
+        }
+        (self.found)(Found::Unknown { offset: at, bytes: until - at });
+        Ok(())
+    }
+}
+
+/// The records of a batch: where each lies, what is listed of it, and itself if it is whole.
+fn records_of<'a>(
+    head: &'a BatchHead,
+    records: &'a [u8],
+) -> impl Iterator<Item = (u64, Listed, Option<RecordView<'a>>)> + 'a {
+    let start = head.offset + head.head_bytes() as u64;
+    head.places().map(move |(offset, listed)| {
+        let at = usize::try_from(offset - start).unwrap_or(usize::MAX);
+        let end = at.saturating_add(listed.record_bytes as usize);
+        let record = records.get(at..end).and_then(|record| RecordView::parse(record).ok());
+        let is_listed = |record: &RecordView<'_>| id_hash(record.header().id) == listed.id_hash;
+        (offset, listed, record.filter(is_listed))
+    })
+}
+
+/// The headers of the records that `bytes` are made of, if they are so many and all whole.
+fn chain_of(mut bytes: &[u8], records: usize) -> Option<Vec<RecordHeader<'_>>> {
+    let mut headers = Vec::new();
+    while !bytes.is_empty() {
+        if headers.len() == records {
+            return None;
+        }
+        let (record, rest) = RecordView::parse_prefix(bytes).ok()?;
+        headers.push(record.header().clone());
+        bytes = rest;
+    }
+    (headers.len() == records).then_some(headers)
+}

@@ -1,0 +1,51 @@
+//! `LogStorage`: what it promises beyond the conformance kit.
+
+mod damage;
+mod torn;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use checkpoint::storage::conformance;
+use checkpoint::{
+    CheckpointId, FetchOutcome, FetchVersion, LogStorage, RecordView, SaveOutcome, StateStorage,
+    StateVersion,
+};
+
+fn id(key: &str) -> CheckpointId {
+    CheckpointId::new("p", key).unwrap()
+}
+
+/// Saves a state with this payload, and checks that it is stored.
+#[track_caller]
+fn store(storage: &dyn StateStorage, key: &str, sequence: u64, payload: &[u8]) {
+    let record = conformance::record(&id(key), StateVersion::new(1, sequence), payload);
+    let outcome = conformance::save(storage, &[record]).pop().unwrap();
+    assert!(matches!(outcome, SaveOutcome::Stored), "{outcome:?}");
+}
+
+fn fetch(storage: &dyn StateStorage, key: &str) -> FetchOutcome {
+    conformance::fetch(storage, &id(key), FetchVersion::Newest)
+}
+
+/// The payload that is stored of a key.
+#[track_caller]
+fn payload(storage: &dyn StateStorage, key: &str) -> Option<Vec<u8>> {
+    let bytes = fetch(storage, key).unwrap()?;
+    Some(RecordView::parse(&bytes).unwrap().payload().to_vec())
+}
+
+/// The files of segments, in the order in which they were written.
+fn segments(root: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(root.join("segments")).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+/// Leaves a log as a process does that is killed: nothing is closed.
+fn kill(storage: LogStorage, root: &Path, to: &Path) {
+    let copied = std::process::Command::new("cp").arg("-a").args([root, to]).status().unwrap();
+    assert!(copied.success(), "{copied}");
+    drop(storage);
+}
