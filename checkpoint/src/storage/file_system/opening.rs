@@ -94,11 +94,15 @@ impl DefaultFileSystemStateStorageBuilder {
     /// Opens the store, creating it if there is none.
     ///
     /// # Errors
-    /// [`Locked`](crate::StorageErrorKind::Locked) if it is open already, here or in another process;
-    /// [`Forbidden`](crate::StorageErrorKind::Forbidden) if everybody may write to the directory or this
-    /// process may not; [`InvalidStore`](crate::StorageErrorKind::InvalidStore) if there is none and there
+    /// [`Locked`] if it is open already, here or in another process; [`Forbidden`] if everybody may
+    /// write to the directory or this process may not; [`InvalidStore`] if there is none and there
     /// must be one, if parts of it are missing, or if the path is a symbolic link;
-    /// [`UnsupportedVersion`](crate::StorageErrorKind::UnsupportedVersion) if a newer library wrote it.
+    /// [`UnsupportedVersion`] if a newer library wrote it.
+    ///
+    /// [`Locked`]: crate::StorageErrorKind::Locked
+    /// [`Forbidden`]: crate::StorageErrorKind::Forbidden
+    /// [`InvalidStore`]: crate::StorageErrorKind::InvalidStore
+    /// [`UnsupportedVersion`]: crate::StorageErrorKind::UnsupportedVersion
     pub fn open(self) -> Result<DefaultFileSystemStateStorage, StorageError> {
         let files = self.opening.system_files()?;
         self.open_over(files)
