@@ -1,10 +1,12 @@
 //! A batch that was being written when the process ended is cut off, and nothing else (A1, P6).
 
 use std::fs;
+use std::sync::Arc;
 
 use checkpoint::{LogStorage, StateStorage};
 
 use super::{kill, payload, segments, store};
+use crate::file_system::files_that_fail::FilesThatFail;
 
 #[test]
 fn wherever_the_last_batch_is_torn_all_before_it_is_there() {
@@ -51,4 +53,38 @@ fn what_is_cut_is_told() {
     let cut = storage.open_report().cut.clone().expect("something was cut");
     assert_eq!((cut.offset, cut.bytes, cut.records), (64, all.len() as u64 - 65, 1), "{cut}");
     assert_eq!(payload(&storage, "a"), None);
+}
+
+/// The last batch of a log that was not closed may be in memory alone: once it was shown to
+/// anybody, it must be durable elsewhere, also if the process that saw to that has died (A6).
+#[test]
+fn a_death_at_any_operation_of_a_recovery_leaves_no_batch_in_doubt() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, killed) = (directory.path().join("state"), directory.path().join("killed"));
+    let storage = LogStorage::open(&root).unwrap();
+    store(&storage, "b", 1, b"second");
+    let durable = fs::read(&segments(&root)[0]).unwrap();
+    store(&storage, "a", 2, b"third");
+    kill(storage, &root, &killed);
+    for at in 0.. {
+        let copy = directory.path().join(format!("copy{at}"));
+        let copied = std::process::Command::new("cp").arg("-a").args([&killed, &copy]).status();
+        assert!(copied.unwrap().success());
+        let files = FilesThatFail::new(&copy);
+        files.script().die_at(at);
+        let has_died = LogStorage::builder(&copy).open_over(Arc::new(files)).is_err();
+        let storage = LogStorage::open(&copy).unwrap();
+        assert_eq!(payload(&storage, "a").as_deref(), Some(&b"third"[..]), "died at {at}");
+        drop(storage);
+        // Power is lost, and with it what was never synced.
+        fs::write(&segments(&copy)[0], &durable).unwrap();
+        let storage = LogStorage::open(&copy).unwrap();
+        assert_eq!(payload(&storage, "a").as_deref(), Some(&b"third"[..]), "died at {at}");
+        assert_eq!(payload(&storage, "b").as_deref(), Some(&b"second"[..]), "died at {at}");
+        assert_eq!(storage.open_report().damages, [], "died at {at}");
+        if !has_died {
+            assert!(at > 10, "only {at} operations");
+            break;
+        }
+    }
 }

@@ -129,12 +129,16 @@ impl LogStorageBuilder {
         let older_max = usize::try_from(self.older_versions_max).unwrap_or(usize::MAX);
         let mut reading = Reading { older_max, ..Reading::default() };
         let mut last = None;
+        let mut in_doubt = Vec::new();
         for listed in &manifest.segments {
             let end = reading.read(&directory, *listed)?;
+            if listed.valid_bytes.is_some() && listed.durable_bytes < end.valid_bytes {
+                // Whoever was to write it again has died before it was done.
+                in_doubt.push((listed.number, listed.durable_bytes, end.valid_bytes));
+            }
             last = Some((listed.number, end, listed.valid_bytes.is_none()));
         }
         let mut left = None;
-        let mut in_doubt = None;
         if let Some((number, end, was_open)) = last {
             let valid_bytes = end.valid_bytes;
             left = Some(Left { valid_bytes, durable_bytes: valid_bytes });
@@ -148,14 +152,14 @@ impl LogStorageBuilder {
                 });
             }
             if was_open && !end.is_closed && directory.store.synced {
-                in_doubt = end.last_batch.map(|offset| (number, offset, valid_bytes));
+                in_doubt.extend(end.last_batch.map(|offset| (number, offset, valid_bytes)));
                 let durable_bytes = end.last_batch.unwrap_or(valid_bytes);
                 left = Some(Left { valid_bytes, durable_bytes });
             }
         }
         let mut writer = Writer::new(manifest, left, self.segment_bytes, directory.store.synced);
-        if let Some(in_doubt) = in_doubt {
-            reading.write_again(&directory, &mut writer, in_doubt)?;
+        for batch in in_doubt {
+            reading.write_again(&directory, &mut writer, batch)?;
         }
         let Reading { index, segments, damaged, unknown, mut report, .. } = reading;
         report.ids = index.size().0;
