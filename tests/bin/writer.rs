@@ -29,6 +29,9 @@ const KEYS: u64 = 1000;
 const CAPACITY: usize = 700;
 /// How many accounts are restored before the first event.
 const RESTORED_FIRST: u64 = 100;
+/// However busy the machine is: a disk that takes 100 ms for each sync has an account wait for its
+/// place for more than 10 s.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// How many of the events of an account are sent once more after a restart.
 const REPLAYED: u64 = 2;
 
@@ -48,8 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .storage_max_threads(two)
         .serialization_max_threads(two)
         .storage_max_outstanding_requests(outstanding_max)
-        // However busy the machine is.
-        .fetching_max_wait(Duration::from_secs(60))
+        .fetching_max_wait(PATIENCE)
         .storage_callback_factory(Acknowledgements)
         .build()?;
     let interval = Duration::from_millis(1 + random.next_u64() % 20);
@@ -58,7 +60,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let capacity = NonZeroUsize::new(CAPACITY).ok_or("no capacity")?;
     let accounts = keeper
         .prototype::<u64, Account>("account")
-        .config(CheckpointingConfig::builder(mode).capacity(capacity).build()?)
+        .config(CheckpointingConfig::builder(mode).capacity(capacity).wait_max(PATIENCE).build()?)
         .create(|key| Account::new(*key))
         .build()?;
     let mut source = Source { accounts, sent: HashMap::new(), requested: Vec::new() };

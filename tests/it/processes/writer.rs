@@ -11,7 +11,8 @@ use checkpoint::{Clock, StateVersion, SystemClock};
 
 use crate::processes::store::OUTSTANDING_MAX;
 
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Longer than any disk takes; a writer that hangs is still found.
+const SILENCE_MAX: Duration = Duration::from_secs(300);
 
 /// What a writer has acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
