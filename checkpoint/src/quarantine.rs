@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::checkpoint_id::{CheckpointId, InvalidCheckpointId};
 use crate::record::{InputPositions, RecordKind, RecordMeta, RecordWriter, StateVersion};
+use crate::sync::{AtomicUsize, Ordering};
 
 /// Users' prototypes have no control character in their names.
 const PREFIX: &str = "\u{1}quarantine/";
@@ -20,6 +21,44 @@ pub struct Quarantined {
     pub id: CheckpointId,
     /// The version of the state that replaced it, by which it is restored or discarded.
     pub replaced_by: StateVersion,
+}
+
+/// How many checkpoints of a prototype may be put aside, and how many are just being put aside.
+#[derive(Debug)]
+pub(crate) struct QuarantineRoom {
+    max: usize,
+    under_way: AtomicUsize,
+}
+
+/// A place for one more checkpoint, while it is being put aside.
+pub(crate) struct QuarantinePlace<'a> {
+    room: &'a QuarantineRoom,
+    others: usize,
+}
+
+impl QuarantineRoom {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { max, under_way: AtomicUsize::new(0) }
+    }
+
+    /// To be called before what is there already is counted: whatever is stored in between is then
+    /// counted at least once, here or there.
+    pub(crate) fn enter(&self) -> QuarantinePlace<'_> {
+        QuarantinePlace { room: self, others: self.under_way.fetch_add(1, Ordering::AcqRel) }
+    }
+}
+
+impl QuarantinePlace<'_> {
+    /// Whether there is room, beside so many that are there already.
+    pub(crate) fn fits_beside(&self, stored: usize) -> bool {
+        stored.saturating_add(self.others) < self.room.max
+    }
+}
+
+impl Drop for QuarantinePlace<'_> {
+    fn drop(&mut self) {
+        self.room.under_way.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// The name under which the checkpoints of a prototype are put aside.
@@ -89,6 +128,17 @@ mod tests {
         let replaced_by = StateVersion::new(3, 9);
         let aside = quarantine_id(&id, replaced_by).unwrap();
         assert_eq!(Quarantined::from_id(&aside), Some(Quarantined { id, replaced_by }));
+    }
+
+    #[test]
+    fn what_is_being_put_aside_takes_room_as_well() {
+        let room = QuarantineRoom::new(2);
+        let first = room.enter();
+        assert!(first.fits_beside(1) && !first.fits_beside(2));
+        let second = room.enter();
+        assert!(second.fits_beside(0) && !second.fits_beside(1));
+        drop((first, second));
+        assert!(room.enter().fits_beside(1));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::framework::{
     RegisterError, Registration, StateFetch,
 };
 use crate::prototype_index::PrototypeIndex;
+use crate::quarantine::QuarantineRoom;
 use crate::reentrancy;
 use crate::restore_error::RestoreFailure;
 use crate::safe_keeper::core::{Core, Pool, Step};
@@ -52,7 +53,7 @@ impl CheckpointingFramework for KeeperHandle {
         prototypes.push(Registered {
             name: prototype.name.into(),
             callback,
-            quarantined_max: prototype.config.quarantined_max(),
+            quarantine: Arc::new(QuarantineRoom::new(prototype.config.quarantined_max())),
             source: None,
         });
         Ok(Registration::new(index)

@@ -8,6 +8,7 @@ use crate::clock::{Alarm, Clock, Timestamp};
 use crate::framework::{CheckpointSource, StateFetch};
 use crate::partition::{Partitioning, Sequences};
 use crate::prototype_index::PrototypeIndex;
+use crate::quarantine::QuarantineRoom;
 use crate::random::RandomSource;
 use crate::restore_error::RestoreFailure;
 use crate::safe_keeper::core::{Action, Core, Pool, Step};
@@ -81,7 +82,7 @@ impl Wakers {
 pub(super) struct Registered {
     pub(super) name: Arc<str>,
     pub(super) callback: Arc<dyn StorageCallback>,
-    pub(super) quarantined_max: usize,
+    pub(super) quarantine: Arc<QuarantineRoom>,
     /// Set by `attach`; taken away on close, because the prototype has a way to this keeper.
     pub(super) source: Option<Arc<dyn CheckpointSource>>,
 }
@@ -194,7 +195,7 @@ impl Shared {
             let prototypes = self.prototypes.lock();
             for saving in task.savings_mut() {
                 let prototype = prototypes.get(saving.capture.prototype.0);
-                saving.quarantined_max = prototype.map_or(0, |p| p.quarantined_max);
+                saving.quarantine = prototype.map(|prototype| prototype.quarantine.clone());
                 saving.attempts += 1;
                 if saving.attempts > 1 {
                     self.counters.retried.add(1);

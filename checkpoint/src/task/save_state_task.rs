@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::capture::{Capture, Settlement, SettlementOutcome};
 use crate::checkpoint_id::CheckpointId;
 use crate::clock::SystemClock;
-use crate::quarantine::{quarantine_id, quarantine_name};
+use crate::quarantine::{QuarantineRoom, quarantine_id, quarantine_name};
 use crate::record::{
     InputPositions, RecordHeader, RecordKind, RecordMeta, RecordWriter, is_intact,
 };
@@ -36,8 +36,8 @@ pub(crate) struct Saving {
     pub(crate) may_be_stored: bool,
     /// Why the last attempt failed.
     pub(crate) error: Option<Arc<StorageError>>,
-    /// How many checkpoints may be put aside for its prototype.
-    pub(crate) quarantined_max: usize,
+    /// Where there is room for what it replaces, if that is limited.
+    pub(crate) quarantine: Option<Arc<QuarantineRoom>>,
     /// What it is to replace was put aside by an earlier attempt, for good. It must not be read
     /// again: a storage whose last save may not be durable does not let it be.
     pub(crate) was_put_aside: bool,
@@ -78,7 +78,7 @@ impl SaveStateTask {
             attempts: 0,
             may_be_stored: false,
             error: None,
-            quarantined_max: usize::MAX,
+            quarantine: None,
             was_put_aside: false,
         };
         Self { bytes: Arc::new(bytes), savings: captures.into_iter().map(saving).collect() }
@@ -209,7 +209,7 @@ struct Work {
     place: crate::storage::RecordPlace,
     preserve: bool,
     may_be_stored: bool,
-    quarantined_max: usize,
+    quarantine: Option<Arc<QuarantineRoom>>,
 }
 
 impl Work {
@@ -218,7 +218,7 @@ impl Work {
             place: saving.capture.place.clone(),
             preserve: saving.capture.preserve && !saving.was_put_aside,
             may_be_stored: saving.may_be_stored,
-            quarantined_max: saving.quarantined_max,
+            quarantine: saving.quarantine.clone(),
         }
     }
 
@@ -267,16 +267,20 @@ impl Work {
             return Ok(()); // An earlier attempt came so far.
         }
         let refuse = |kind| StorageError::new(kind, format!("put aside what is stored of {id}"));
-        let mut quarantined = 0;
-        storage.ids(&quarantine_name(id.prototype()), &mut |_| {
-            quarantined += 1;
-            ControlFlow::Continue(())
-        })?;
-        if quarantined >= self.quarantined_max {
-            return Err(refuse(StorageErrorKind::Overloaded).with_source(QuarantineFull));
-        }
         let aside = quarantine_id(&id, self.place.version)
             .map_err(|error| refuse(StorageErrorKind::Unsupported).with_source(error))?;
+        let place = self.quarantine.as_deref().map(QuarantineRoom::enter);
+        if let Some(place) = &place {
+            let mut others = 0;
+            storage.ids(&quarantine_name(id.prototype()), &mut |listed| {
+                // An earlier attempt may have stored this very one.
+                others += usize::from(listed != aside);
+                ControlFlow::Continue(())
+            })?;
+            if !place.fits_beside(others) {
+                return Err(refuse(StorageErrorKind::Overloaded).with_source(QuarantineFull));
+            }
+        }
         let record = quarantine_record(&aside, &self.place, bytes, &stored);
         save_and_wait(storage, record).map_err(|error| match error {
             Some(error) => error,
