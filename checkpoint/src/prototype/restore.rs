@@ -148,8 +148,11 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
     }
 
     fn deliver(&self, coming: &Coming<K>, arrived: Result<Box<Arrived<P>>, RestoreFailure>) {
-        let arrived = arrived
-            .map_err(|reason| ProcessError::Restore(RestoreError::new(coming.id.clone(), reason)));
+        let arrived = arrived.map_err(|reason| match reason {
+            // No matter of this PE.
+            RestoreFailure::Closed => self.closed_error(),
+            reason => ProcessError::Restore(RestoreError::new(coming.id.clone(), reason)),
+        });
         self.post(coming.shard, Mail::Arrived { pe: coming.pe, arrived });
     }
 
