@@ -2,6 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
+use syn::parse_quote;
 
 use super::run::Place;
 use super::{Context, Parts};
@@ -49,7 +50,7 @@ pub(super) fn parts(context: &Context<'_>, fields: &[Field]) -> Parts {
     }
 }
 
-/// Prints the fast path for structs of fixed size.
+/// Prints the fast path for structs of fixed size, and what brings a struct into the cache.
 fn overridden(context: &Context<'_>, stored: &[&Field]) -> TokenStream {
     if stored.iter().any(|field| matches!(field.storage, Storage::Serde { .. })) {
         return TokenStream::new();
@@ -67,7 +68,30 @@ fn overridden(context: &Context<'_>, stored: &[&Field]) -> TokenStream {
                 <#ty as #private::Checkpointable>::encode_fixed(#field_place, #place);
         }
     });
+    let touches = stored.iter().map(|field| {
+        let (ty, member) = (&field.ty, &field.member);
+        let place = quote!(&self.#member);
+        let fixed = |ty| quote_spanned!(field.span=> <#ty as #private::Checkpointable>::FIXED_SIZE);
+        let (whole, part) = (fixed(&parse_quote!(Self)), fixed(ty));
+        quote_spanned! {field.span=>
+            if #private::touches(#whole, #part) {
+                __touched ^= <#ty as #private::Checkpointable>::touch(#place);
+            }
+        }
+    });
+    let touch = (!stored.is_empty()).then(|| {
+        quote! {
+            #[inline]
+            fn touch(&self) -> ::core::primitive::u8 {
+                let mut __touched = 0;
+                #(#touches)*
+                __touched
+            }
+        }
+    });
     quote! {
+        #touch
+
         const FIXED_SIZE: ::core::option::Option<::core::primitive::usize> =
             #private::fixed_size(&[#(#sizes),*]);
 

@@ -121,6 +121,20 @@ const _: () = {
                 T,
             > as ::checkpoint::__private::Checkpointable>::apply(&mut self.0, __field_0);
         }
+        #[inline]
+        fn touch(&self) -> ::core::primitive::u8 {
+            let mut __touched = 0;
+            if ::checkpoint::__private::touches(
+                <Self as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+                <Alias<T> as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+            ) {
+                __touched
+                    ^= <Alias<
+                        T,
+                    > as ::checkpoint::__private::Checkpointable>::touch(&self.0);
+            }
+            __touched
+        }
         const FIXED_SIZE: ::core::option::Option<::core::primitive::usize> = ::checkpoint::__private::fixed_size(
             &[<Alias<T> as ::checkpoint::__private::Checkpointable>::FIXED_SIZE],
         );

@@ -280,6 +280,50 @@ const _: () = {
                 __field_4,
             );
         }
+        #[inline]
+        fn touch(&self) -> ::core::primitive::u8 {
+            let mut __touched = 0;
+            if ::checkpoint::__private::touches(
+                <Self as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+                <u32 as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+            ) {
+                __touched
+                    ^= <u32 as ::checkpoint::__private::Checkpointable>::touch(&self.id);
+            }
+            if ::checkpoint::__private::touches(
+                <Self as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+                <bool as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+            ) {
+                __touched
+                    ^= <bool as ::checkpoint::__private::Checkpointable>::touch(
+                        &self.open,
+                    );
+            }
+            if ::checkpoint::__private::touches(
+                <Self as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+                <String as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+            ) {
+                __touched
+                    ^= <String as ::checkpoint::__private::Checkpointable>::touch(
+                        &self.of,
+                    );
+            }
+            if ::checkpoint::__private::touches(
+                <Self as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+                <u8 as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+            ) {
+                __touched
+                    ^= <u8 as ::checkpoint::__private::Checkpointable>::touch(&self.by);
+            }
+            if ::checkpoint::__private::touches(
+                <Self as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+                <u8 as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+            ) {
+                __touched
+                    ^= <u8 as ::checkpoint::__private::Checkpointable>::touch(&self.to);
+            }
+            __touched
+        }
         const FIXED_SIZE: ::core::option::Option<::core::primitive::usize> = ::checkpoint::__private::fixed_size(
             &[
                 <u32 as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,

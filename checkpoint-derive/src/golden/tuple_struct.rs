@@ -165,6 +165,25 @@ const _: () = {
                 __field_2,
             );
         }
+        #[inline]
+        fn touch(&self) -> ::core::primitive::u8 {
+            let mut __touched = 0;
+            if ::checkpoint::__private::touches(
+                <Self as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+                <u64 as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+            ) {
+                __touched
+                    ^= <u64 as ::checkpoint::__private::Checkpointable>::touch(&self.0);
+            }
+            if ::checkpoint::__private::touches(
+                <Self as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+                <f64 as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+            ) {
+                __touched
+                    ^= <f64 as ::checkpoint::__private::Checkpointable>::touch(&self.2);
+            }
+            __touched
+        }
         const FIXED_SIZE: ::core::option::Option<::core::primitive::usize> = ::checkpoint::__private::fixed_size(
             &[
                 <u64 as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,

@@ -70,7 +70,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         let table = locked.table();
         let entry = table.get_mut(pe)?;
         entry.flags.clear(Flags::QUEUED);
-        if entry.flags.has_any(Flags::RUNNING.and(Flags::POISONED)) {
+        if entry.flags.has_any(Flags::PANICKED.and(Flags::POISONED)) {
             table.set_aside_if_poisoned(pe);
             return None;
         }
@@ -93,7 +93,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         };
         let is_large = entry.flags.has(Flags::LARGE) && kind == RecordKind::State;
         let mut bytes = batch.take_bytes();
-        let meta = self.meta(kind, partition, version, entry.event_count, entry.last_event);
+        let meta = self.meta(kind, partition, version, entry.event_count(), entry.last_event);
         let start = bytes.len();
         let (writer, key_bytes) = self.begin_record(&mut bytes, &entry.key, &meta);
         let encoded = match &entry.slot {
@@ -123,7 +123,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             key_bytes,
             kind,
             version,
-            events: std::mem::take(&mut entry.since_capture),
+            events: entry.take_changes(),
             generation: entry.generation,
             preserve: entry.flags.has(Flags::PRESERVE),
         };
@@ -270,9 +270,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             key,
             state,
             version,
-            event_count: entry.event_count,
+            event_count: entry.event_count(),
             last_event: entry.last_event,
-            events: std::mem::take(&mut entry.since_capture),
+            events: entry.take_changes(),
             generation: entry.generation,
             preserve: entry.flags.has(Flags::PRESERVE),
             requests,

@@ -16,17 +16,20 @@ pub(super) type Arrival = Signal<Result<(), ProcessError>>;
 pub(super) struct Entry<K, P> {
     pub(super) key: K,
     pub(super) flags: Flags,
-    /// Events since the last capture.
-    pub(super) since_capture: u32,
-    /// Events in the PE's life.
-    pub(super) event_count: u64,
+    /// Events since `events_before` was last brought up to date.
+    events: u32,
+    /// The shard must be told of the event that makes `events` so many. Zero is always right.
+    mark_at: u32,
     /// The coarse time of the last event.
     pub(super) last_event: u32,
+    pub(super) slot: Slot<P>,
+    pub(super) ticket: u64,
+    events_before: u64,
+    /// Changes since the last capture that `events` does not count.
+    other_changes: u32,
     /// The generation of the oldest change since the last capture; counted while `DIRTY` and not
     /// `STUCK`.
     pub(super) generation: u32,
-    pub(super) slot: Slot<P>,
-    pub(super) ticket: u64,
     /// The newest version that is known to be stored; zeros if there is none.
     pub(super) durable: StateVersion,
 }
@@ -63,8 +66,8 @@ impl<P> Slot<P> {
 pub(super) struct Flags(u16);
 
 impl Flags {
-    /// An event's closure is running; found set by anybody else: it panicked.
-    pub(super) const RUNNING: Self = Self(1);
+    /// An event's closure panicked, and nobody has noticed yet.
+    pub(super) const PANICKED: Self = Self(1);
     /// A closure panicked.
     pub(super) const POISONED: Self = Self(1 << 1);
     /// It has changes since the last capture.
@@ -144,6 +147,15 @@ pub(super) enum Attempt<R, I> {
     NotReady(I),
 }
 
+/// Marks a PE when it is dropped, which only a panic of its closure does.
+struct Unwinding<'a>(&'a mut Flags);
+
+impl Drop for Unwinding<'_> {
+    fn drop(&mut self) {
+        self.0.set(Flags::PANICKED);
+    }
+}
+
 /// What an event's closure says of the change that it made.
 pub(super) enum Effect<R> {
     Changed(R),
@@ -151,6 +163,23 @@ pub(super) enum Effect<R> {
 }
 
 impl<K, P> Entry<K, P> {
+    /// The place of a PE that is on its way.
+    pub(super) fn fetching(key: K, ticket: u64, arrival: Arc<Arrival>) -> Self {
+        Self {
+            key,
+            flags: Flags::default(),
+            events: 0,
+            mark_at: 0,
+            last_event: 0,
+            slot: Slot::Fetching(arrival),
+            ticket,
+            events_before: 0,
+            other_changes: 0,
+            generation: 0,
+            durable: StateVersion::default(),
+        }
+    }
+
     pub(super) fn handle(&self, hash: u64) -> PeHandle {
         PeHandle { hash, ticket: self.ticket }
     }
@@ -160,40 +189,90 @@ impl<K, P> Entry<K, P> {
     pub(super) fn event<R, I>(
         &mut self,
         hash: u64,
-        triggers: &Triggers,
         coarse_now: u32,
         input: I,
         run: impl FnOnce(&mut P, I) -> Effect<R>,
     ) -> Attempt<R, I> {
         let Slot::Resident(pe) = &mut self.slot else { return Attempt::NotReady(input) };
-        if self.flags.has_any(Flags::RUNNING.and(Flags::POISONED)) {
+        if self.flags.has_any(Flags::PANICKED.and(Flags::POISONED)) {
             return Attempt::NotReady(input);
         }
-        // Left set if the closure panics: whoever comes next finds the PE poisoned.
-        self.flags.set(Flags::RUNNING);
+        // Only if the closure panics: whoever comes next finds the PE poisoned.
+        let unwinding = Unwinding(&mut self.flags);
         let effect = run(pe, input);
-        self.flags.clear(Flags::RUNNING);
+        std::mem::forget(unwinding);
         let result = match effect {
             Effect::Changed(result) => result,
             Effect::Unchanged(result) => return Attempt::Done(result),
         };
-        self.event_count = self.event_count.saturating_add(1);
-        self.last_event = coarse_now;
-        if triggers.stores {
-            self.since_capture = self.since_capture.saturating_add(1);
-            if self.needs_marking(triggers) {
-                return Attempt::Marks(result, self.handle(hash));
-            }
+        match self.count_event(coarse_now) {
+            true => Attempt::Marks(result, self.handle(hash)),
+            false => Attempt::Done(result),
         }
-        Attempt::Done(result)
     }
 
-    /// Whether its shard must be told of a change: the first one since it was captured, or the one
-    /// that makes it due.
+    /// Counts an event. Returns whether its shard must be told: it is the first change since the PE
+    /// was captured, or the one that makes it due.
     #[inline(always)]
-    pub(super) fn needs_marking(&self, triggers: &Triggers) -> bool {
-        let settled = !self.flags.has(Flags::DIRTY) || self.flags.has(Flags::STUCK);
-        settled || self.since_capture >= triggers.due_after
+    pub(super) fn count_event(&mut self, coarse_now: u32) -> bool {
+        // Never beyond the highest number: at the latest there the shard is told, and `marked`
+        // begins anew.
+        self.events = self.events.wrapping_add(1);
+        self.last_event = coarse_now;
+        self.events >= self.mark_at
+    }
+
+    /// Counts a change that is no event.
+    pub(super) fn count_change(&mut self) {
+        self.changes_again(1);
+    }
+
+    /// Counts changes again that a capture had taken with it.
+    pub(super) fn changes_again(&mut self, changes: u32) {
+        self.other_changes = self.other_changes.saturating_add(changes);
+        self.mark_at = 0;
+    }
+
+    /// Its shard knows of all changes so far; it is to be told of the one that makes the PE due.
+    pub(super) fn marked(&mut self, due_after: u32) {
+        if self.events == u32::MAX {
+            self.fold();
+        }
+        self.mark_at = due_after.saturating_sub(self.other_changes);
+    }
+
+    /// Its shard must be told of the next change.
+    pub(super) fn unmarked(&mut self) {
+        self.mark_at = 0;
+    }
+
+    /// Changes since the last capture; at most `u32::MAX`.
+    pub(super) fn changes(&self) -> u32 {
+        self.other_changes.saturating_add(self.events)
+    }
+
+    /// Events in the PE's life.
+    pub(super) fn event_count(&self) -> u64 {
+        self.events_before.saturating_add(u64::from(self.events))
+    }
+
+    /// Says how many events there were before it came into memory.
+    pub(super) fn set_event_count(&mut self, events: u64) {
+        self.fold();
+        self.events_before = events;
+    }
+
+    /// Begins to count changes anew, and returns how many there were.
+    pub(super) fn take_changes(&mut self) -> u32 {
+        self.fold();
+        std::mem::take(&mut self.other_changes)
+    }
+
+    fn fold(&mut self) {
+        self.other_changes = self.changes();
+        self.events_before = self.event_count();
+        self.events = 0;
+        self.mark_at = 0;
     }
 
     pub(super) fn last_durable(&self) -> Option<StateVersion> {
@@ -203,6 +282,7 @@ impl<K, P> Entry<K, P> {
     /// Marks it as captured, with all changes so far.
     pub(super) fn begin_flight(&mut self) {
         self.flags.clear(Flags::DIRTY.and(Flags::DUE));
+        self.unmarked();
         self.flags.set(Flags::IN_FLIGHT);
         if self.flags.has(Flags::REMOVED) {
             self.flags.set(Flags::REMOVAL_CAPTURED);
@@ -212,7 +292,7 @@ impl<K, P> Entry<K, P> {
     /// Whether nothing of it would be lost if it left memory now.
     pub(super) fn is_clean(&self) -> bool {
         let busy = Flags::DIRTY.and(Flags::IN_FLIGHT).and(Flags::REQUESTED);
-        let broken = Flags::POISONED.and(Flags::RUNNING);
+        let broken = Flags::POISONED.and(Flags::PANICKED);
         !self.flags.has_any(busy.and(broken))
     }
 }

@@ -23,12 +23,14 @@ pub(super) enum Access {
     Change,
 }
 
-/// Two bits that every event reads.
+/// Two bits, of which every shard has a hint that an event reads.
 #[derive(Default)]
 pub(super) struct Gate {
-    // Set under no lock, read under a shard's: whoever locks a shard after it was set and somebody
-    // went over all shards sees it.
+    // Set under no shard's lock, read under one: whoever locks a shard after it was set and
+    // somebody went over all shards sees it.
     bars: AtomicU8,
+    /// Held while the bars and the shards' hints are changed, so that they end up the same.
+    changing: Mutex<()>,
     /// Told when `EXPOSED` is cleared; made by whoever is the first to wait.
     calm: Mutex<Option<Arc<Calm>>>,
 }
@@ -48,7 +50,7 @@ impl Gate {
     }
 
     /// Lets nobody in any more; those who wait find that out.
-    pub(super) fn close(&self) {
+    fn close(&self) {
         self.bars.fetch_or(CLOSED, Ordering::Relaxed);
         self.wake();
     }
@@ -119,6 +121,20 @@ impl<K, P> Inner<K, P> {
         (oldest > exposure_max).then_some(ProcessError::Exposed { prototype, oldest, exposure_max })
     }
 
+    /// Lets no event in any more.
+    pub(super) fn close_gate(&self) {
+        self.change_gate(Gate::close);
+    }
+
+    fn change_gate<T>(&self, change: impl FnOnce(&Gate) -> T) -> T {
+        let _changing = self.gate.changing.lock();
+        let outcome = change(&self.gate);
+        for shard in &self.shards {
+            shard.bar(!self.gate.is_open());
+        }
+        outcome
+    }
+
     /// How old the oldest change is that is not stored.
     fn exposure(&self, now: Timestamp) -> Duration {
         let oldest = self.shards.iter().filter_map(Shard::oldest_change).min();
@@ -131,10 +147,10 @@ impl<K, P> Inner<K, P> {
         let oldest = self.exposure(now);
         let prototype = &*self.name;
         if oldest <= exposure_max {
-            if self.gate.calm_down() {
+            if self.gate.is_exposed() && self.change_gate(Gate::calm_down) {
                 tracing::info!(target: "checkpoint", prototype, "events are let in again");
             }
-        } else if self.gate.expose() {
+        } else if !self.gate.is_exposed() && self.change_gate(Gate::expose) {
             tracing::warn!(
                 target: "checkpoint",
                 prototype,

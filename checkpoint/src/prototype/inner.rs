@@ -86,8 +86,8 @@ impl<K, P> Inner<K, P> {
         debug_assert!(name.len() <= PROTOTYPE_NAME_BYTES_MAX, "the name was checked");
         let triggers = Triggers {
             due_after: match config.mode().event_count() {
-                Some(n) => u32::try_from(n.get()).unwrap_or(u32::MAX),
-                None => u32::MAX,
+                Some(n) if registration.stores => u32::try_from(n.get()).unwrap_or(u32::MAX),
+                _ => u32::MAX,
             },
             interval: config.due_within(),
             stores: registration.stores,

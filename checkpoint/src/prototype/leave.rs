@@ -37,7 +37,7 @@ impl<K, P> Table<K, P> {
         Q: Eq + ?Sized,
     {
         if let Some(entry) = self.entries.find_mut(hash, |entry| entry.key.borrow() == key)
-            && !entry.flags.has_any(Flags::RUNNING.and(Flags::POISONED))
+            && !entry.flags.has_any(Flags::PANICKED.and(Flags::POISONED))
             && let Slot::Resident(_) = entry.slot
             && let Slot::Resident(state) = std::mem::replace(&mut entry.slot, Slot::out(coarse_now))
         {
@@ -68,7 +68,7 @@ impl<K, P> Table<K, P> {
     /// Drops a PE from memory, or has it stored first.
     pub(super) fn evict(&mut self, pe: PeHandle) -> Eviction {
         let Some(entry) = self.get_mut(pe) else { return Eviction::NotResident };
-        let broken = Flags::POISONED.and(Flags::RUNNING).and(Flags::STUCK);
+        let broken = Flags::POISONED.and(Flags::PANICKED).and(Flags::STUCK);
         match entry.slot {
             Slot::Gone | Slot::Fetching(_) => return Eviction::NotResident,
             Slot::Out { .. } => return Eviction::Refused,
@@ -107,10 +107,10 @@ impl<K, P> Table<K, P> {
             self.stirred = true;
         }
         let was_poisoned = entry.flags.has(Flags::POISONED);
-        let broken = Flags::POISONED.and(Flags::RUNNING).and(Flags::STUCK).and(Flags::EVICTING);
+        let broken = Flags::POISONED.and(Flags::PANICKED).and(Flags::STUCK).and(Flags::EVICTING);
         entry.flags.clear(broken.and(Flags::REMOVAL_CAPTURED));
         entry.flags.set(Flags::DIRTY.and(Flags::REMOVED));
-        entry.since_capture = entry.since_capture.saturating_add(1);
+        entry.count_change();
         let state = match std::mem::replace(&mut entry.slot, Slot::Gone) {
             Slot::Resident(state) => Some(state),
             _ => None,

@@ -152,7 +152,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     }
 
     #[inline(always)]
-    fn run<Q, R>(
+    pub(super) fn run<Q, R>(
         &self,
         key: &Q,
         access: Access,
@@ -215,15 +215,20 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
         F: FnOnce(&mut P) -> Effect<R>,
     {
-        let mut locked = self.lock(place.shard)?;
-        if !self.gate.is_open()
-            && let Some(hindrance) = self.barred(access)?
+        // Not by `lock`: a result of the whole guard would be copied for each event.
+        self.refuse_reentrant()?;
+        let mut locked = self.lock_uncalled(place.shard);
+        if locked.is_called()
+            && let Some(hindrance) = self.answer_calls(&mut locked, access)?
         {
             return Ok(Err((f, hindrance)));
         }
         let (place_in_table, coarse_now) = ((place.hash, key), self.coarse_now());
-        match locked.table().event(place_in_table, &self.triggers, coarse_now, f, |pe, f| f(pe)) {
-            Attempt::Done(result) => Ok(Ok(result)),
+        match locked.table().event(place_in_table, coarse_now, f, |pe, f| f(pe)) {
+            Attempt::Done(result) => {
+                locked.leave();
+                Ok(Ok(result))
+            }
             Attempt::Marks(result, pe) => {
                 self.mark_changed(locked, pe, caller);
                 Ok(Ok(result))
@@ -234,6 +239,18 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 Ok(Err((f, next)))
             }
         }
+    }
+
+    /// Takes in a shard's mail, and finds out whether an event may run.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn answer_calls(
+        &self,
+        locked: &mut Locked<'_, K, P>,
+        access: Access,
+    ) -> Result<Option<Hindrance>, ProcessError> {
+        locked.take_in_mail();
+        if self.gate.is_open() { Ok(None) } else { self.barred(access) }
     }
 
     /// Takes note of a change that an event has made, and lets the caller help if too many PEs are

@@ -57,7 +57,7 @@ impl<K, P> Table<K, P> {
             Slot::Out { .. } => true,
             Slot::Resident(_) | Slot::Gone => false,
         };
-        if flags.has_any(Flags::POISONED.and(Flags::RUNNING)) {
+        if flags.has_any(Flags::POISONED.and(Flags::PANICKED)) {
             return Requested::Poisoned(last_durable);
         }
         let is_dirty = flags.has(Flags::DIRTY);

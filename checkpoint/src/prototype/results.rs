@@ -96,19 +96,12 @@ impl<K, P> Table<K, P> {
         };
         let old = std::mem::replace(&mut entry.slot, Slot::Resident(back.state));
         let is_due = entry.flags.has(Flags::DUE);
-        if back.effect != Handling::Untouched {
-            entry.event_count = entry.event_count.saturating_add(1);
-            entry.last_event = coarse_now;
-        }
         if back.effect == Handling::Panicked {
             entry.flags.set(Flags::POISONED);
             self.poisoned += 1;
         }
-        if back.effect != Handling::Untouched && triggers.stores {
-            entry.since_capture = entry.since_capture.saturating_add(1);
-            if entry.needs_marking(triggers) {
-                self.mark_changed(pe, triggers, now, due);
-            }
+        if back.effect != Handling::Untouched && entry.count_event(coarse_now) {
+            self.mark_changed(pe, triggers, now, due);
         }
         if is_due {
             self.make_due(pe);
@@ -139,7 +132,7 @@ impl<K, P> Table<K, P> {
             Ok(arrived) => {
                 // Never back to an older version: one may have been stored since it was fetched.
                 entry.durable = entry.durable.max(arrived.durable);
-                entry.event_count = arrived.event_count;
+                entry.set_event_count(arrived.event_count);
                 entry.last_event = coarse_now;
                 if arrived.preserve {
                     entry.flags.set(Flags::PRESERVE);
@@ -214,7 +207,7 @@ impl<K, P> Table<K, P> {
                 let newer = entry.flags.has(Flags::DIRTY).then_some(entry.generation);
                 entry.flags.set(Flags::DIRTY);
                 entry.generation = settlement.generation;
-                entry.since_capture = entry.since_capture.saturating_add(settlement.events);
+                entry.changes_again(settlement.events);
                 if let Some(newer) = newer {
                     self.exposure.end(newer);
                 }
@@ -222,7 +215,7 @@ impl<K, P> Table<K, P> {
             }
             SettlementOutcome::Refused(reason) => {
                 entry.flags.set(Flags::REFUSED);
-                entry.since_capture = entry.since_capture.saturating_add(settlement.events);
+                entry.changes_again(settlement.events);
                 self.exposure.end(settlement.generation);
                 if !entry.flags.has(Flags::DIRTY) {
                     let is_requested = entry.flags.has(Flags::REQUESTED);
@@ -239,7 +232,7 @@ impl<K, P> Table<K, P> {
 
     fn after_settling(&mut self, pe: PeHandle, triggers: &Triggers) {
         let Some(entry) = self.get_mut(pe) else { return };
-        if entry.flags.has_any(Flags::RUNNING.and(Flags::POISONED)) {
+        if entry.flags.has_any(Flags::PANICKED.and(Flags::POISONED)) {
             // It is not captured again, and whoever waits for it must know.
             self.set_aside_if_poisoned(pe);
         }
@@ -264,7 +257,7 @@ impl<K, P> Table<K, P> {
             }
         } else if !flags.has(Flags::STUCK)
             && (flags.has_any(Flags::DUE.and(Flags::REQUESTED).and(Flags::EVICTING))
-                || entry.since_capture >= triggers.due_after)
+                || entry.changes() >= triggers.due_after)
         {
             self.make_due(pe);
         }

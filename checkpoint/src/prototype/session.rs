@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::Hash;
+use std::hint::black_box;
 use std::marker::PhantomData;
 
 use crate::framework::Caller;
@@ -21,8 +22,9 @@ use crate::sync::Ordering;
 /// given up for that, which is to cost little beside the events.
 const EVENTS_BEFORE_RELIEF: usize = 1024;
 
-/// For how many events after another thread wanted a shard none is held for longer than an event.
-const EVENTS_WHILE_CONTENDED: usize = 1024;
+/// For how many events after another thread wanted a shard none is held for longer than an event:
+/// enough that the time for which that thread slept is little beside theirs.
+const EVENTS_WHILE_CONTENDED: usize = 8192;
 
 /// How many events are drawn at a time, if the iterator says that it has so many: their PEs are
 /// looked up one behind the other before the first one runs, so that their cache misses overlap.
@@ -119,8 +121,17 @@ impl<K: Key, P: Checkpointable + Send + 'static> Session<'_, K, P> {
         let mut processed = 0;
         let mut drawn = Vec::with_capacity(DRAWN_MAX);
         loop {
-            let ahead = events.size_hint().0.clamp(1, held.ahead());
-            // In three rounds, each short: a processor looks some hundred instructions ahead, and
+            if held.contended > 0 {
+                let Some((key, event)) = events.next() else { return Ok(processed) };
+                if let Err((event, error)) = held.event_alone(&key, event, &mut f) {
+                    let (event, behind) = ((key, event), Vec::new());
+                    return Err(RunError { processed, event, behind, error });
+                }
+                processed += 1;
+                continue;
+            }
+            let ahead = events.size_hint().0.clamp(1, DRAWN_MAX);
+            // In four rounds, each short: a processor looks some hundred instructions ahead, and
             // overlaps the cache misses that it finds there.
             for (key, event) in events.by_ref().take(ahead) {
                 drawn.push((held.place(&key), key, event));
@@ -129,6 +140,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Session<'_, K, P> {
             for (seen, key, _) in &mut drawn {
                 held.look(seen, key);
             }
+            // Nothing depends on what was read, which the compiler must not find out.
+            black_box(drawn.iter().fold(0, |read, (seen, ..)| read ^ held.touch(seen)));
             let mut run = drawn.drain(..);
             while let Some((seen, key, event)) = run.next() {
                 match held.event(seen, &key, event, &mut f) {
@@ -179,19 +192,12 @@ struct Held<'a, K, P> {
     /// For so many events no shard is held from one event to the next: another thread wanted one
     /// that this run held.
     contended: usize,
-    locked_last: usize,
 }
 
 impl<'a, K: Key, P: Checkpointable + Send + 'static> Held<'a, K, P> {
     fn new(prototype: &'a PePrototype<K, P>) -> Self {
         let shards = prototype.inner.shards.iter().map(|_| None).collect();
-        Self { prototype, shards, became_due: 0, events: 0, contended: 0, locked_last: 0 }
-    }
-
-    /// How many events may be drawn at a time.
-    #[inline(always)]
-    fn ahead(&self) -> usize {
-        if self.contended > 0 { 1 } else { DRAWN_MAX }
+        Self { prototype, shards, became_due: 0, events: 0, contended: 0 }
     }
 
     /// Locks the shard of an event.
@@ -217,6 +223,15 @@ impl<'a, K: Key, P: Checkpointable + Send + 'static> Held<'a, K, P> {
     {
         if let Some(Some(locked)) = self.shards.get_mut(seen.place.shard) {
             seen.bucket = locked.table().look((seen.place.hash, key.as_key()));
+        }
+    }
+
+    /// Brings what the PE of an event has on the heap into the cache.
+    #[inline(always)]
+    fn touch(&self, seen: &Seen) -> u8 {
+        match self.shards.get(seen.place.shard) {
+            Some(Some(locked)) => locked.touch(seen.bucket),
+            _ => 0,
         }
     }
 
@@ -261,7 +276,7 @@ impl<'a, K: Key, P: Checkpointable + Send + 'static> Held<'a, K, P> {
             f(pe, event);
             Effect::Changed(())
         };
-        match table.event_at(bucket, place_in_table, &inner.triggers, coarse_now, event, run) {
+        match table.event_at(bucket, place_in_table, coarse_now, event, run) {
             Attempt::Done(()) => Ok(()),
             Attempt::Marks((), pe) => {
                 let due = |since, count| inner.is_due(since, count);
@@ -288,7 +303,6 @@ impl<'a, K: Key, P: Checkpointable + Send + 'static> Held<'a, K, P> {
         };
         if let Some(held) = self.shards.get_mut(shard) {
             *held = Some(locked.of_session());
-            self.locked_last = shard;
         }
     }
 
@@ -335,22 +349,23 @@ impl<'a, K: Key, P: Checkpointable + Send + 'static> Held<'a, K, P> {
         Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
         self.finish(rests);
-        // Taken by the closure when it runs.
-        let mut event = Some(event);
-        let run = |pe: &mut P| match event.take() {
-            Some(event) => {
-                f(pe, event);
-                Effect::Changed(())
-            }
-            None => unreachable!("an event runs once"),
-        };
-        let result = hindrance.and_then(|hindrance| {
-            self.prototype.run_later(place, key, run, Access::Change, hindrance)
-        });
-        match (result, event) {
-            (Err(error), Some(event)) => Err((event, error)),
-            _ => Ok(()),
-        }
+        once(event, f, |run| self.prototype.run_later(place, key, run, Access::Change, hindrance?))
+    }
+
+    /// Runs an event while others want the shards, of which none is held: as `process` does.
+    #[inline(always)]
+    fn event_alone<A, E>(
+        &mut self,
+        key: &A,
+        event: E,
+        f: &mut impl FnMut(&mut P, E),
+    ) -> Result<(), (E, ProcessError)>
+    where
+        A: AsKey<K>,
+        K: Borrow<A::Borrowed>,
+    {
+        self.contended -= 1;
+        once(event, f, |run| self.prototype.run(key.as_key(), Access::Change, run))
     }
 
     /// Lets others have the shards, and the keeper have its way, if they need it; called after each
@@ -360,24 +375,20 @@ impl<'a, K: Key, P: Checkpointable + Send + 'static> Held<'a, K, P> {
         self.events += events;
         let wanted = self.prototype.inner.waiters.load(Ordering::Relaxed) > 0;
         if wanted || self.contended > 0 || self.events >= EVENTS_BEFORE_RELIEF {
-            self.make_way(events, wanted);
+            self.make_way(wanted);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn make_way(&mut self, events: usize, wanted: bool) {
+    fn make_way(&mut self, wanted: bool) {
         let reports = self.events >= EVENTS_BEFORE_RELIEF && self.became_due > 0;
-        if wanted || reports {
-            self.release();
-        } else if self.contended > 0
-            && let Some(held) = self.shards.get_mut(self.locked_last)
-        {
-            // All others were given up when this began.
-            *held = None;
+        if wanted {
+            self.contended = EVENTS_WHILE_CONTENDED;
         }
-        self.contended =
-            if wanted { EVENTS_WHILE_CONTENDED } else { self.contended.saturating_sub(events) };
+        if self.contended > 0 || reports {
+            self.release();
+        }
         if self.events >= EVENTS_BEFORE_RELIEF {
             self.events = 0;
         }
@@ -385,6 +396,28 @@ impl<'a, K: Key, P: Checkpointable + Send + 'static> Held<'a, K, P> {
             self.became_due = 0;
             self.prototype.inner.relieve(Caller::MayWait);
         }
+    }
+}
+
+/// Hands an event to a way of running it, and gives it back if it was not run.
+#[inline(always)]
+fn once<P, E>(
+    event: E,
+    f: &mut impl FnMut(&mut P, E),
+    way: impl FnOnce(&mut dyn FnMut(&mut P) -> Effect<()>) -> Result<(), ProcessError>,
+) -> Result<(), (E, ProcessError)> {
+    // Taken by the closure when it runs.
+    let mut event = Some(event);
+    let mut run = |pe: &mut P| match event.take() {
+        Some(event) => {
+            f(pe, event);
+            Effect::Changed(())
+        }
+        None => unreachable!("an event runs once"),
+    };
+    match (way(&mut run), event) {
+        (Err(error), Some(event)) => Err((event, error)),
+        _ => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@
 //! before he gives it back. If somebody holds the lock at that moment, the framework is asked to
 //! look after the shard, in case that the holder has emptied the inbox already.
 
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +18,17 @@ use crate::prototype::exposure::GENERATION;
 use crate::prototype::hooks::contain;
 use crate::prototype::inner::Inner;
 use crate::prototype::results::Mail;
-use crate::prototype::table::{Aftermath, Table};
+use crate::prototype::table::{Aftermath, Bucket, Table};
 use crate::reentrancy;
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, fence};
+use crate::state::Checkpointable;
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, fence, spin};
+
+/// The inbox may hold something.
+const MAIL: u32 = 1;
+/// The gate may be shut.
+const BARRED: u32 = 2;
+/// Somebody waits for the lock.
+const WAITER: u32 = 4;
 
 /// No change waits to be stored.
 const NO_CHANGE: u64 = u64::MAX;
@@ -28,8 +37,9 @@ const NO_CHANGE: u64 = u64::MAX;
 // first one.
 #[repr(C, align(64))]
 pub(super) struct Shard<K, P> {
-    /// Whether the inbox may hold something. A hint, read without the inbox's lock.
-    has_mail: AtomicBool,
+    /// What whoever has the lock, or is about to take it, is to know; zero if there is nothing.
+    /// Hints, read without a lock: [`MAIL`], [`BARRED`], and [`WAITER`] for each that waits.
+    calls: AtomicU32,
     table: Mutex<Table<K, P>>,
     inbox: Mutex<Vec<Mail<K, P>>>,
     pub(super) index: usize,
@@ -43,7 +53,7 @@ pub(super) struct Shard<K, P> {
 impl<K, P> Shard<K, P> {
     pub(super) fn new(index: usize, partition: u32, triggers: Triggers) -> Self {
         Self {
-            has_mail: AtomicBool::new(false),
+            calls: AtomicU32::new(0),
             table: Mutex::new(Table::new(triggers)),
             inbox: Mutex::new(Vec::new()),
             index,
@@ -52,6 +62,14 @@ impl<K, P> Shard<K, P> {
             settled_to: AtomicU32::new(0),
             oldest_change_nanos: AtomicU64::new(NO_CHANGE),
         }
+    }
+
+    /// Says whether the gate may be shut.
+    pub(super) fn bar(&self, is_barred: bool) {
+        match is_barred {
+            true => self.calls.fetch_or(BARRED, Ordering::Relaxed),
+            false => self.calls.fetch_and(!BARRED, Ordering::Relaxed),
+        };
     }
 
     pub(super) fn oldest_change(&self) -> Option<Timestamp> {
@@ -77,8 +95,8 @@ impl<K, P> Shard<K, P> {
 pub(super) struct Locked<'a, K, P> {
     inner: &'a Inner<K, P>,
     shard: &'a Shard<K, P>,
-    // Taken when it is dropped.
-    table: Option<MutexGuard<'a, Table<K, P>>>,
+    // Taken when the lock is given back, at the latest by the drop.
+    table: ManuallyDrop<Option<MutexGuard<'a, Table<K, P>>>>,
     was_inside: bool,
 }
 
@@ -86,21 +104,33 @@ impl<K, P> Inner<K, P> {
     /// Locks a shard for a call of the user's.
     #[inline(always)]
     pub(super) fn lock(&self, index: usize) -> Result<Locked<'_, K, P>, ProcessError> {
-        if reentrancy::is_inside_shard() {
-            return Err(self.reentrant());
-        }
+        self.refuse_reentrant()?;
         Ok(self.lock_again(index))
+    }
+
+    /// Refuses a call from inside an event's closure.
+    #[inline(always)]
+    pub(super) fn refuse_reentrant(&self) -> Result<(), ProcessError> {
+        if reentrancy::is_inside_shard() { Err(self.reentrant()) } else { Ok(()) }
     }
 
     /// Locks a shard for a thread that holds none, or that holds some but gives way: a session.
     #[inline(always)]
     pub(super) fn lock_again(&self, index: usize) -> Locked<'_, K, P> {
+        let mut locked = self.lock_uncalled(index);
+        locked.take_in_mail();
+        locked
+    }
+
+    /// The same for a caller who looks himself whether he [is called](Locked::is_called).
+    #[inline(always)]
+    pub(super) fn lock_uncalled(&self, index: usize) -> Locked<'_, K, P> {
         let shard = self.shard(index);
         let table = match shard.table.try_lock() {
             Some(table) => table,
             None => self.wait_for(shard),
         };
-        self.locked(shard, table)
+        Locked::new(self, shard, table)
     }
 
     /// Locks a shard if that is possible within `wait`.
@@ -109,47 +139,48 @@ impl<K, P> Inner<K, P> {
         let table = match shard.table.try_lock() {
             Some(table) => table,
             None => {
-                let _waiting = self.count_waiter();
+                let _waiting = self.count_waiter(shard);
                 shard.table.try_lock_for(wait)?
             }
         };
-        Some(self.locked(shard, table))
+        let mut locked = Locked::new(self, shard, table);
+        locked.take_in_mail();
+        Some(locked)
     }
 
     pub(super) fn try_lock_again(&self, index: usize) -> Option<Locked<'_, K, P>> {
         let shard = self.shard(index);
         let table = shard.table.try_lock()?;
-        Some(self.locked(shard, table))
+        let mut locked = Locked::new(self, shard, table);
+        locked.take_in_mail();
+        Some(locked)
     }
 
     #[cold]
     #[inline(never)]
     fn wait_for<'a>(&'a self, shard: &'a Shard<K, P>) -> MutexGuard<'a, Table<K, P>> {
-        let _waiting = self.count_waiter();
+        if let Some(table) = spin(|| shard.table.try_lock()) {
+            return table;
+        }
+        let _waiting = self.count_waiter(shard);
         shard.table.lock()
     }
 
-    fn count_waiter(&self) -> impl Drop + '_ {
-        struct Waiting<'a>(&'a AtomicU32);
+    fn count_waiter<'a>(&'a self, shard: &'a Shard<K, P>) -> impl Drop + 'a {
+        struct Waiting<'a> {
+            waiters: &'a AtomicU32,
+            calls: &'a AtomicU32,
+        }
         impl Drop for Waiting<'_> {
             fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::Relaxed);
+                self.waiters.fetch_sub(1, Ordering::Relaxed);
+                self.calls.fetch_sub(WAITER, Ordering::Relaxed);
             }
         }
+        let waiting = Waiting { waiters: &self.waiters, calls: &shard.calls };
         self.waiters.fetch_add(1, Ordering::Relaxed);
-        Waiting(&self.waiters)
-    }
-
-    #[inline(always)]
-    fn locked<'a>(
-        &'a self,
-        shard: &'a Shard<K, P>,
-        table: MutexGuard<'a, Table<K, P>>,
-    ) -> Locked<'a, K, P> {
-        let was_inside = reentrancy::set_inside_shard(true);
-        let mut locked = Locked { inner: self, shard, table: Some(table), was_inside };
-        locked.take_in_mail();
-        locked
+        shard.calls.fetch_add(WAITER, Ordering::Relaxed);
+        waiting
     }
 
     /// Gives something to a shard: at once if the lock is free; if not, it is put into the inbox,
@@ -160,7 +191,7 @@ impl<K, P> Inner<K, P> {
         }
         let shard = self.shard(index);
         shard.inbox.lock().push(mail);
-        shard.has_mail.store(true, Ordering::Release);
+        shard.calls.fetch_or(MAIL, Ordering::Release);
         if !self.attended {
             // Pairs with the fence in `finish`: either the holder sees the mail after he has
             // unlocked, or the lock is seen free here.
@@ -181,7 +212,7 @@ impl<K, P> Inner<K, P> {
         let Rest { index, aftermath, released, tick_from } = rest;
         if !self.attended {
             fence(Ordering::SeqCst);
-            if self.shard(index).has_mail.load(Ordering::Relaxed) {
+            if self.shard(index).calls.load(Ordering::Relaxed) & MAIL != 0 {
                 drop(self.try_lock_again(index));
             }
         }
@@ -241,17 +272,43 @@ impl<K, P> Inner<K, P> {
 
 impl<'a, K, P> Locked<'a, K, P> {
     #[inline(always)]
+    fn new(
+        inner: &'a Inner<K, P>,
+        shard: &'a Shard<K, P>,
+        table: MutexGuard<'a, Table<K, P>>,
+    ) -> Self {
+        let was_inside = reentrancy::set_inside_shard(true);
+        Self { inner, shard, table: ManuallyDrop::new(Some(table)), was_inside }
+    }
+
+    #[inline(always)]
     pub(super) fn table(&mut self) -> &mut Table<K, P> {
-        match &mut self.table {
+        match &mut *self.table {
             Some(table) => table,
             None => unreachable!("the lock is held until the drop"),
         }
     }
 
+    /// See [`Table::touch`].
     #[inline(always)]
-    fn take_in_mail(&mut self) {
+    pub(super) fn touch(&self, bucket: Bucket) -> u8
+    where
+        P: Checkpointable,
+    {
+        self.table.as_ref().map_or(0, |table| table.touch(bucket))
+    }
+
+    /// Whether there may be mail, or bars, or somebody who waits.
+    #[inline(always)]
+    pub(super) fn is_called(&self) -> bool {
         // Relaxed: who posts after this looks for the lock himself.
-        if self.shard.has_mail.load(Ordering::Relaxed) {
+        self.shard.calls.load(Ordering::Relaxed) != 0
+    }
+
+    #[inline(always)]
+    pub(super) fn take_in_mail(&mut self) {
+        // Relaxed: who posts after this looks for the lock himself.
+        if self.shard.calls.load(Ordering::Relaxed) & MAIL != 0 {
             self.empty_inbox();
         }
     }
@@ -261,7 +318,7 @@ impl<'a, K, P> Locked<'a, K, P> {
     fn empty_inbox(&mut self) {
         let mail = {
             let mut inbox = self.shard.inbox.lock();
-            self.shard.has_mail.store(false, Ordering::Relaxed);
+            self.shard.calls.fetch_and(!MAIL, Ordering::Relaxed);
             std::mem::take(&mut *inbox)
         };
         for mail in mail {
@@ -301,13 +358,28 @@ impl<'a, K, P> Locked<'a, K, P> {
 impl<K, P> Drop for Locked<'_, K, P> {
     #[inline(always)]
     fn drop(&mut self) {
-        if !self.unlock_calm() {
-            self.unlock_stirred();
+        if self.table.is_some() {
+            self.leave_late();
         }
     }
 }
 
 impl<K, P> Locked<'_, K, P> {
+    /// Gives the lock back and does what must be done then. The drop does so too; this is for
+    /// events, which are to be spared a call.
+    #[inline(always)]
+    pub(super) fn leave(&mut self) {
+        if !self.unlock_calm() {
+            self.unlock_stirred();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn leave_late(&mut self) {
+        self.leave();
+    }
+
     /// Gives the lock back and does what must be done then.
     #[cold]
     #[inline(never)]
@@ -320,14 +392,13 @@ impl<K, P> Locked<'_, K, P> {
     /// Gives the lock back if there is nothing else to do, or if it was given back before.
     #[inline(always)]
     fn unlock_calm(&mut self) -> bool {
-        let Some(table) = &self.table else { return true };
+        let Some(table) = &*self.table else { return true };
         debug_assert!(table.stirred || table.is_calm(), "a change that must not be overlooked");
-        let has_mail = self.shard.has_mail.load(Ordering::Relaxed);
-        if table.stirred | has_mail | (self.inner.waiters.load(Ordering::Relaxed) > 0) {
+        if self.is_called() || table.stirred {
             return false;
         }
         reentrancy::set_inside_shard(self.was_inside);
-        self.table = None;
+        *self.table = None;
         true
     }
 
@@ -370,9 +441,9 @@ impl<K, P> Locked<'_, K, P> {
         reentrancy::set_inside_shard(self.was_inside);
         if let Some(table) = self.table.take() {
             // If somebody waits, he is to have it before this thread can take it again.
-            match inner.waiters.load(Ordering::Relaxed) {
-                0 => drop(table),
-                _ => MutexGuard::unlock_fair(table),
+            match shard.calls.load(Ordering::Relaxed) {
+                WAITER.. => MutexGuard::unlock_fair(table),
+                _ => drop(table),
             }
         }
         Rest { index: shard.index, aftermath, released, tick_from }

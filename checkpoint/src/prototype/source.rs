@@ -112,7 +112,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
     }
 
     fn close(&self) {
-        self.gate.close();
+        self.close_gate();
     }
 
     fn end(&self) {
@@ -198,7 +198,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         entry: &Entry<K, P>,
         stuck: Option<&SaveFailure>,
     ) -> Option<UnsavedState> {
-        if entry.flags.has_any(Flags::POISONED.and(Flags::RUNNING)) {
+        if entry.flags.has_any(Flags::POISONED.and(Flags::PANICKED)) {
             return Some(UnsavedState::Poisoned);
         }
         if let Some(reason) = stuck {

@@ -19,6 +19,7 @@ use crate::prototype::recency::{Look, Recency};
 use crate::prototype::requests::Requests;
 use crate::record::StateVersion;
 use crate::save_error::SaveFailure;
+use crate::state::Checkpointable;
 use crate::wait::Signal;
 
 // In this order in memory: what every event reads first.
@@ -92,7 +93,7 @@ impl<K, P> Default for Aftermath<K, P> {
 pub(super) struct Bucket {
     index: Option<usize>,
     // Zero is no PE's. It stands far behind the key: reading it at the look brings in all that an
-    // event needs.
+    // event needs of the entry.
     ticket: u64,
 }
 
@@ -137,7 +138,6 @@ impl<K, P> Table<K, P> {
     pub(super) fn event<Q, R, I>(
         &mut self,
         (hash, key): (u64, &Q),
-        triggers: &Triggers,
         coarse_now: u32,
         input: I,
         run: impl FnOnce(&mut P, I) -> Effect<R>,
@@ -147,7 +147,7 @@ impl<K, P> Table<K, P> {
         Q: Eq + ?Sized,
     {
         match self.entries.find_mut(hash, |entry| entry.key.borrow() == key) {
-            Some(entry) => entry.event(hash, triggers, coarse_now, input, run),
+            Some(entry) => entry.event(hash, coarse_now, input, run),
             None => Attempt::NotReady(input),
         }
     }
@@ -170,13 +170,24 @@ impl<K, P> Table<K, P> {
         Bucket { index, ticket }
     }
 
+    /// Brings what a PE has on the heap into the processor's cache.
+    #[inline(always)]
+    pub(super) fn touch(&self, bucket: Bucket) -> u8
+    where
+        P: Checkpointable,
+    {
+        match bucket.index.and_then(|index| self.entries.get_bucket(index)) {
+            Some(Entry { slot: Slot::Resident(pe), .. }) => pe.touch(),
+            _ => 0,
+        }
+    }
+
     /// Runs an event on a PE that was seen in this place, wherever it is now.
     #[inline(always)]
     pub(super) fn event_at<Q, R, I>(
         &mut self,
         bucket: Bucket,
         (hash, key): (u64, &Q),
-        triggers: &Triggers,
         coarse_now: u32,
         input: I,
         run: impl FnOnce(&mut P, I) -> Effect<R>,
@@ -189,9 +200,9 @@ impl<K, P> Table<K, P> {
             && let Some(entry) = self.entries.get_bucket_mut(index)
             && entry.ticket == bucket.ticket
         {
-            return entry.event(hash, triggers, coarse_now, input, run);
+            return entry.event(hash, coarse_now, input, run);
         }
-        self.event((hash, key), triggers, coarse_now, input, run)
+        self.event((hash, key), coarse_now, input, run)
     }
 
     /// Takes note of a change of a PE whose counters are up to date, and makes it due if it is.
@@ -207,6 +218,10 @@ impl<K, P> Table<K, P> {
             return;
         };
         entry.flags.clear(Flags::EVICTING);
+        entry.marked(triggers.due_after);
+        if !triggers.stores {
+            return;
+        }
         if !entry.flags.has(Flags::DIRTY) || entry.flags.has(Flags::STUCK) {
             if entry.flags.has(Flags::STUCK) {
                 entry.flags.clear(Flags::STUCK);
@@ -231,8 +246,8 @@ impl<K, P> Table<K, P> {
                 }
             }
         }
-        if entry.since_capture >= triggers.due_after
-            && due(u64::from(entry.since_capture), entry.event_count)
+        if entry.changes() >= triggers.due_after
+            && due(u64::from(entry.changes()), entry.event_count())
         {
             if entry.flags.has(Flags::DUE) {
                 self.coalesced += 1;
@@ -282,8 +297,8 @@ impl<K, P> Table<K, P> {
             // Nothing known of it; the caller inserts a placeholder.
             None => Obstacle::Fetch(PeHandle { hash, ticket: self.next_ticket }, Signal::new()),
             Some(entry) => {
-                if entry.flags.has(Flags::RUNNING) {
-                    entry.flags.clear(Flags::RUNNING);
+                if entry.flags.has(Flags::PANICKED) {
+                    entry.flags.clear(Flags::PANICKED);
                     entry.flags.set(Flags::POISONED);
                     self.poisoned += 1;
                 }
@@ -315,17 +330,7 @@ impl<K, P> Table<K, P> {
     ) {
         debug_assert_eq!(pe.ticket, self.next_ticket, "the lock was released in between");
         self.next_ticket += 1;
-        let entry = Entry {
-            key,
-            ticket: pe.ticket,
-            event_count: 0,
-            since_capture: 0,
-            last_event: 0,
-            flags: Flags::default(),
-            generation: 0,
-            slot: Slot::Fetching(arrival),
-            durable: StateVersion::default(),
-        };
+        let entry = Entry::fetching(key, pe.ticket, arrival);
         self.entries.insert_unique(pe.hash, entry, |entry| hasher(&entry.key));
     }
 

@@ -145,7 +145,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
     ) {
         let table = locked.table();
         let Some(entry) = table.get_mut(pe) else { return };
-        if entry.flags.has_any(Flags::RUNNING.and(Flags::POISONED)) {
+        if entry.flags.has_any(Flags::PANICKED.and(Flags::POISONED)) {
             return;
         }
         let Slot::Resident(state) = &mut entry.slot else { return };
@@ -156,7 +156,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             return;
         }
         if self.triggers.stores {
-            entry.since_capture = entry.since_capture.saturating_add(1);
+            entry.count_change();
             let due = |since, count| self.is_due(since, count);
             table.mark_changed(pe, &self.triggers, || self.now(), due);
         }

@@ -16,8 +16,8 @@ impl<K, P> Table<K, P> {
         let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
             return false;
         };
-        if entry.flags.has(Flags::RUNNING) {
-            entry.flags.clear(Flags::RUNNING);
+        if entry.flags.has(Flags::PANICKED) {
+            entry.flags.clear(Flags::PANICKED);
             entry.flags.set(Flags::POISONED);
             self.poisoned += 1;
         }
@@ -38,6 +38,7 @@ impl<K, P> Table<K, P> {
         if !entry.flags.has(Flags::IN_FLIGHT) {
             if entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK) {
                 entry.flags.set(Flags::STUCK);
+                entry.unmarked();
                 self.exposure.end(entry.generation);
             }
             self.stirred = true;
@@ -58,7 +59,7 @@ impl<K, P> Table<K, P> {
             return;
         };
         entry.flags.clear(Flags::POISONED);
-        entry.since_capture = entry.since_capture.saturating_add(1);
+        entry.count_change();
         // A visit may have passed it over while it was poisoned.
         let was_due = entry.flags.has_any(Flags::DUE.and(Flags::REQUESTED));
         self.poisoned -= 1;
@@ -109,7 +110,7 @@ impl<K, P> Table<K, P> {
         if entry.flags.has_any(Flags::POISONED) {
             self.poisoned -= 1;
         }
-        let lost = std::mem::take(&mut entry.since_capture);
+        let lost = entry.take_changes();
         // Marks in queues stay, and find nothing to do.
         entry.flags.keep(Flags::QUEUED.and(Flags::REQUESTED).and(Flags::REMOVED));
         let old = std::mem::replace(&mut entry.slot, Slot::Fetching(arrival.clone()));
@@ -131,7 +132,7 @@ impl<K, P> Table<K, P> {
             entry.generation = self.exposure.begin(now());
             self.stirred = true;
             entry.flags.set(Flags::DIRTY);
-            entry.since_capture = entry.since_capture.saturating_add(1);
+            entry.count_change();
         }
         self.make_due(pe);
     }
@@ -155,6 +156,7 @@ impl<K, P> Table<K, P> {
             self.stirred = true;
         }
         entry.flags.set(Flags::DIRTY.and(Flags::STUCK).and(Flags::REFUSED));
+        entry.unmarked();
         self.stuck.insert(pe.ticket, reason);
     }
 

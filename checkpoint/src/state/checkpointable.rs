@@ -169,6 +169,15 @@ pub trait Checkpointable {
         place
     }
 
+    // Reads a byte of what the value keeps on the heap, or of itself if it has a `FIXED_SIZE`: an
+    // event that comes soon finds it in the processor's cache. Nothing depends on what is returned.
+    // Bounded: pointers within what is on the heap are not followed.
+    #[doc(hidden)]
+    #[inline]
+    fn touch(&self) -> u8 {
+        0
+    }
+
     // Overridden where a slice is plain bytes.
     #[doc(hidden)]
     #[inline]

@@ -71,6 +71,13 @@ pub fn read_variant(decoder: &mut Decoder<'_>) -> Result<u32, DecodeError> {
     <u32 as Checkpointable>::decode(decoder)
 }
 
+/// Whether a field is to be touched when its struct is. What has a fixed size has nothing on the
+/// heap, and lies beside the others; if all have, it is the struct that is on somebody's heap.
+#[must_use]
+pub const fn touches(whole: Option<usize>, field: Option<usize>) -> bool {
+    whole.is_some() || field.is_none()
+}
+
 /// The sum of the sizes of a struct's fields, if all have a fixed one.
 #[must_use]
 pub const fn fixed_size(fields: &[Option<usize>]) -> Option<usize> {

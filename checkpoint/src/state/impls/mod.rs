@@ -11,6 +11,7 @@ macro_rules! replaced {
         schema: $schema:expr;
         encode: |$this:ident, $encoder:ident| $encode:expr;
         decode: |$decoder:ident| $decode:expr;
+        $(touch: |$touched:ident| $touch:expr;)?
     ) => {
         impl<$($generics)*> $crate::state::Checkpointable for $type {
             type Staged = Self;
@@ -44,6 +45,14 @@ macro_rules! replaced {
             fn apply(&mut self, staged: Self) {
                 *self = staged;
             }
+
+            $(
+                #[inline]
+                fn touch(&self) -> u8 {
+                    let $touched = self;
+                    $touch
+                }
+            )?
         }
 
         impl<$($generics)*> $crate::state::Rebuild for $type {

@@ -50,6 +50,11 @@ impl<T: Rebuild> Checkpointable for Option<T> {
             (this, staged) => *this = Self::rebuild(staged),
         }
     }
+
+    #[inline]
+    fn touch(&self) -> u8 {
+        self.as_ref().map_or(0, T::touch)
+    }
 }
 
 impl<T: Rebuild> Rebuild for Option<T> {

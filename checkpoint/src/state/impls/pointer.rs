@@ -5,6 +5,12 @@ use std::sync::Arc;
 
 use crate::state::{Checkpointable, DecodeError, Decoder, EncodeError, Encoder, Rebuild, Schema};
 
+/// Touches what a pointer points to, unless it has pointers itself.
+#[inline]
+pub(super) fn touch_plain<T: Checkpointable>(value: &T) -> u8 {
+    if T::FIXED_SIZE.is_some() { value.touch() } else { 0 }
+}
+
 impl<T: Checkpointable> Checkpointable for Box<T> {
     // Boxed too, so that types may contain themselves.
     type Staged = Box<T::Staged>;
@@ -32,6 +38,11 @@ impl<T: Checkpointable> Checkpointable for Box<T> {
     fn apply(&mut self, staged: Self::Staged) {
         (**self).apply(*staged);
     }
+
+    #[inline]
+    fn touch(&self) -> u8 {
+        touch_plain(&**self)
+    }
 }
 
 impl<T: Rebuild> Rebuild for Box<T> {
@@ -57,6 +68,7 @@ macro_rules! shared {
                 decoder.charge_memory(1, size_of::<T>())?;
                 Ok(Self::new(T::rebuild(T::decode(decoder)?)))
             };
+            touch: |this| touch_plain(&**this);
         }
     )*};
 }

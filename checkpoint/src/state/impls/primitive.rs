@@ -43,6 +43,12 @@ macro_rules! plain_number {
             }
 
             #[inline]
+            fn touch(&self) -> u8 {
+                let [first, ..] = self.to_le_bytes();
+                first
+            }
+
+            #[inline]
             fn encode_slice(items: &[Self], encoder: &mut Encoder) -> Result<(), EncodeError> {
                 if cfg!(target_endian = "little") {
                     return encoder.write_bytes(bytemuck::cast_slice(items));
@@ -148,6 +154,11 @@ impl Checkpointable for bool {
     #[inline]
     fn encode_fixed<'a>(&self, place: &'a mut [u8]) -> &'a mut [u8] {
         u8::from(*self).encode_fixed(place)
+    }
+
+    #[inline]
+    fn touch(&self) -> u8 {
+        u8::from(*self)
     }
 
     #[inline]

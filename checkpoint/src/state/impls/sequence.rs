@@ -4,6 +4,7 @@ use std::collections::{BinaryHeap, LinkedList, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::state::impls::pointer::touch_plain;
 use crate::state::impls::set::encode_element;
 use crate::state::rebuild::decode_element;
 use crate::state::{DecodeError, Decoder, ElementSize, EncodeError, Encoder, Rebuild, Schema};
@@ -31,6 +32,7 @@ macro_rules! contiguous {
             schema: &Schema::Sequence(T::schema);
             encode: |this, encoder| encode_slice(this, encoder);
             decode: |decoder| Ok(Self::from(decode_vec(decoder)?));
+            touch: |this| this.first().map_or(0, touch_plain);
         }
     )*};
 }
@@ -48,6 +50,7 @@ replaced! {
         T::encode_slice(back, encoder)
     };
     decode: |decoder| Ok(Self::from(decode_vec(decoder)?));
+    touch: |this| this.front().map_or(0, touch_plain);
 }
 
 replaced! {

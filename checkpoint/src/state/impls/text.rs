@@ -31,6 +31,7 @@ macro_rules! text {
             schema: TEXT;
             encode: |this, encoder| encode_str(this, encoder);
             decode: |decoder| Ok(Self::from(decode_str(decoder)?));
+            touch: |this| this.as_bytes().first().copied().unwrap_or(0);
         }
     )*};
 }

@@ -65,6 +65,11 @@ macro_rules! tuple {
                 $(let place = self.$index.encode_fixed(place);)+
                 place
             }
+
+            #[inline]
+            fn touch(&self) -> u8 {
+                0 $(^ self.$index.touch())+
+            }
         }
 
         impl<$($type: Rebuild),+> Rebuild for ($($type,)+) {
@@ -133,6 +138,11 @@ impl<T: Checkpointable, const N: usize> Checkpointable for [T; N] {
     #[inline]
     fn encode_fixed<'a>(&self, place: &'a mut [u8]) -> &'a mut [u8] {
         self.iter().fold(place, |place, item| item.encode_fixed(place))
+    }
+
+    #[inline]
+    fn touch(&self) -> u8 {
+        self.first().map_or(0, T::touch)
     }
 }
 
