@@ -8,8 +8,8 @@ use std::time::Duration;
 use checkpoint::{CheckpointId, ProcessError, SaveFailure, StorageErrorKind, TestClock};
 
 use crate::support::{
-    Action, FAIL_SAFE, FaultyStorage, Gate, Results, SaveFault, counters, eventually, every,
-    manual, scripted, settings,
+    Action, FAIL_SAFE, FaultyStorage, FetchFault, Gate, Results, SaveFault, counters, eventually,
+    every, manual, scripted, settings,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -47,6 +47,23 @@ fn closing_ends_as_soon_as_an_unchanged_guard_comes_back() {
         drop(guard);
         closing.join().unwrap().unwrap();
     });
+}
+
+#[test]
+fn an_event_whose_fetch_the_end_cuts_off_is_told_that_it_is_closed() {
+    let storage = FaultyStorage::new();
+    let gate = Gate::new();
+    storage.on_fetch(1, FetchFault::Held(gate.clone()));
+    let keeper = settings(&storage).fetching_max_wait(SECOND * 60).build().unwrap();
+    let prototype = counters(&keeper, manual());
+    thread::scope(|scope| {
+        let event = scope.spawn(|| prototype.process("a", |pe| pe.count = 1));
+        storage.until("it was asked for", |seen| seen.fetches == 1);
+        keeper.close(Duration::from_millis(20)).ok();
+        let outcome = event.join().unwrap();
+        assert!(matches!(outcome, Err(ProcessError::Closed { .. })), "{outcome:?}");
+    });
+    gate.open();
 }
 
 #[test]
