@@ -215,20 +215,63 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
         F: FnOnce(&mut P) -> Effect<R>,
     {
-        // Not by `lock`: a result of the whole guard would be copied for each event.
-        self.refuse_reentrant()?;
-        let mut locked = self.lock_uncalled(place.shard);
-        if locked.is_called()
-            && let Some(hindrance) = self.answer_calls(&mut locked, access)?
+        let mut brief = self.lock_for_event(place.shard)?;
+        if brief.is_called() {
+            let locked = brief.into_locked();
+            return self.attempt_called(place, key, f, access, (locked, caller));
+        }
+        match brief.table().event((place.hash, key), self.coarse_now(), f, |pe, f| f(pe)) {
+            Attempt::Done(result) => {
+                brief.leave();
+                Ok(Ok(result))
+            }
+            other => self.conclude(place, key, other, (brief.into_locked(), caller)),
+        }
+    }
+
+    /// The same in a shard that has mail, a shut gate or somebody who waits.
+    #[cold]
+    #[inline(never)]
+    fn attempt_called<Q, R, F>(
+        self: &Arc<Self>,
+        place: Place,
+        key: &Q,
+        f: F,
+        access: Access,
+        (mut locked, caller): (Locked<'_, K, P>, Caller),
+    ) -> Attempted<R, F>
+    where
+        K: Borrow<Q>,
+        Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
+        F: FnOnce(&mut P) -> Effect<R>,
+    {
+        locked.take_in_mail();
+        if !self.gate.is_open()
+            && let Some(hindrance) = self.barred(access)?
         {
             return Ok(Err((f, hindrance)));
         }
-        let (place_in_table, coarse_now) = ((place.hash, key), self.coarse_now());
-        match locked.table().event(place_in_table, coarse_now, f, |pe, f| f(pe)) {
-            Attempt::Done(result) => {
-                locked.leave();
-                Ok(Ok(result))
-            }
+        let table = locked.table();
+        let attempt = table.event((place.hash, key), self.coarse_now(), f, |pe, f| f(pe));
+        self.conclude(place, key, attempt, (locked, caller))
+    }
+
+    /// Does what an attempt leaves to be done.
+    #[cold]
+    #[inline(never)]
+    fn conclude<Q, R, F>(
+        self: &Arc<Self>,
+        place: Place,
+        key: &Q,
+        attempt: Attempt<R, F>,
+        (mut locked, caller): (Locked<'_, K, P>, Caller),
+    ) -> Attempted<R, F>
+    where
+        K: Borrow<Q>,
+        Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        match attempt {
+            Attempt::Done(result) => Ok(Ok(result)),
             Attempt::Marks(result, pe) => {
                 self.mark_changed(locked, pe, caller);
                 Ok(Ok(result))
@@ -241,22 +284,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         }
     }
 
-    /// Takes in a shard's mail, and finds out whether an event may run.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn answer_calls(
-        &self,
-        locked: &mut Locked<'_, K, P>,
-        access: Access,
-    ) -> Result<Option<Hindrance>, ProcessError> {
-        locked.take_in_mail();
-        if self.gate.is_open() { Ok(None) } else { self.barred(access) }
-    }
-
     /// Takes note of a change that an event has made, and lets the caller help if too many PEs are
     /// due.
-    #[cold]
-    #[inline(never)]
     fn mark_changed(&self, mut locked: Locked<'_, K, P>, pe: PeHandle, caller: Caller) {
         let table = locked.table();
         let due = |since, count| self.is_due(since, count);

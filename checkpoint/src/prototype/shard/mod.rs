@@ -6,7 +6,8 @@
 //! before he gives it back. If somebody holds the lock at that moment, the framework is asked to
 //! look after the shard, in case that the holder has emptied the inbox already.
 
-use std::mem::ManuallyDrop;
+mod brief;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +65,13 @@ impl<K, P> Shard<K, P> {
         }
     }
 
+    /// Whether there may be mail, or bars, or somebody who waits.
+    #[inline(always)]
+    fn is_called(&self) -> bool {
+        // Relaxed: who posts after this looks for the lock himself.
+        self.calls.load(Ordering::Relaxed) != 0
+    }
+
     /// Says whether the gate may be shut.
     pub(super) fn bar(&self, is_barred: bool) {
         match is_barred {
@@ -96,7 +104,7 @@ pub(super) struct Locked<'a, K, P> {
     inner: &'a Inner<K, P>,
     shard: &'a Shard<K, P>,
     // Taken when the lock is given back, at the latest by the drop.
-    table: ManuallyDrop<Option<MutexGuard<'a, Table<K, P>>>>,
+    table: Option<MutexGuard<'a, Table<K, P>>>,
     was_inside: bool,
 }
 
@@ -104,33 +112,27 @@ impl<K, P> Inner<K, P> {
     /// Locks a shard for a call of the user's.
     #[inline(always)]
     pub(super) fn lock(&self, index: usize) -> Result<Locked<'_, K, P>, ProcessError> {
-        self.refuse_reentrant()?;
+        if reentrancy::is_inside_shard() {
+            return Err(self.reentrant());
+        }
         Ok(self.lock_again(index))
-    }
-
-    /// Refuses a call from inside an event's closure.
-    #[inline(always)]
-    pub(super) fn refuse_reentrant(&self) -> Result<(), ProcessError> {
-        if reentrancy::is_inside_shard() { Err(self.reentrant()) } else { Ok(()) }
     }
 
     /// Locks a shard for a thread that holds none, or that holds some but gives way: a session.
     #[inline(always)]
     pub(super) fn lock_again(&self, index: usize) -> Locked<'_, K, P> {
-        let mut locked = self.lock_uncalled(index);
+        let shard = self.shard(index);
+        let mut locked = Locked::new(self, shard, self.table_of(shard));
         locked.take_in_mail();
         locked
     }
 
-    /// The same for a caller who looks himself whether he [is called](Locked::is_called).
     #[inline(always)]
-    pub(super) fn lock_uncalled(&self, index: usize) -> Locked<'_, K, P> {
-        let shard = self.shard(index);
-        let table = match shard.table.try_lock() {
+    fn table_of<'a>(&'a self, shard: &'a Shard<K, P>) -> MutexGuard<'a, Table<K, P>> {
+        match shard.table.try_lock() {
             Some(table) => table,
             None => self.wait_for(shard),
-        };
-        Locked::new(self, shard, table)
+        }
     }
 
     /// Locks a shard if that is possible within `wait`.
@@ -278,12 +280,12 @@ impl<'a, K, P> Locked<'a, K, P> {
         table: MutexGuard<'a, Table<K, P>>,
     ) -> Self {
         let was_inside = reentrancy::set_inside_shard(true);
-        Self { inner, shard, table: ManuallyDrop::new(Some(table)), was_inside }
+        Self { inner, shard, table: Some(table), was_inside }
     }
 
     #[inline(always)]
     pub(super) fn table(&mut self) -> &mut Table<K, P> {
-        match &mut *self.table {
+        match &mut self.table {
             Some(table) => table,
             None => unreachable!("the lock is held until the drop"),
         }
@@ -296,13 +298,6 @@ impl<'a, K, P> Locked<'a, K, P> {
         P: Checkpointable,
     {
         self.table.as_ref().map_or(0, |table| table.touch(bucket))
-    }
-
-    /// Whether there may be mail, or bars, or somebody who waits.
-    #[inline(always)]
-    pub(super) fn is_called(&self) -> bool {
-        // Relaxed: who posts after this looks for the lock himself.
-        self.shard.calls.load(Ordering::Relaxed) != 0
     }
 
     #[inline(always)]
@@ -356,30 +351,14 @@ impl<'a, K, P> Locked<'a, K, P> {
 }
 
 impl<K, P> Drop for Locked<'_, K, P> {
-    #[inline(always)]
     fn drop(&mut self) {
-        if self.table.is_some() {
-            self.leave_late();
+        if !self.unlock_calm() {
+            self.unlock_stirred();
         }
     }
 }
 
 impl<K, P> Locked<'_, K, P> {
-    /// Gives the lock back and does what must be done then. The drop does so too; this is for
-    /// events, which are to be spared a call.
-    #[inline(always)]
-    pub(super) fn leave(&mut self) {
-        if !self.unlock_calm() {
-            self.unlock_stirred();
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn leave_late(&mut self) {
-        self.leave();
-    }
-
     /// Gives the lock back and does what must be done then.
     #[cold]
     #[inline(never)]
@@ -392,13 +371,13 @@ impl<K, P> Locked<'_, K, P> {
     /// Gives the lock back if there is nothing else to do, or if it was given back before.
     #[inline(always)]
     fn unlock_calm(&mut self) -> bool {
-        let Some(table) = &*self.table else { return true };
+        let Some(table) = &self.table else { return true };
         debug_assert!(table.stirred || table.is_calm(), "a change that must not be overlooked");
-        if self.is_called() || table.stirred {
+        if self.shard.is_called() || table.stirred {
             return false;
         }
         reentrancy::set_inside_shard(self.was_inside);
-        *self.table = None;
+        self.table = None;
         true
     }
 
