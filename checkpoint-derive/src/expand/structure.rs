@@ -68,21 +68,21 @@ fn overridden(context: &Context<'_>, stored: &[&Field]) -> TokenStream {
                 <#ty as #private::Checkpointable>::encode_fixed(#field_place, #place);
         }
     });
-    let touches = stored.iter().map(|field| {
-        let (ty, member) = (&field.ty, &field.member);
-        let place = quote!(&self.#member);
+    let touches = stored.iter().enumerate().map(|(index, field)| {
+        let (ty, member, is_first) = (&field.ty, &field.member, index == 0);
+        let (place, touched) = (quote!(&__value.#member), quote!(__touched));
         let fixed = |ty| quote_spanned!(field.span=> <#ty as #private::Checkpointable>::FIXED_SIZE);
         let (whole, part) = (fixed(&parse_quote!(Self)), fixed(ty));
         quote_spanned! {field.span=>
-            if #private::touches(#whole, #part) {
-                __touched ^= <#ty as #private::Checkpointable>::touch(#place);
+            if #private::touches(#whole, #part, #is_first) {
+                #touched ^= <#ty as #private::Checkpointable>::touch(#place);
             }
         }
     });
     let touch = (!stored.is_empty()).then(|| {
         quote! {
             #[inline]
-            fn touch(&self) -> ::core::primitive::u8 {
+            fn touch(__value: &Self) -> ::core::primitive::u8 {
                 let mut __touched = 0;
                 #(#touches)*
                 __touched

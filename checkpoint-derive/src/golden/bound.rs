@@ -122,16 +122,17 @@ const _: () = {
             > as ::checkpoint::__private::Checkpointable>::apply(&mut self.0, __field_0);
         }
         #[inline]
-        fn touch(&self) -> ::core::primitive::u8 {
+        fn touch(__value: &Self) -> ::core::primitive::u8 {
             let mut __touched = 0;
             if ::checkpoint::__private::touches(
                 <Self as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
                 <Alias<T> as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+                true,
             ) {
                 __touched
                     ^= <Alias<
                         T,
-                    > as ::checkpoint::__private::Checkpointable>::touch(&self.0);
+                    > as ::checkpoint::__private::Checkpointable>::touch(&__value.0);
             }
             __touched
         }

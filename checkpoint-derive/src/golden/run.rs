@@ -281,46 +281,57 @@ const _: () = {
             );
         }
         #[inline]
-        fn touch(&self) -> ::core::primitive::u8 {
+        fn touch(__value: &Self) -> ::core::primitive::u8 {
             let mut __touched = 0;
             if ::checkpoint::__private::touches(
                 <Self as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
                 <u32 as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+                true,
             ) {
                 __touched
-                    ^= <u32 as ::checkpoint::__private::Checkpointable>::touch(&self.id);
+                    ^= <u32 as ::checkpoint::__private::Checkpointable>::touch(
+                        &__value.id,
+                    );
             }
             if ::checkpoint::__private::touches(
                 <Self as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
                 <bool as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+                false,
             ) {
                 __touched
                     ^= <bool as ::checkpoint::__private::Checkpointable>::touch(
-                        &self.open,
+                        &__value.open,
                     );
             }
             if ::checkpoint::__private::touches(
                 <Self as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
                 <String as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+                false,
             ) {
                 __touched
                     ^= <String as ::checkpoint::__private::Checkpointable>::touch(
-                        &self.of,
+                        &__value.of,
                     );
             }
             if ::checkpoint::__private::touches(
                 <Self as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
                 <u8 as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+                false,
             ) {
                 __touched
-                    ^= <u8 as ::checkpoint::__private::Checkpointable>::touch(&self.by);
+                    ^= <u8 as ::checkpoint::__private::Checkpointable>::touch(
+                        &__value.by,
+                    );
             }
             if ::checkpoint::__private::touches(
                 <Self as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
                 <u8 as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+                false,
             ) {
                 __touched
-                    ^= <u8 as ::checkpoint::__private::Checkpointable>::touch(&self.to);
+                    ^= <u8 as ::checkpoint::__private::Checkpointable>::touch(
+                        &__value.to,
+                    );
             }
             __touched
         }

@@ -166,21 +166,27 @@ const _: () = {
             );
         }
         #[inline]
-        fn touch(&self) -> ::core::primitive::u8 {
+        fn touch(__value: &Self) -> ::core::primitive::u8 {
             let mut __touched = 0;
             if ::checkpoint::__private::touches(
                 <Self as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
                 <u64 as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+                true,
             ) {
                 __touched
-                    ^= <u64 as ::checkpoint::__private::Checkpointable>::touch(&self.0);
+                    ^= <u64 as ::checkpoint::__private::Checkpointable>::touch(
+                        &__value.0,
+                    );
             }
             if ::checkpoint::__private::touches(
                 <Self as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
                 <f64 as ::checkpoint::__private::Checkpointable>::FIXED_SIZE,
+                false,
             ) {
                 __touched
-                    ^= <f64 as ::checkpoint::__private::Checkpointable>::touch(&self.2);
+                    ^= <f64 as ::checkpoint::__private::Checkpointable>::touch(
+                        &__value.2,
+                    );
             }
             __touched
         }

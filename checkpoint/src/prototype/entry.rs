@@ -296,3 +296,115 @@ impl<K, P> Entry<K, P> {
         !self.flags.has_any(busy.and(broken))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    fn resident(state: u8) -> Entry<u8, u8> {
+        let mut entry = Entry::fetching(1, 7, Signal::new());
+        entry.slot = Slot::Resident(state);
+        entry
+    }
+
+    fn add(entry: &mut Entry<u8, u8>) -> Attempt<u8, u8> {
+        entry.event(0, 5, 3, |state, n| {
+            *state += n;
+            Effect::Changed(*state)
+        })
+    }
+
+    #[test]
+    fn a_shard_is_told_of_the_first_change_and_of_the_one_that_makes_due() {
+        let mut entry = resident(0);
+        assert!(matches!(add(&mut entry), Attempt::Marks(3, PeHandle { hash: 0, ticket: 7 })));
+        assert_eq!(entry.last_event, 5);
+        entry.marked(3);
+        assert!(matches!(add(&mut entry), Attempt::Done(6)));
+        assert!(matches!(add(&mut entry), Attempt::Marks(9, _)));
+        // And of each that follows, until it is captured.
+        entry.marked(3);
+        assert!(matches!(add(&mut entry), Attempt::Marks(12, _)));
+        assert_eq!((entry.changes(), entry.event_count()), (4, 4));
+    }
+
+    #[test]
+    fn a_capture_takes_changes_and_a_failed_one_gives_them_back() {
+        let mut entry = resident(0);
+        entry.set_event_count(10);
+        add(&mut entry);
+        entry.marked(100);
+        add(&mut entry);
+        entry.count_change();
+        assert_eq!((entry.changes(), entry.event_count()), (3, 12));
+        assert_eq!(entry.take_changes(), 3);
+        assert_eq!((entry.changes(), entry.event_count()), (0, 12));
+        assert!(matches!(add(&mut entry), Attempt::Marks(..)), "the first since the capture");
+        entry.changes_again(3);
+        assert_eq!((entry.changes(), entry.event_count()), (4, 13));
+        // What is counted otherwise is nearer to being due.
+        entry.marked(6);
+        assert!(matches!(add(&mut entry), Attempt::Done(_)));
+        assert!(matches!(add(&mut entry), Attempt::Marks(..)));
+    }
+
+    #[test]
+    fn counts_stand_still_at_their_end() {
+        let mut entry = resident(0);
+        entry.set_event_count(u64::MAX - 1);
+        add(&mut entry);
+        add(&mut entry);
+        assert_eq!((entry.changes(), entry.event_count()), (2, u64::MAX));
+        entry.changes_again(u32::MAX);
+        assert_eq!(entry.changes(), u32::MAX);
+        // Nothing wraps in the part that each event counts.
+        entry.events = u32::MAX - 1;
+        entry.mark_at = u32::MAX;
+        assert!(matches!(add(&mut entry), Attempt::Marks(..)));
+        entry.marked(u32::MAX);
+        assert_eq!((entry.events, entry.changes(), entry.event_count()), (0, u32::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn nothing_runs_on_a_pe_that_is_not_in_order() {
+        let mut entry = resident(0);
+        let unchanged = entry.event(0, 5, 3, |_, n| Effect::Unchanged(n));
+        assert!(matches!(unchanged, Attempt::Done(3)));
+        assert_eq!((entry.event_count(), entry.last_event), (0, 0));
+        let panics = || entry.event(0, 5, (), |_, ()| -> Effect<()> { panic!("planned") });
+        assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
+        assert!(entry.flags.has(Flags::PANICKED) && !entry.is_clean());
+        assert!(matches!(add(&mut entry), Attempt::NotReady(3)));
+        entry.flags.clear(Flags::PANICKED);
+        entry.flags.set(Flags::POISONED);
+        assert!(matches!(add(&mut entry), Attempt::NotReady(3)));
+        entry.flags.clear(Flags::POISONED);
+        entry.slot = Slot::out(9);
+        assert!(matches!(add(&mut entry), Attempt::NotReady(3)) && !entry.slot.is_here());
+        entry.slot = Slot::Gone;
+        assert!(matches!(add(&mut entry), Attempt::NotReady(3)) && entry.slot.is_here());
+    }
+
+    #[test]
+    fn a_pe_is_clean_when_nothing_of_it_would_be_lost() {
+        let mut entry = resident(0);
+        assert!(entry.is_clean());
+        for flag in [Flags::DIRTY, Flags::IN_FLIGHT, Flags::REQUESTED, Flags::POISONED] {
+            entry.flags.set(flag);
+            assert!(!entry.is_clean() && entry.flags.has(flag) && entry.flags.has_any(flag));
+            entry.flags.clear(flag);
+        }
+        assert_eq!(entry.flags, Flags::default());
+        entry.flags.set(Flags::DIRTY.and(Flags::DUE).and(Flags::REMOVED));
+        entry.begin_flight();
+        let expected = Flags::IN_FLIGHT.and(Flags::REMOVED).and(Flags::REMOVAL_CAPTURED);
+        assert_eq!(entry.flags, expected);
+        entry.flags.keep(Flags::REMOVED);
+        assert_eq!(entry.flags, Flags::REMOVED);
+        assert_eq!(entry.last_durable(), None);
+        entry.durable = StateVersion::new(1, 2);
+        assert_eq!(entry.last_durable(), Some(StateVersion::new(1, 2)));
+    }
+}

@@ -49,10 +49,8 @@ impl Gate {
         self.bars.load(Ordering::Relaxed) & CLOSED != 0
     }
 
-    /// Lets nobody in any more; those who wait find that out.
     fn close(&self) {
         self.bars.fetch_or(CLOSED, Ordering::Relaxed);
-        self.wake();
     }
 
     /// Whether nothing is to be changed now, by the keeper itself either.
@@ -67,13 +65,11 @@ impl Gate {
 
     /// Returns whether that is new.
     fn calm_down(&self) -> bool {
-        let was_exposed = self.bars.fetch_and(!EXPOSED, Ordering::Relaxed) & EXPOSED != 0;
-        if was_exposed {
-            self.wake();
-        }
-        was_exposed
+        self.bars.fetch_and(!EXPOSED, Ordering::Relaxed) & EXPOSED != 0
     }
 
+    /// Lets those who wait find out what has changed. They may run the user's code: no lock is
+    /// held.
     fn wake(&self) {
         let calm = self.calm.lock().take();
         if let Some(calm) = calm {
@@ -124,6 +120,7 @@ impl<K, P> Inner<K, P> {
     /// Lets no event in any more.
     pub(super) fn close_gate(&self) {
         self.change_gate(Gate::close);
+        self.gate.wake();
     }
 
     fn change_gate<T>(&self, change: impl FnOnce(&Gate) -> T) -> T {
@@ -148,6 +145,7 @@ impl<K, P> Inner<K, P> {
         let prototype = &*self.name;
         if oldest <= exposure_max {
             if self.gate.is_exposed() && self.change_gate(Gate::calm_down) {
+                self.gate.wake();
                 tracing::info!(target: "checkpoint", prototype, "events are let in again");
             }
         } else if !self.gate.is_exposed() && self.change_gate(Gate::expose) {

@@ -177,7 +177,7 @@ impl<K, P> Table<K, P> {
         P: Checkpointable,
     {
         match bucket.index.and_then(|index| self.entries.get_bucket(index)) {
-            Some(Entry { slot: Slot::Resident(pe), .. }) => pe.touch(),
+            Some(Entry { slot: Slot::Resident(pe), .. }) => P::touch(pe),
             _ => 0,
         }
     }
@@ -220,7 +220,9 @@ impl<K, P> Table<K, P> {
         entry.flags.clear(Flags::EVICTING);
         entry.marked(triggers.due_after);
         if !triggers.stores {
-            return;
+            // Nothing takes changes away: they are not to come up again.
+            entry.take_changes();
+            return entry.marked(u32::MAX);
         }
         if !entry.flags.has(Flags::DIRTY) || entry.flags.has(Flags::STUCK) {
             if entry.flags.has(Flags::STUCK) {

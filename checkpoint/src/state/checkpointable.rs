@@ -171,10 +171,11 @@ pub trait Checkpointable {
 
     // Reads a byte of what the value keeps on the heap, or of itself if it has a `FIXED_SIZE`: an
     // event that comes soon finds it in the processor's cache. Nothing depends on what is returned.
-    // Bounded: pointers within what is on the heap are not followed.
+    // Bounded: pointers within what is on the heap are not followed. No method: it would be found
+    // before a user's own `touch(&mut self)`.
     #[doc(hidden)]
     #[inline]
-    fn touch(&self) -> u8 {
+    fn touch(_value: &Self) -> u8 {
         0
     }
 

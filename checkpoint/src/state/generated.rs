@@ -72,10 +72,11 @@ pub fn read_variant(decoder: &mut Decoder<'_>) -> Result<u32, DecodeError> {
 }
 
 /// Whether a field is to be touched when its struct is. What has a fixed size has nothing on the
-/// heap, and lies beside the others; if all have, it is the struct that is on somebody's heap.
+/// heap, and lies beside the others; if all have, it is the struct that is on somebody's heap, and
+/// one is enough.
 #[must_use]
-pub const fn touches(whole: Option<usize>, field: Option<usize>) -> bool {
-    whole.is_some() || field.is_none()
+pub const fn touches(whole: Option<usize>, field: Option<usize>, is_first: bool) -> bool {
+    field.is_none() || (whole.is_some() && is_first)
 }
 
 /// The sum of the sizes of a struct's fields, if all have a fixed one.

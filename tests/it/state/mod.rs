@@ -11,4 +11,5 @@ mod round_trip;
 mod schema;
 mod serde_field;
 mod shapes;
+mod touch;
 mod wire;

@@ -48,8 +48,7 @@ macro_rules! replaced {
 
             $(
                 #[inline]
-                fn touch(&self) -> u8 {
-                    let $touched = self;
+                fn touch($touched: &Self) -> u8 {
                     $touch
                 }
             )?

@@ -52,8 +52,8 @@ impl<T: Rebuild> Checkpointable for Option<T> {
     }
 
     #[inline]
-    fn touch(&self) -> u8 {
-        self.as_ref().map_or(0, T::touch)
+    fn touch(value: &Self) -> u8 {
+        value.as_ref().map_or(0, T::touch)
     }
 }
 

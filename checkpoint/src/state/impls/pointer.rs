@@ -8,7 +8,7 @@ use crate::state::{Checkpointable, DecodeError, Decoder, EncodeError, Encoder, R
 /// Touches what a pointer points to, unless it has pointers itself.
 #[inline]
 pub(super) fn touch_plain<T: Checkpointable>(value: &T) -> u8 {
-    if T::FIXED_SIZE.is_some() { value.touch() } else { 0 }
+    if T::FIXED_SIZE.is_some() { T::touch(value) } else { 0 }
 }
 
 impl<T: Checkpointable> Checkpointable for Box<T> {
@@ -40,8 +40,8 @@ impl<T: Checkpointable> Checkpointable for Box<T> {
     }
 
     #[inline]
-    fn touch(&self) -> u8 {
-        touch_plain(&**self)
+    fn touch(value: &Self) -> u8 {
+        touch_plain(&**value)
     }
 }
 

@@ -43,8 +43,8 @@ macro_rules! plain_number {
             }
 
             #[inline]
-            fn touch(&self) -> u8 {
-                let [first, ..] = self.to_le_bytes();
+            fn touch(value: &Self) -> u8 {
+                let [first, ..] = value.to_le_bytes();
                 first
             }
 
@@ -157,8 +157,8 @@ impl Checkpointable for bool {
     }
 
     #[inline]
-    fn touch(&self) -> u8 {
-        u8::from(*self)
+    fn touch(value: &Self) -> u8 {
+        u8::from(*value)
     }
 
     #[inline]

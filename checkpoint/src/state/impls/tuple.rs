@@ -67,8 +67,8 @@ macro_rules! tuple {
             }
 
             #[inline]
-            fn touch(&self) -> u8 {
-                0 $(^ self.$index.touch())+
+            fn touch(value: &Self) -> u8 {
+                0 $(^ $type::touch(&value.$index))+
             }
         }
 
@@ -141,8 +141,8 @@ impl<T: Checkpointable, const N: usize> Checkpointable for [T; N] {
     }
 
     #[inline]
-    fn touch(&self) -> u8 {
-        self.first().map_or(0, T::touch)
+    fn touch(value: &Self) -> u8 {
+        value.first().map_or(0, T::touch)
     }
 }
 
