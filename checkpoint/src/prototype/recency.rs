@@ -41,7 +41,8 @@ impl Recency {
         limit: Option<u32>,
         look: impl Fn(PeHandle) -> Look,
     ) -> Option<PeHandle> {
-        for _ in 0..self.marks.len() {
+        // Twice: if all had an event since their marks were made, the first round finds only that.
+        for _ in 0..self.marks.len() * 2 {
             let mark = self.marks.pop_front()?;
             match look(mark.pe) {
                 Look::Gone => {}
@@ -100,6 +101,15 @@ mod tests {
         times.remove(&3);
         assert_eq!(recency.oldest_before(Some(20), look(&times)), None);
         assert_eq!(recency.oldest_before(Some(21), look(&times)), Some(pe(1)));
+    }
+
+    #[test]
+    fn one_is_found_although_all_had_an_event_since() {
+        let mut recency = Recency::default();
+        recency.add(pe(1), 10);
+        recency.add(pe(2), 10);
+        let times = HashMap::from([(1, 20), (2, 30)]);
+        assert_eq!(recency.oldest_before(None, look(&times)), Some(pe(1)));
     }
 
     #[test]
