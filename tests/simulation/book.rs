@@ -176,6 +176,15 @@ impl Book {
         if serials.is_empty() { vec![0] } else { serials }
     }
 
+    /// What a PE may be that is restored after a panic: a save that was given up may land after the
+    /// version before it was read.
+    pub(super) fn reloadable(&self, owner: u64) -> Vec<u64> {
+        let replaced = lock(&self.world).records.replaced_late(&id_of(owner));
+        let mut serials = self.restorable(owner);
+        serials.extend(replaced);
+        serials
+    }
+
     /// Whether a closure has panicked, and the PE may have been restored since by an event that did
     /// not get through.
     pub(super) fn may_be_reloaded(&mut self, owner: u64) -> bool {
@@ -239,6 +248,7 @@ impl Book {
         let stored = self.stored_serial(owner);
         let reloads = self.reloads[place_of(owner).0];
         let restorable = self.restorable(owner);
+        let reloadable = self.reloadable(owner);
         let may_fail = self.may_start_otherwise(owner);
         let subject = self.subjects.entry(owner).or_default();
         let starts_otherwise = may_fail || subject.expired;
@@ -251,7 +261,7 @@ impl Book {
                 trace.violate(format!("an event ran on {owner}, in which a closure had panicked"));
             }
             subject.poisoned = false;
-            subject.live = restorable.clone();
+            subject.live = reloadable;
             subject.restated = false;
             subject.unstored.clear();
         }

@@ -52,6 +52,8 @@ pub(super) struct Records {
     pub(super) offers_max: u32,
     /// How many records of a prototype may be put aside.
     pub(super) quarantined_max: usize,
+    /// The serial that a late save has replaced, until something is stored that somebody waits for.
+    replaced_late: BTreeMap<CheckpointId, u64>,
     /// Who has a save without an outcome.
     unfinished: BTreeSet<CheckpointId>,
     pub(super) epochs: BTreeMap<u32, Epoch>,
@@ -73,6 +75,7 @@ impl Records {
             offers: BTreeMap::new(),
             offers_max: u32::MAX,
             quarantined_max: usize::MAX,
+            replaced_late: BTreeMap::new(),
             unfinished: BTreeSet::new(),
             epochs: BTreeMap::new(),
             metadata: BTreeMap::new(),
@@ -164,7 +167,13 @@ impl Records {
     /// The process has died: nothing that it had begun is awaited any more.
     pub(super) fn crash(&mut self) {
         self.unfinished.clear();
+        self.replaced_late.clear();
         self.offers.clear();
+    }
+
+    /// What a PE may have been restored from before a save that nobody waited for has landed.
+    pub(super) fn replaced_late(&self, id: &CheckpointId) -> Option<u64> {
+        self.replaced_late.get(id).copied()
     }
 
     /// Stores a record, unless a newer one is there.
@@ -181,6 +190,12 @@ impl Records {
         let versions = self.by_id.entry(id.clone()).or_default();
         if versions.first().is_some_and(|newest| newest.version >= stored.version) {
             return;
+        }
+        if is_late {
+            let replaced = versions.first().map_or(0, Stored::serial);
+            self.replaced_late.entry(id.clone()).or_insert(replaced);
+        } else {
+            self.replaced_late.remove(id);
         }
         versions.insert(0, stored.clone());
         let mut is_put_aside = false;

@@ -79,8 +79,8 @@ impl History {
     fn set_back(&mut self, owner: u64) {
         let mut book = lock(&self.around.book);
         book.read_news();
-        let restorable = book.restorable(owner);
-        book.set(owner, restorable, false);
+        let reloadable = book.reloadable(owner);
+        book.set(owner, reloadable, false);
     }
 
     pub(super) fn reset(&mut self, owner: u64) {

@@ -97,6 +97,9 @@ impl Flags {
     /// Its state was refused since it was last stored.
     pub(super) const REFUSED: Self = Self(1 << 13);
 
+    /// A capture of it was given up, and nothing newer was stored since: it may be stored yet.
+    pub(super) const IN_DOUBT: Self = Self(1 << 14);
+
     #[inline(always)]
     pub(super) fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0

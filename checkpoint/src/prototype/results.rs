@@ -127,7 +127,7 @@ impl<K, P> Table<K, P> {
         let unstored = Flags::DIRTY.and(Flags::IN_FLIGHT).and(Flags::REMOVED);
         let removed = entry.flags.has_any(unstored);
         let was_due = entry.flags.has(Flags::DUE);
-        let changed = arrived.as_ref().is_ok_and(|arrived| arrived.changed);
+        let mut changed = arrived.as_ref().is_ok_and(|arrived| arrived.changed);
         let slot = match arrived {
             Ok(arrived) => {
                 // Never back to an older version: one may have been stored since it was fetched.
@@ -137,6 +137,9 @@ impl<K, P> Table<K, P> {
                 if arrived.preserve {
                     entry.flags.set(Flags::PRESERVE);
                 }
+                // It was read before what is in doubt has landed, if that ever does; once it is
+                // stored as a new version, nothing older can take its place.
+                changed |= entry.flags.has(Flags::IN_DOUBT);
                 self.resident += 1;
                 Ok(std::mem::replace(&mut entry.slot, Slot::Resident(arrived.state)))
             }
@@ -197,7 +200,7 @@ impl<K, P> Table<K, P> {
         match settlement.outcome {
             SettlementOutcome::Stored => {
                 entry.durable = entry.durable.max(settlement.version);
-                entry.flags.clear(Flags::PRESERVE.and(Flags::REFUSED));
+                entry.flags.clear(Flags::PRESERVE.and(Flags::REFUSED).and(Flags::IN_DOUBT));
                 if removal_captured {
                     entry.flags.clear(Flags::REMOVED);
                 }
@@ -205,7 +208,7 @@ impl<K, P> Table<K, P> {
             }
             SettlementOutcome::GaveUp(_) => {
                 let newer = entry.flags.has(Flags::DIRTY).then_some(entry.generation);
-                entry.flags.set(Flags::DIRTY);
+                entry.flags.set(Flags::DIRTY.and(Flags::IN_DOUBT));
                 entry.generation = settlement.generation;
                 entry.changes_again(settlement.events);
                 if let Some(newer) = newer {

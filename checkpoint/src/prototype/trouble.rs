@@ -112,7 +112,9 @@ impl<K, P> Table<K, P> {
         }
         let lost = entry.take_changes();
         // Marks in queues stay, and find nothing to do.
-        entry.flags.keep(Flags::QUEUED.and(Flags::REQUESTED).and(Flags::REMOVED));
+        entry
+            .flags
+            .keep(Flags::QUEUED.and(Flags::REQUESTED).and(Flags::REMOVED).and(Flags::IN_DOUBT));
         let old = std::mem::replace(&mut entry.slot, Slot::Fetching(arrival.clone()));
         self.stuck.remove(&pe.ticket);
         if let Slot::Resident(state) = old {

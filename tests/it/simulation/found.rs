@@ -18,7 +18,7 @@ use checkpoint::{
 use checkpoint_tests::simulation::planned_panic;
 
 use crate::support::{
-    Counter, FaultyStorage, Results, SaveFault, counters, every, manual, settings,
+    Counter, FAIL_SAFE, FaultyStorage, Results, SaveFault, counters, every, manual, settings,
 };
 
 const POOLS: [Pool; 4] = [Pool::Serialization, Pool::Storage, Pool::Fetching, Pool::Timing];
@@ -63,6 +63,26 @@ fn a_storage_that_is_down_is_not_asked_again_before_time_has_passed() {
     assert_eq!(storage.seen().saves, 2);
     storage.heal();
     keeper.close(SECOND).unwrap();
+}
+
+/// Seed 496247.
+#[test]
+fn a_reload_is_stored_again_if_a_save_was_given_up_that_may_land_after_it() {
+    let storage = FaultyStorage::new();
+    let keeper = settings(&storage).save_attempts_max(NonZeroU32::MIN).build().unwrap();
+    let prototype = counters(&keeper, manual().on_panic(OnPanic::Reload));
+    prototype.process("a", |pe| pe.count = 1).unwrap();
+    keeper.flush(FAIL_SAFE).unwrap();
+    storage.on_save_of("a", 1, SaveFault::UnknownLost);
+    prototype.process("a", |pe| pe.count = 2).unwrap();
+    let outcome = prototype.checkpoint("a").unwrap().wait();
+    check_failed(Some(outcome), |reason| matches!(reason, SaveFailure::GaveUp(_)));
+    panic_in(&prototype, "a");
+    assert_eq!(prototype.read("a", |pe| pe.count).unwrap(), 1);
+    // That is what is stored; yet nothing older may take its place any more.
+    keeper.flush(FAIL_SAFE).unwrap();
+    assert_eq!(storage.seen().stored.len(), 2);
+    keeper.close(FAIL_SAFE).unwrap();
 }
 
 #[test]
