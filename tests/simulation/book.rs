@@ -110,6 +110,8 @@ pub(super) struct Book {
     pub(super) beyond_capacity: BTreeSet<u64>,
     pub(super) on_restore_error: [OnRestoreError; 2],
     pub(super) expire_after: Option<Duration>,
+    /// Whose state is being replaced: it is the one or the other.
+    pub(super) replacing: Option<u64>,
     /// Whether what is done from time to time is done.
     pub(super) times_on: bool,
     pub(super) clock: Arc<SimulatedClock>,
@@ -139,6 +141,7 @@ impl Book {
             beyond_capacity: BTreeSet::new(),
             on_restore_error: [OnRestoreError::Fail; 2],
             expire_after: None,
+            replacing: None,
             times_on: true,
             clock,
             world,

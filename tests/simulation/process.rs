@@ -159,9 +159,12 @@ impl Surroundings {
     pub(super) fn asked_now(&self, owner: u64) -> AskedNow {
         let mut book = lock(&self.book);
         book.read_news();
-        let was_dirty = book.is_dirty(owner);
+        // A callback asks for it just then.
+        let is_replaced = book.replacing == Some(owner);
+        let was_dirty = book.is_dirty(owner) && !is_replaced;
         // It may be something else already, and nobody has seen it yet.
-        let may_be_other = book.may_be_reloaded(owner) || book.may_start_otherwise(owner);
+        let may_be_other =
+            is_replaced || book.may_be_reloaded(owner) || book.may_start_otherwise(owner);
         let live = if may_be_other { None } else { book.subject(owner).certain() };
         let last_serial = book.last_serial();
         let subject = book.subject(owner);

@@ -130,7 +130,9 @@ impl History {
         let last_serial = lock(&self.around.book).last_serial();
         // What would be done from time to time could meet either state.
         lock(&self.around.book).times_on = false;
+        lock(&self.around.book).replacing = Some(owner);
         let called = call(self);
+        lock(&self.around.book).replacing = None;
         lock(&self.around.book).times_on = true;
         match called {
             Ok(ticket) => {
