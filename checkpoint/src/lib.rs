@@ -247,7 +247,7 @@ pub use storage::{
 #[cfg(unix)]
 pub use storage::{
     DefaultFileSystemStateStorage, DefaultFileSystemStateStorageBuilder, LogCut, LogDamage,
-    LogDamageKind, LogOpenReport, LogStorage, LogStorageBuilder,
+    LogDamageKind, LogOpenReport, LogStats, LogStorage, LogStorageBuilder, Retention,
 };
 pub use thread_start::{SystemThreads, ThreadStart};
 

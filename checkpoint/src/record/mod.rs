@@ -13,6 +13,6 @@ pub use error::{RecordError, RecordErrorKind};
 pub(crate) use layout::FIXED_BYTES as RECORD_FIXED_BYTES;
 pub use positions::{InputPosition, InputPositions, SourceId};
 pub use version::{Epoch, Sequence, StateVersion};
-pub(crate) use view::is_intact;
 pub use view::{RecordHeader, RecordKind, RecordView};
+pub(crate) use view::{captured_seconds, is_intact};
 pub use writer::{RecordMeta, RecordWriter};

@@ -166,6 +166,14 @@ impl<'a> RecordHeader<'a> {
     }
 }
 
+/// Returns when a record was captured, in whole seconds since 1970; 0 if the bytes are none. For
+/// records that are known to be intact.
+pub(crate) fn captured_seconds(record: &[u8]) -> u32 {
+    let micros = record.get(AT_CAPTURED_MICROS..).and_then(|rest| rest.first_chunk());
+    let micros = micros.map_or(0, |micros| u64::from_le_bytes(*micros));
+    u32::try_from(micros / 1_000_000).unwrap_or(u32::MAX)
+}
+
 /// Returns whether the checksum of a record holds; nothing else is looked at. For records that were
 /// made by this process.
 pub(crate) fn is_intact(record: &[u8]) -> bool {

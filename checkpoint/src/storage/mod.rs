@@ -28,7 +28,10 @@ pub use fetch_batch::{FetchEntry, FetchOutcome, FetchVersion};
 pub use file_system::{DefaultFileSystemStateStorage, DefaultFileSystemStateStorageBuilder};
 pub use in_memory::InMemoryStorage;
 #[cfg(unix)]
-pub use log::{LogCut, LogDamage, LogDamageKind, LogOpenReport, LogStorage, LogStorageBuilder};
+pub use log::{
+    LogCut, LogDamage, LogDamageKind, LogOpenReport, LogStats, LogStorage, LogStorageBuilder,
+    Retention,
+};
 pub use metadata::{METADATA_BYTES_MAX, METADATA_NAME_BYTES_MAX, Metadata, MetadataVersion};
 pub(crate) use save_batch::{Completion, RecordPlace, SaveReceiver};
 pub use save_batch::{SaveBatch, SaveEntry, SaveOutcome};

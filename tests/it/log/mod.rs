@@ -1,5 +1,6 @@
 //! `LogStorage`: what it promises beyond the conformance kit.
 
+mod compaction;
 mod damage;
 mod torn;
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 
 use crate::checkpoint_id::{CheckpointId, CheckpointIdRef};
-use crate::record::{RecordKind, StateVersion};
+use crate::record::{RecordKind, StateVersion, captured_seconds};
 use crate::storage::FetchVersion;
 use crate::storage::log::layout::id_hash;
+use crate::storage::log::retention::Keep;
 use crate::sync::{Mutex, MutexGuard};
 
 /// Locks, so that those who fetch do not wait for each other.
@@ -21,6 +22,8 @@ pub(super) struct Place {
     pub(super) offset: u32,
     // The top bit marks a tombstone.
     bytes_and_kind: u32,
+    /// In seconds since 1970.
+    captured_at: u32,
 }
 
 const TOMBSTONE: u32 = 1 << 31;
@@ -28,22 +31,28 @@ const TOMBSTONE: u32 = 1 << 31;
 pub(super) const RECORD_BYTES_MAX: u32 = TOMBSTONE - 1;
 
 impl Place {
+    /// The place of a whole record of so many bytes.
     pub(super) fn new(
         version: StateVersion,
         kind: RecordKind,
-        segment: u32,
-        offset: u32,
-        record_bytes: u32,
+        record: &[u8],
+        (segment, offset): (u32, u32),
     ) -> Self {
         let kind = match kind {
             RecordKind::State => 0,
             RecordKind::Tombstone => TOMBSTONE,
         };
-        Self { version, segment, offset, bytes_and_kind: record_bytes | kind }
+        let record_bytes = u32::try_from(record.len()).unwrap_or(RECORD_BYTES_MAX);
+        let captured_at = captured_seconds(record);
+        Self { version, segment, offset, bytes_and_kind: record_bytes | kind, captured_at }
     }
 
     pub(super) fn record_bytes(self) -> u32 {
         self.bytes_and_kind & !TOMBSTONE
+    }
+
+    pub(super) fn captured_at(self) -> u32 {
+        self.captured_at
     }
 
     pub(super) fn kind(self) -> RecordKind {
@@ -53,14 +62,15 @@ impl Place {
         }
     }
 
-    /// The place of the same record elsewhere.
-    pub(super) fn moved_to(self, segment: u32, offset: u32) -> Self {
-        Self { segment, offset, ..self }
+    pub(super) fn is_tombstone(self) -> bool {
+        self.kind() == RecordKind::Tombstone
     }
 
-    /// Orders the places of the log by when they were written.
-    pub(super) fn written_at(self) -> (u32, u32) {
-        (self.segment, self.offset)
+    /// For the mark of a removal, which is needed for some time from now on, whenever it was made:
+    /// counts it as captured now.
+    pub(super) fn seen_at(self, now: u32) -> Self {
+        let captured_at = if self.is_tombstone() { self.captured_at.max(now) } else { 0 };
+        Self { captured_at: self.captured_at.max(captured_at), ..self }
     }
 }
 
@@ -73,11 +83,12 @@ struct Entry {
     older: Vec<Place>,
 }
 
-/// What came of putting a place into the index.
-#[derive(Debug, Default)]
-pub(super) struct Put {
-    /// The newer version that is there, if the place was not taken.
-    pub(super) newer: Option<StateVersion>,
+/// A record that counts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    pub(super) place: Place,
+    /// No other of its id does.
+    pub(super) is_alone: bool,
 }
 
 /// The place of each id's newest record, and of those older ones that are kept.
@@ -140,13 +151,20 @@ impl Index {
         })
     }
 
-    /// Notes a record; of the older ones so many are kept.
-    pub(super) fn put(&self, id: CheckpointIdRef<'_>, place: Place, older_max: usize) -> Put {
+    /// Notes a record, and tells of those that are not kept any more. Returns the newer version
+    /// that is there, if this is not the newest.
+    pub(super) fn put(
+        &self,
+        id: CheckpointIdRef<'_>,
+        place: Place,
+        keep: Keep,
+        dropped: &mut dyn FnMut(Place),
+    ) -> Option<StateVersion> {
         let prototype = self.name_number(id.prototype);
         let hash = id_hash(id);
         let mut shard = self.shard(hash);
         if let Some(entry) = shard.find_mut(hash, |entry| entry.is(prototype, id.key)) {
-            return entry.put(place, older_max);
+            return entry.put(place, keep, dropped);
         }
         let names = &self.names;
         let entry = Entry { prototype, key: id.key.into(), newest: place, older: Vec::new() };
@@ -155,23 +173,82 @@ impl Index {
             let name = names.get(entry.prototype as usize).map_or("", |name| &**name);
             id_hash(CheckpointIdRef { prototype: name, key: &entry.key })
         });
-        Put::default()
+        None
     }
 
-    /// Replaces a place by another one of the same record, if it is still there.
-    pub(super) fn moved(&self, id: CheckpointIdRef<'_>, from: Place, to: Place) -> bool {
+    /// Notes that a record lies elsewhere now, if it still counts. Returns its old place and the
+    /// new one.
+    pub(super) fn moved(
+        &self,
+        id: CheckpointIdRef<'_>,
+        from: Place,
+        (segment, offset): (u32, u32),
+    ) -> Option<(Place, Place)> {
+        let mut moved = None;
+        self.change(id, |entry| {
+            let is_it =
+                |place: &&mut Place| (place.segment, place.offset) == (from.segment, from.offset);
+            moved = entry.places_mut().find(is_it).map(|place| {
+                let old = *place;
+                *place = Place { segment, offset, ..old };
+                (old, *place)
+            });
+        });
+        moved
+    }
+
+    /// The place of a version that lies in one of these segments, if it counts.
+    pub(super) fn find_in(
+        &self,
+        id: CheckpointIdRef<'_>,
+        version: StateVersion,
+        segments: &[u32],
+    ) -> Option<Found> {
+        let mut found = None;
+        self.change(id, |entry| {
+            let is_wanted =
+                |place: &&Place| place.version == version && segments.contains(&place.segment);
+            let place = std::iter::once(&entry.newest).chain(&entry.older).find(is_wanted);
+            found = place.map(|place| Found { place: *place, is_alone: entry.older.is_empty() });
+        });
+        found
+    }
+
+    /// Forgets an id of which nothing counts but this.
+    pub(super) fn forget(&self, id: CheckpointIdRef<'_>, only: Place) -> bool {
         let Some(prototype) = self.find_name(id.prototype) else { return false };
         let hash = id_hash(id);
         let mut shard = self.shard(hash);
-        let Some(entry) = shard.find_mut(hash, |entry| entry.is(prototype, id.key)) else {
-            return false;
+        let is_it = |entry: &Entry| {
+            entry.is(prototype, id.key) && entry.newest == only && entry.older.is_empty()
         };
-        match entry.places_mut().find(|place| **place == from) {
-            Some(place) => {
-                *place = to;
+        match shard.find_entry(hash, is_it) {
+            Ok(entry) => {
+                entry.remove();
                 true
             }
-            None => false,
+            Err(_) => false,
+        }
+    }
+
+    /// Drops the versions that are too old by now.
+    pub(super) fn expire(&self, keep: &dyn Fn(&str) -> Keep, dropped: &mut dyn FnMut(Place)) {
+        let keeps: Vec<_> = self.names.lock().iter().map(|name| keep(name)).collect();
+        for shard in &self.shards {
+            for entry in shard.lock().iter_mut() {
+                if let Some(keep) = keeps.get(entry.prototype as usize) {
+                    entry.trim(*keep, dropped);
+                }
+            }
+        }
+    }
+
+    fn change(&self, id: CheckpointIdRef<'_>, change: impl FnOnce(&mut Entry)) {
+        let Some(prototype) = self.find_name(id.prototype) else { return };
+        let hash = id_hash(id);
+        let mut shard = self.shard(hash);
+        if let Some(entry) = shard.find_mut(hash, |entry| entry.is(prototype, id.key)) {
+            change(entry);
         }
     }
 
@@ -220,30 +297,48 @@ impl Entry {
         (self.key.len() + self.older.capacity() * size_of::<Place>()) as u64
     }
 
-    fn put(&mut self, place: Place, older_max: usize) -> Put {
-        if place.version < self.newest.version {
-            // Seen when a log is read: compaction may have put an older version behind a newer one.
-            return self.put_older(place, older_max);
-        }
-        if place.version == self.newest.version {
+    fn put(
+        &mut self,
+        place: Place,
+        keep: Keep,
+        dropped: &mut dyn FnMut(Place),
+    ) -> Option<StateVersion> {
+        let newest = self.newest.version;
+        let at = self.older.partition_point(|other| other.version > place.version);
+        if place.version > newest {
+            let before = std::mem::replace(&mut self.newest, place);
+            if keep.newest == 0 && before.captured_at < keep.since {
+                // Most stores keep none: then nothing is allocated for it.
+                dropped(before);
+            } else {
+                self.older.insert(0, before);
+            }
+        } else if place.version == newest {
             // The same record again.
-            self.newest = place;
-            return Put::default();
+            dropped(std::mem::replace(&mut self.newest, place));
+        } else if let Some(same) = self.older.get_mut(at).filter(|o| o.version == place.version) {
+            dropped(std::mem::replace(same, place));
+        } else {
+            // Another one of the same batch is newer.
+            self.older.insert(at, place);
         }
-        let before = std::mem::replace(&mut self.newest, place);
-        self.older.insert(0, before);
-        self.older.truncate(older_max);
-        Put::default()
+        self.trim(keep, dropped);
+        (place.version < newest).then_some(newest)
     }
 
-    fn put_older(&mut self, place: Place, older_max: usize) -> Put {
-        let newer = Some(self.newest.version);
-        let at = self.older.partition_point(|other| other.version > place.version);
-        match self.older.get_mut(at) {
-            Some(same) if same.version == place.version => *same = place,
-            _ => self.older.insert(at, place),
+    /// Drops the older versions that are not kept.
+    fn trim(&mut self, keep: Keep, dropped: &mut dyn FnMut(Place)) {
+        let mut at = 0;
+        self.older.retain(|place| {
+            at += 1;
+            let stays = at <= keep.newest || place.captured_at >= keep.since;
+            if !stays {
+                dropped(*place);
+            }
+            stays
+        });
+        if self.older.is_empty() {
+            self.older = Vec::new();
         }
-        self.older.truncate(older_max);
-        Put { newer }
     }
 }

@@ -1,5 +1,7 @@
 //! The list of the segments that belong to a store, and how far each is valid.
 
+use std::collections::BTreeSet;
+
 use crate::checkpoint_id::CheckpointIdRef;
 use crate::storage::directory::StoreDirectory;
 use crate::storage::directory::own_records::OwnRecord;
@@ -9,13 +11,17 @@ use crate::storage::{StorageError, StorageErrorKind};
 pub(super) const MANIFEST: &str = "manifest";
 pub(super) const MANIFEST_RECORD: OwnRecord<'_> =
     OwnRecord { path: MANIFEST, id: CheckpointIdRef { prototype: "\u{1}manifest", key: b"" } };
-/// Number, valid bytes and durable bytes.
-const ITEM_BYTES: usize = 20;
+/// Number, order, valid bytes and durable bytes.
+const ITEM_BYTES: usize = 24;
 
 /// A segment in the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Listed {
+    /// Names its file; never used twice.
     pub(super) number: u32,
+    /// Where it stands in the log: what has a higher order was written later. One that took the
+    /// place of others by compaction has the order of the last of them.
+    pub(super) order: u32,
     /// How much of it counts; what lies behind was never acknowledged, or is elsewhere too. `None`
     /// for the one that is being written: it counts as far as its batches are whole.
     pub(super) valid_bytes: Option<u64>,
@@ -24,7 +30,7 @@ pub(super) struct Listed {
     pub(super) durable_bytes: u64,
 }
 
-/// The segments of a store, in the order in which they were written; only the last one may be open.
+/// The segments of a store, in rising order; only the last one may be open.
 ///
 /// A file that is not in it is none of the store's: it is left from a segment that was given up, or
 /// not yet used.
@@ -50,8 +56,9 @@ impl Manifest {
         let segments: Vec<_> = items.iter().filter_map(decode).collect();
         let is_open = |listed: &Listed| listed.valid_bytes.is_none();
         let all_but_last = segments.split_last().map_or(&[][..], |(_, others)| others);
-        let rises = segments.is_sorted_by(|a, b| a.number < b.number);
-        if !rises || all_but_last.iter().any(is_open) {
+        let rises = segments.is_sorted_by(|a, b| a.order < b.order);
+        let numbers: BTreeSet<_> = segments.iter().map(|listed| listed.number).collect();
+        if !rises || numbers.len() < segments.len() || all_but_last.iter().any(is_open) {
             return Err(damaged());
         }
         Ok(Some(Self { generation: content.number, segments }))
@@ -67,8 +74,9 @@ impl Manifest {
         segments: Vec<Listed>,
     ) -> Result<(), StorageError> {
         let mut bytes = Vec::with_capacity(segments.len() * ITEM_BYTES);
-        for Listed { number, valid_bytes, durable_bytes } in &segments {
+        for Listed { number, order, valid_bytes, durable_bytes } in &segments {
             bytes.extend_from_slice(&number.to_le_bytes());
+            bytes.extend_from_slice(&order.to_le_bytes());
             bytes.extend_from_slice(&valid_bytes.unwrap_or(u64::MAX).to_le_bytes());
             bytes.extend_from_slice(&durable_bytes.to_le_bytes());
         }
@@ -78,18 +86,21 @@ impl Manifest {
         Ok(())
     }
 
-    /// The number of a segment that is not there yet.
+    /// The number of a segment that is not there yet; it is its order, too.
     pub(super) fn next_number(&self) -> Option<u32> {
-        self.segments.last().map_or(Some(1), |last| last.number.checked_add(1))
+        let used = self.segments.iter().flat_map(|listed| [listed.number, listed.order]);
+        used.max().unwrap_or(0).checked_add(1)
     }
 }
 
 fn decode(item: &[u8; ITEM_BYTES]) -> Option<Listed> {
     let (number, rest) = item.split_first_chunk()?;
+    let (order, rest) = rest.split_first_chunk()?;
     let (valid_bytes, rest) = rest.split_first_chunk()?;
     let valid_bytes = u64::from_le_bytes(*valid_bytes);
     Some(Listed {
         number: u32::from_le_bytes(*number),
+        order: u32::from_le_bytes(*order),
         valid_bytes: (valid_bytes != u64::MAX).then_some(valid_bytes),
         durable_bytes: u64::from_le_bytes(*rest.first_chunk()?),
     })

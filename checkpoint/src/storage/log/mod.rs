@@ -2,37 +2,40 @@
 //!
 //! The layout is specified in `checkpoint/FORMAT.md`.
 
+mod compaction;
+mod compactor;
+mod damages;
 mod index;
+mod inner;
 mod layout;
 mod manifest;
 mod opening;
 mod reading;
 mod report;
+mod retention;
 mod saving;
 mod scan;
 mod segment;
 mod writer;
 
-use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use opening::LogStorageBuilder;
-pub use report::{LogCut, LogDamage, LogDamageKind, LogOpenReport};
+pub use report::{LogCut, LogDamage, LogDamageKind, LogOpenReport, LogStats};
+pub use retention::Retention;
 
 use crate::checkpoint_id::CheckpointId;
 use crate::record::Epoch;
-use crate::storage::directory::StoreDirectory;
-use crate::storage::log::index::Index;
-use crate::storage::log::segment::Segment;
-use crate::storage::log::writer::Writer;
+use crate::storage::log::compaction::Unfinished;
+use crate::storage::log::compactor::Compactor;
+use crate::storage::log::inner::Log;
 use crate::storage::{
-    CompareAndSet, Durability, FetchEntry, FetchOutcome, Metadata, MetadataVersion, SaveBatch,
-    StateStorage, StorageCapabilities, StorageError, StorageErrorKind, StoredVersion,
+    CompareAndSet, FetchEntry, FetchOutcome, Metadata, MetadataVersion, SaveBatch, StateStorage,
+    StorageCapabilities, StorageError, StorageErrorKind, StoredVersion,
 };
-use crate::sync::Mutex;
 
 /// Keeps all states in a log of segments, with an index in memory.
 ///
@@ -41,8 +44,8 @@ use crate::sync::Mutex;
 ///
 /// # Guarantees
 /// - What is acknowledged survives a crash or a loss of power at any instant
-///   ([`Durability::Power`]). A batch that was being written is cut off when the log is opened the
-///   next time, and [`open_report`](Self::open_report) says so.
+///   ([`Durability::Power`](crate::Durability::Power)). A batch that was being written is cut off
+///   when the log is opened the next time, and [`open_report`](Self::open_report) says so.
 /// - An older version never replaces a newer one, and after
 ///   [`open_epoch`](StateStorage::open_epoch) a former owner of the partition cannot write any
 ///   more.
@@ -50,6 +53,8 @@ use crate::sync::Mutex;
 ///   be restored.
 /// - After a failed write or sync nothing is ever written behind it: what was to be saved is
 ///   written to another segment.
+/// - A thread of the log's own frees what was overwritten, or is older than the
+///   [`Retention`] says: the log takes about twice the bytes that count in it.
 /// - The directory has one user at a time; see
 ///   [`DefaultFileSystemStateStorage`](crate::DefaultFileSystemStateStorage) on locks, permissions
 ///   and symbolic links, which are the same here.
@@ -69,21 +74,10 @@ use crate::sync::Mutex;
 /// # Ok::<(), checkpoint::StorageError>(())
 /// ```
 pub struct LogStorage {
-    directory: StoreDirectory,
-    durability: Durability,
-    record_bytes_max: u64,
-    older_versions_max: u64,
-    index: Index,
-    segments: Mutex<BTreeMap<u32, Arc<Segment>>>,
-    // By the hash of the id: where a record lies that could not be read.
-    damaged: Mutex<HashMap<u64, (u32, u32)>>,
-    // The last place of which it is not known whose records were there.
-    unknown_damage: Option<(u32, u32)>,
+    // Dropped before the log is closed: see `drop`.
+    compactor: Option<Compactor>,
+    log: Arc<Log>,
     report: LogOpenReport,
-    // What is to be written by whoever has the writer next.
-    waiting: Mutex<Vec<SaveBatch>>,
-    // Lock order: this, then any other.
-    writer: Mutex<Writer>,
 }
 
 impl LogStorage {
@@ -105,35 +99,62 @@ impl LogStorage {
     pub fn open_report(&self) -> &LogOpenReport {
         &self.report
     }
+
+    /// Returns how large the log is, and what its compaction has done. Looks at every id once.
+    #[must_use]
+    pub fn stats(&self) -> LogStats {
+        self.log.stats()
+    }
+
+    /// Compacts the log now, for as long as there is something that it pays to compact, and returns
+    /// how many bytes that has freed.
+    ///
+    /// It is done all the time by a thread of the log's own, if
+    /// [`background_compaction`](LogStorageBuilder::background_compaction) is on. It blocks neither
+    /// saves nor fetches, but for the moment in which a list of segments is replaced.
+    ///
+    /// # Errors
+    /// Something could not be read or written, or is damaged. Nothing has changed by what failed.
+    pub fn compact(&self) -> Result<u64, StorageError> {
+        let mut freed = 0;
+        loop {
+            match self.log.compact_once(&mut |_| true) {
+                Ok(Some(compacted)) => {
+                    freed += compacted.bytes_before.saturating_sub(compacted.bytes_after);
+                }
+                Ok(None) | Err(Unfinished::Ended) => return Ok(freed),
+                Err(Unfinished::Failed(err)) => return Err(err),
+            }
+        }
+    }
 }
 
 impl StateStorage for LogStorage {
     fn capabilities(&self) -> StorageCapabilities {
-        StorageCapabilities::new(self.durability)
+        StorageCapabilities::new(self.log.durability)
             .with_compare_and_set(CompareAndSet::PerPartition)
-            .with_record_bytes_max(self.record_bytes_max)
-            .with_older_versions_max(self.older_versions_max)
+            .with_record_bytes_max(self.log.record_bytes_max)
+            .with_older_versions_max(self.log.retentions.older_versions_max())
     }
 
     fn save(&self, batch: SaveBatch) {
-        self.save_batch(batch);
+        self.log.save_batch(batch);
     }
 
     fn fetch(&self, entries: Vec<FetchEntry>) {
         for entry in entries {
-            let outcome = self.fetch_one(entry.id(), entry.version());
+            let outcome = self.log.fetch_one(entry.id(), entry.version());
             entry.complete(outcome);
         }
     }
 
     fn fetch_now(&self, id: &CheckpointId) -> Option<FetchOutcome> {
-        self.fetch_one_now(id)
+        self.log.fetch_one_now(id)
     }
 
     fn may_contain(&self, id: &CheckpointId) -> bool {
         // The store's lock makes this the only writer for as long as it is open.
-        let place = self.index.newest(id.as_ref());
-        place.is_some() || self.check_hidden(id, place).is_err()
+        self.log.may_contain(id)
     }
 
     fn prefetch(&self, _ids: &[CheckpointId]) {}
@@ -143,12 +164,12 @@ impl StateStorage for LogStorage {
         prototype: &str,
         visit: &mut dyn FnMut(CheckpointId) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
-        for id in self.index.ids(prototype) {
+        for id in self.log.index.ids(prototype) {
             if visit(id).is_break() {
                 return Ok(());
             }
         }
-        match self.report.damages.iter().find(|damage| damage.kind != LogDamageKind::Head) {
+        match self.log.damages.first() {
             // It may be of a PE of this prototype that nothing else is known of.
             Some(damage) => {
                 let attempted = format!("list all ids of {prototype:?}: {damage}");
@@ -159,17 +180,17 @@ impl StateStorage for LogStorage {
     }
 
     fn versions(&self, id: &CheckpointId) -> Result<Vec<StoredVersion>, StorageError> {
-        self.list_versions(id)
+        self.log.list_versions(id)
     }
 
     fn open_epoch(&self, partition: u32) -> Result<Epoch, StorageError> {
         // Nobody may be writing with an older one when this returns.
-        let _writer = self.writer.lock();
-        self.directory.open_epoch(partition)
+        let _writer = self.log.writer.lock();
+        self.log.directory.open_epoch(partition)
     }
 
     fn metadata(&self, name: &str) -> Result<Option<Metadata>, StorageError> {
-        self.directory.metadata(name)
+        self.log.directory.metadata(name)
     }
 
     fn put_metadata(
@@ -178,13 +199,14 @@ impl StateStorage for LogStorage {
         expected: Option<MetadataVersion>,
         bytes: &[u8],
     ) -> Result<MetadataVersion, StorageError> {
-        self.directory.put_metadata(name, expected, bytes)
+        self.log.directory.put_metadata(name, expected, bytes)
     }
 }
 
 impl Drop for LogStorage {
     fn drop(&mut self) {
-        let closed = self.writer.lock().close(&self.directory);
+        self.compactor = None;
+        let closed = self.log.writer.lock().close(&self.log.directory);
         // Without the mark the next opening writes the last batch once more.
         if let Err(err) = closed {
             tracing::warn!(target: "checkpoint", error = %err, "a log was not marked as closed");
@@ -194,6 +216,6 @@ impl Drop for LogStorage {
 
 impl fmt::Debug for LogStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogStorage").field("directory", &self.directory).finish_non_exhaustive()
+        f.debug_struct("LogStorage").field("directory", &self.log.directory).finish_non_exhaustive()
     }
 }

@@ -1,9 +1,10 @@
 //! Opens a log: reads its segments, cuts off a torn end, and writes again what may not be durable.
 
-use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use crate::clock::Clock;
 use crate::file_ops::FileOps;
@@ -13,17 +14,29 @@ use crate::storage::directory::error::{read_error, write_error};
 use crate::storage::directory::store::Store;
 use crate::storage::directory::{Layout, Opening, StoreDirectory};
 use crate::storage::log::LogStorage;
+use crate::storage::log::compactor::Compactor;
+use crate::storage::log::damages::Damages;
 use crate::storage::log::index::{Index, Place, RECORD_BYTES_MAX};
+use crate::storage::log::inner::{CompactedSoFar, Log, damage_of};
 use crate::storage::log::layout::{BatchHead, HeadError, SegmentHead};
 use crate::storage::log::manifest::{Listed, MANIFEST, MANIFEST_RECORD, Manifest};
-use crate::storage::log::report::{LogCut, LogDamage, LogDamageKind, LogOpenReport};
+use crate::storage::log::report::{LogCut, LogOpenReport};
+use crate::storage::log::retention::{Retention, Retentions, seconds};
 use crate::storage::log::scan::{End, Found, ScanError, scan};
-use crate::storage::log::segment::{SEGMENTS, Segment, parse_segment_name, segment_path};
+use crate::storage::log::segment::{
+    LiveChanges, SEGMENTS, Segment, Segments, parse_segment_name, segment_path,
+};
 use crate::storage::log::writer::{AppendError, Left, ToAppend, Writer, batches};
 use crate::storage::{Durability, StorageError, StorageErrorKind};
 use crate::sync::Mutex;
+use crate::thread_start::{SystemThreads, ThreadStart};
 
 const SEGMENT_BYTES: u64 = 64 << 20;
+const REMOVALS_KEPT: Duration = Duration::from_secs(60 * 60);
+const COMPACTION_BYTES_PER_SECOND: NonZeroU64 = match NonZeroU64::new(64 << 20) {
+    Some(bytes) => bytes,
+    None => unreachable!(),
+};
 
 const LAYOUT: Layout = Layout {
     version: 2,
@@ -39,7 +52,11 @@ pub struct LogStorageBuilder {
     opening: Opening,
     record_bytes_max: u64,
     segment_bytes: u64,
-    older_versions_max: u64,
+    retentions: Retentions,
+    removals_kept: Duration,
+    compaction_bytes_per_second: NonZeroU64,
+    background_compaction: bool,
+    threads: Arc<dyn ThreadStart>,
 }
 
 impl LogStorageBuilder {
@@ -48,7 +65,11 @@ impl LogStorageBuilder {
             opening: Opening::new(root),
             record_bytes_max: 1 << 30,
             segment_bytes: SEGMENT_BYTES,
-            older_versions_max: 0,
+            retentions: Retentions::default(),
+            removals_kept: REMOVALS_KEPT,
+            compaction_bytes_per_second: COMPACTION_BYTES_PER_SECOND,
+            background_compaction: true,
+            threads: Arc::new(SystemThreads),
         }
     }
 
@@ -83,7 +104,49 @@ impl LogStorageBuilder {
 
     /// Keeps so many older versions of each state besides the newest; the default is 0.
     pub fn older_versions_max(self, older_versions_max: u64) -> Self {
-        Self { older_versions_max, ..self }
+        self.retention(Retention::newest(older_versions_max))
+    }
+
+    /// Sets which older versions of a state are kept; the default is none.
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retentions.usual = retention;
+        self
+    }
+
+    /// Sets which older versions are kept of the states of one prototype.
+    pub fn retention_of(mut self, prototype: impl Into<String>, retention: Retention) -> Self {
+        self.retentions.special.insert(prototype.into(), retention);
+        self
+    }
+
+    /// Sets for how long it is remembered that a state was removed; the default is an hour.
+    ///
+    /// As long as it is, nothing older that is still under way can bring the state back. No save of
+    /// a keeper can be under way for longer than its call, and one PE has one at a time, so that
+    /// this is for others that use the storage, and a margin. The time counts from the opening for
+    /// what was removed before, and a removal of which older versions are kept is kept with them.
+    pub fn removals_kept(self, removals_kept: Duration) -> Self {
+        Self { removals_kept, ..self }
+    }
+
+    /// Sets whether a thread of the log's own compacts it while it is used; the default is `true`.
+    ///
+    /// Without it the log grows until [`compact`](LogStorage::compact) is called.
+    pub fn background_compaction(self, background_compaction: bool) -> Self {
+        Self { background_compaction, ..self }
+    }
+
+    /// Sets how many bytes a second that thread copies; the default is 64 MiB.
+    ///
+    /// If the log grows faster than that, and has become several times as large as what counts in
+    /// it, the thread copies as fast as it can.
+    pub fn compaction_bytes_per_second(self, compaction_bytes_per_second: NonZeroU64) -> Self {
+        Self { compaction_bytes_per_second, ..self }
+    }
+
+    /// Sets who starts that thread; the default is the system.
+    pub fn threads(self, threads: Arc<dyn ThreadStart>) -> Self {
+        Self { threads, ..self }
     }
 
     /// Sets the clock; the default is the system's.
@@ -117,6 +180,7 @@ impl LogStorageBuilder {
     /// As for [`open`](Self::open).
     pub fn open_over(self, files: Arc<dyn FileOps>) -> Result<LogStorage, StorageError> {
         let durability = self.opening.durability;
+        let clock = Arc::clone(&self.opening.clock);
         let directory = self.opening.open(files, &LAYOUT)?;
         let Some(manifest) = Manifest::read(&directory)? else {
             let attempted = format!(
@@ -126,8 +190,7 @@ impl LogStorageBuilder {
             return Err(StorageError::new(StorageErrorKind::InvalidStore, attempted));
         };
         remove_unlisted(&directory, &manifest)?;
-        let older_max = usize::try_from(self.older_versions_max).unwrap_or(usize::MAX);
-        let mut reading = Reading { older_max, ..Reading::default() };
+        let mut reading = Reading::new(&self.retentions, clock.wall());
         let mut last = None;
         let mut in_doubt = Vec::new();
         for listed in &manifest.segments {
@@ -161,22 +224,38 @@ impl LogStorageBuilder {
         for batch in in_doubt {
             reading.write_again(&directory, &mut writer, batch)?;
         }
-        let Reading { index, segments, damaged, unknown, mut report, .. } = reading;
+        let Reading { index, segments, damages, mut report, changes, .. } = reading;
+        segments.count(changes);
         report.ids = index.size().0;
         tell(&report, &directory);
-        Ok(LogStorage {
+        let removals_kept_seconds = self.removals_kept.as_secs();
+        let log = Arc::new(Log {
             directory,
+            clock,
             durability,
             record_bytes_max: self.record_bytes_max,
-            older_versions_max: self.older_versions_max,
+            segment_bytes: self.segment_bytes,
+            removals_kept_seconds: u32::try_from(removals_kept_seconds).unwrap_or(u32::MAX),
+            compaction_bytes_per_second: self.compaction_bytes_per_second.get(),
+            retentions: self.retentions,
             index,
-            segments: Mutex::new(segments),
-            damaged: Mutex::new(damaged),
-            unknown_damage: unknown,
-            report,
+            segments,
+            damages,
             waiting: Mutex::default(),
             writer: Mutex::new(writer),
-        })
+            compacting: Mutex::default(),
+            orders: Arc::default(),
+            compacted: CompactedSoFar::default(),
+        });
+        let compactor = match self.background_compaction {
+            true => Some(Compactor::start(Arc::clone(&log), &*self.threads).map_err(|err| {
+                let attempted = "start the thread that compacts a log".to_owned();
+                StorageError::new(StorageErrorKind::Unavailable, attempted).with_source(err)
+            })?),
+            false => None,
+        };
+        log.orders.want();
+        Ok(LogStorage { compactor, log, report })
     }
 }
 
@@ -219,26 +298,38 @@ fn tell(report: &LogOpenReport, directory: &StoreDirectory) {
 }
 
 /// What has been read so far.
-#[derive(Default)]
-struct Reading {
-    older_max: usize,
+struct Reading<'a> {
+    retentions: &'a Retentions,
+    now: SystemTime,
     index: Index,
-    segments: BTreeMap<u32, Arc<Segment>>,
-    damaged: HashMap<u64, (u32, u32)>,
-    unknown: Option<(u32, u32)>,
+    segments: Segments,
+    changes: LiveChanges,
+    damages: Damages,
     report: LogOpenReport,
 }
 
-impl Reading {
+impl<'a> Reading<'a> {
+    fn new(retentions: &'a Retentions, now: SystemTime) -> Self {
+        Self {
+            retentions,
+            now,
+            index: Index::default(),
+            segments: Segments::default(),
+            changes: LiveChanges::default(),
+            damages: Damages::default(),
+            report: LogOpenReport::default(),
+        }
+    }
+
     fn read(&mut self, directory: &StoreDirectory, listed: Listed) -> Result<End, StorageError> {
         let number = listed.number;
         let store = &directory.store;
         let path = segment_path(number);
         let attempted = || format!("read {}", store.shown(&path));
-        let segment = Segment::open(&*store.files, number)
+        let segment = Segment::open(&*store.files, number, listed.order)
             .map_err(|err| read_error(format!("open {}", store.shown(&path)), err))?;
         let head = SegmentHead { number, identity: directory.identity() };
-        let end = scan(&segment, head, listed, &mut |found| self.take(number, &path, found));
+        let end = scan(&segment, head, listed, &mut |found| self.take(&segment, found));
         let end = end.map_err(|err| match err {
             ScanError::Io(err) => read_error(attempted(), err),
             ScanError::Head(HeadError::UnsupportedVersion(version)) => {
@@ -250,31 +341,23 @@ impl Reading {
             }
         })?;
         self.report.bytes_read += end.valid_bytes;
-        self.segments.insert(number, Arc::new(segment));
+        self.segments.insert(segment);
         Ok(end)
     }
 
-    fn take(&mut self, segment: u32, path: &str, found: Found<'_>) {
-        let at = |offset: u64| u32::try_from(offset).unwrap_or(u32::MAX);
-        let mut damage = |offset: u64, bytes: u64, kind: LogDamageKind| {
-            let file = path.to_owned();
-            self.report.damages.push(LogDamage { file, offset, bytes, kind });
-        };
-        match found {
-            Found::Record { header, offset, record_bytes } => {
-                let place =
-                    Place::new(header.version, header.kind, segment, at(offset), record_bytes);
-                self.index.put(header.id, place, self.older_max);
-            }
-            Found::DamagedRecord { offset, listed } => {
-                damage(offset, u64::from(listed.record_bytes), LogDamageKind::Record);
-                self.damaged.insert(listed.id_hash, (segment, at(offset)));
-            }
-            Found::DamagedHead { offset } => damage(offset, 0, LogDamageKind::Head),
-            Found::Unknown { offset, bytes } => {
-                damage(offset, bytes, LogDamageKind::Unknown);
-                self.unknown = self.unknown.max(Some((segment, at(offset))));
-            }
+    fn take(&mut self, segment: &Segment, found: Found<'_>) {
+        if let Found::Record { header, offset, record } = found {
+            let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+            let at = (segment.number, offset);
+            let place = Place::new(header.version, header.kind, record, at);
+            let place = place.seen_at(seconds(Some(self.now)));
+            let keep = self.retentions.at(header.id.prototype, self.now);
+            let changes = &mut self.changes;
+            changes.add_place(place);
+            self.index.put(header.id, place, keep, &mut |dropped| changes.drop_place(dropped));
+        } else if let Some((damage, at, id_hash)) = damage_of(segment, found) {
+            self.report.damages.push(damage.clone());
+            self.damages.add(damage, at, id_hash);
         }
     }
 
@@ -289,7 +372,7 @@ impl Reading {
     ) -> Result<(), StorageError> {
         let path = segment_path(number);
         let attempted = || format!("read {}", directory.store.shown(&path));
-        let Some(segment) = self.segments.get(&number) else { return Ok(()) };
+        let Some(segment) = self.segments.get(number) else { return Ok(()) };
         let mut bytes = vec![0; usize::try_from(until - until_doubt).unwrap_or(0)];
         let read =
             segment.read(&mut bytes, until_doubt).map_err(|err| read_error(attempted(), err))?;
@@ -298,12 +381,11 @@ impl Reading {
         let mut at = BatchHead::count_in(&bytes).map_or(0, BatchHead::bytes_of);
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
             let Ok(header) = RecordHeader::parse_of_whole(rest) else { break };
-            let record_bytes = header.record_bytes();
+            let Some(record) = rest.get(..header.record_bytes()) else { break };
             let offset = u32::try_from(until_doubt + at as u64).unwrap_or(u32::MAX);
-            let bytes_of = u32::try_from(record_bytes).unwrap_or(u32::MAX);
-            let place = Place::new(header.version, header.kind, number, offset, bytes_of);
-            moving.push((header.id.to_owned(), place, at..at + record_bytes));
-            at += record_bytes;
+            let place = Place::new(header.version, header.kind, record, (number, offset));
+            moving.push((header.id.to_owned(), place, at..at + record.len()));
+            at += record.len();
         }
         let records: Vec<_> = moving
             .iter()
@@ -319,11 +401,14 @@ impl Reading {
             appended.extend(places.map_err(AppendError::into_inner)?);
         }
         for segment in begun {
-            self.segments.insert(segment.number, segment);
+            self.segments.insert(segment);
         }
         for ((id, from, _), to) in moving.iter().zip(appended) {
-            let place = from.moved_to(to.segment, to.offset);
-            self.index.moved(id.as_ref(), *from, place);
+            let to = (to.segment, to.offset);
+            if let Some((old, new)) = self.index.moved(id.as_ref(), *from, to) {
+                self.changes.drop_place(old);
+                self.changes.add_place(new);
+            }
         }
         writer.shorten(directory, number, until_doubt)
     }

@@ -5,66 +5,87 @@ use std::sync::Arc;
 use crate::checkpoint_id::CheckpointId;
 use crate::record::RecordHeader;
 use crate::storage::directory::error::{read_error, record_error};
-use crate::storage::log::LogStorage;
+use crate::storage::log::damages::WrittenAt;
 use crate::storage::log::index::Place;
+use crate::storage::log::inner::Log;
 use crate::storage::log::layout::id_hash;
 use crate::storage::log::segment::{Segment, segment_path};
 use crate::storage::{FetchOutcome, FetchVersion, StorageError, StorageErrorKind, StoredVersion};
 
-impl LogStorage {
+impl Log {
     pub(super) fn fetch_one(&self, id: &CheckpointId, version: FetchVersion) -> FetchOutcome {
-        let place = self.index.find(id.as_ref(), version);
-        if version == FetchVersion::Newest {
-            self.check_hidden(id, place)?;
+        match self.find(id, version)? {
+            Some((place, segment)) => self.read(place, &segment).map(Some),
+            None => Ok(None),
         }
-        let Some(place) = place else { return Ok(None) };
-        self.read(place).map(Some)
     }
 
     /// The newest record, if it is known without waiting for the disk.
     pub(super) fn fetch_one_now(&self, id: &CheckpointId) -> Option<FetchOutcome> {
-        let place = self.index.newest(id.as_ref());
-        if let Err(err) = self.check_hidden(id, place) {
-            return Some(Err(err));
-        }
-        let Some(place) = place else { return Some(Ok(None)) };
-        let segment = self.segment(place)?;
+        let (place, segment) = match self.find(id, FetchVersion::Newest) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Some(Ok(None)),
+            Err(err) => return Some(Err(err)),
+        };
         let read = segment.read_now(place.record_bytes() as usize, u64::from(place.offset));
         // An error is for those to tell who can wait: they try again.
         read.ok().flatten().map(|bytes| Ok(Some(bytes)))
     }
 
-    /// Fails if a damaged record may be a newer one of the id than the one at `place`.
-    pub(super) fn check_hidden(
+    /// Whether there is anything of an id, or may be.
+    pub(super) fn may_contain(&self, id: &CheckpointId) -> bool {
+        !matches!(self.find(id, FetchVersion::Newest), Ok(None))
+    }
+
+    /// Where a version is, if there is one.
+    ///
+    /// Fails if a damaged record may be a newer one than what was found as the newest.
+    fn find(
         &self,
         id: &CheckpointId,
-        place: Option<Place>,
-    ) -> Result<(), StorageError> {
-        let written_at = place.map(Place::written_at);
-        let of_id = self.damaged.lock().get(&id_hash(id.as_ref())).copied();
-        match of_id.max(self.unknown_damage) {
-            Some(damaged) if written_at < Some(damaged) => {
-                let (segment, offset) = damaged;
-                let path = self.directory.store.shown(&segment_path(segment));
-                let attempted = format!("fetch {id}: {path} is damaged at byte {offset}");
+        version: FetchVersion,
+    ) -> Result<Option<(Place, Arc<Segment>)>, StorageError> {
+        let mut missing = None;
+        loop {
+            let place = self.index.find(id.as_ref(), version);
+            let segment = place.and_then(|place| self.segments.get(place.segment));
+            if let (Some(place), None) = (place, &segment) {
+                if missing == Some(place) {
+                    let path = self.directory.store.shown(&segment_path(place.segment));
+                    let attempted = format!("find {path}, where {id} is to be");
+                    return Err(StorageError::new(StorageErrorKind::InvalidStore, attempted));
+                }
+                // It was moved between the two.
+                missing = Some(place);
+                continue;
+            }
+            let found = place.zip(segment);
+            if version == FetchVersion::Newest {
+                let at = found.as_ref().map(|(place, segment)| segment.written_at(place.offset));
+                self.check_hidden(id, at)?;
+            }
+            return Ok(found);
+        }
+    }
+
+    /// Fails if something newer than what was written `at` is damaged.
+    fn check_hidden(&self, id: &CheckpointId, at: Option<WrittenAt>) -> Result<(), StorageError> {
+        match self.damages.last_of(id_hash(id.as_ref())) {
+            Some(damaged) if at < Some(damaged) => {
+                let path = self.directory.store.shown(&segment_path(damaged.segment));
+                let at = damaged.offset;
+                let attempted = format!("fetch {id}: {path} is damaged at byte {at}");
                 Err(StorageError::new(StorageErrorKind::Corrupt, attempted))
             }
             _ => Ok(()),
         }
     }
 
-    fn segment(&self, place: Place) -> Option<Arc<Segment>> {
-        self.segments.lock().get(&place.segment).map(Arc::clone)
-    }
-
     /// Reads a record, whatever its bytes are: the keeper checks them.
-    fn read(&self, place: Place) -> Result<Vec<u8>, StorageError> {
+    fn read(&self, place: Place, segment: &Segment) -> Result<Vec<u8>, StorageError> {
         let attempted = || {
             let path = self.directory.store.shown(&segment_path(place.segment));
             format!("read {path}, byte {}", place.offset)
-        };
-        let Some(segment) = self.segment(place) else {
-            return Err(StorageError::new(StorageErrorKind::InvalidStore, attempted()));
         };
         let mut bytes = vec![0; place.record_bytes() as usize];
         let read = segment
@@ -80,19 +101,24 @@ impl LogStorage {
         &self,
         id: &CheckpointId,
     ) -> Result<Vec<StoredVersion>, StorageError> {
-        let places = self.index.all(id.as_ref());
-        let listed = places.into_iter().map(|place| {
-            let bytes = self.read(place)?;
+        let mut listed = Vec::new();
+        for place in self.index.all(id.as_ref()) {
+            // It may be kept no longer by now.
+            let Some((place, segment)) = self.find(id, FetchVersion::Exactly(place.version))?
+            else {
+                continue;
+            };
+            let bytes = self.read(place, &segment)?;
             let header = RecordHeader::parse(&bytes)
                 .and_then(|header| header.of(id.as_ref()))
                 .map_err(|err| record_error(format!("list the versions of {id}"), err))?;
-            Ok(StoredVersion {
+            listed.push(StoredVersion {
                 version: place.version,
                 kind: place.kind(),
                 captured_at: header.captured_at,
                 record_bytes: u64::from(place.record_bytes()),
-            })
-        });
-        listed.collect()
+            });
+        }
+        Ok(listed)
     }
 }

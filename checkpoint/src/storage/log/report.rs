@@ -18,6 +18,28 @@ pub struct LogOpenReport {
     pub damages: Vec<LogDamage>,
 }
 
+/// How large a log is, and what its compaction has done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogStats {
+    /// How many ids there are, removed ones included as long as the mark of that is kept.
+    pub ids: u64,
+    /// How much memory the index takes, keys included.
+    pub index_bytes: u64,
+    /// How many segments there are; each is an open file.
+    pub segments: u64,
+    /// How many bytes those have.
+    pub disk_bytes: u64,
+    /// How many of those are of records that count; the others are freed by compaction.
+    pub live_bytes: u64,
+    /// How many segments were compacted since the log was opened.
+    pub segments_compacted: u64,
+    /// How many bytes were written for that.
+    pub bytes_compacted: u64,
+    /// How many bytes it has freed.
+    pub bytes_freed: u64,
+}
+
 /// The torn end of a log.
 ///
 /// If the last batch of a log that was not closed in good order is damaged, it cannot be told from

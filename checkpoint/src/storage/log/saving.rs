@@ -1,10 +1,13 @@
 //! Saves batches: those of all threads that come at once are written and synced together.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use crate::storage::log::LogStorage;
 use crate::storage::log::index::Place;
-use crate::storage::log::writer::{AppendError, ToAppend, Writer, batches};
+use crate::storage::log::inner::Log;
+use crate::storage::log::retention::seconds;
+use crate::storage::log::segment::LiveChanges;
+use crate::storage::log::writer::{AppendError, Appended, ToAppend, Writer, batches};
 use crate::storage::{SaveBatch, SaveEntry, SaveOutcome, StorageError, StorageErrorKind};
 
 /// An entry and the buffer that its record lies in.
@@ -16,7 +19,7 @@ struct Pending {
 /// An entry and what became of it.
 type Done = (SaveEntry, SaveOutcome);
 
-impl LogStorage {
+impl Log {
     pub(super) fn save_batch(&self, batch: SaveBatch) {
         self.waiting.lock().push(batch);
         let done = {
@@ -34,6 +37,9 @@ impl LogStorage {
     fn commit(&self, writer: &mut Writer, batches_of_all: Vec<SaveBatch>) -> Vec<Done> {
         let mut done = Vec::new();
         let mut pending = Vec::new();
+        let mut changes = LiveChanges::default();
+        let now = self.clock.wall();
+        let mut begun = false;
         for batch in batches_of_all {
             let (bytes, entries) = batch.into_parts();
             for entry in entries {
@@ -49,12 +55,13 @@ impl LogStorage {
         for batch in batches(&records) {
             let first = outcomes.len();
             let appended = writer.append(&self.directory, batch, &mut |segment| {
-                self.segments.lock().insert(segment.number, segment);
+                self.segments.insert(segment);
+                begun = true;
             });
             match appended {
                 Ok(places) => {
                     for (pending, at) in pending.iter().skip(first).zip(places) {
-                        outcomes.push(self.take_in(pending, at.segment, at.offset));
+                        outcomes.push(self.take_in(pending, at, now, &mut changes));
                     }
                 }
                 Err(err) => {
@@ -73,6 +80,11 @@ impl LogStorage {
             }
         }
         drop(records);
+        self.segments.count(changes);
+        if begun {
+            // The one before is full: it may be worth to look at.
+            self.orders.want();
+        }
         done.extend(pending.into_iter().map(|pending| pending.entry).zip(outcomes));
         done
     }
@@ -96,14 +108,25 @@ impl LogStorage {
     }
 
     /// Puts a record that is durable into the index.
-    fn take_in(&self, pending: &Pending, segment: u32, offset: u32) -> SaveOutcome {
+    fn take_in(
+        &self,
+        pending: &Pending,
+        at: Appended,
+        now: SystemTime,
+        changes: &mut LiveChanges,
+    ) -> SaveOutcome {
         let Pending { bytes, entry } = pending;
         let id = entry.id_in(bytes);
-        let record_bytes = u32::try_from(entry.record_in(bytes).len()).unwrap_or(u32::MAX);
-        let place = Place::new(entry.version(), entry.kind(), segment, offset, record_bytes);
-        let older_max = usize::try_from(self.older_versions_max).unwrap_or(usize::MAX);
-        let put = self.index.put(id, place, older_max);
-        match put.newer {
+        let record = entry.record_in(bytes);
+        let place = Place::new(entry.version(), entry.kind(), record, (at.segment, at.offset));
+        let place = place.seen_at(seconds(Some(now)));
+        if place.is_tombstone()
+            && let Some(segment) = self.segments.get(at.segment)
+        {
+            let due = place.captured_at().saturating_add(self.removals_kept_seconds);
+            segment.keep_tombstones_until(due);
+        }
+        match self.put(id, place, self.retentions.at(id.prototype, now), changes) {
             // Another one of the same batch.
             Some(current) => {
                 let kind = StorageErrorKind::Stale { current };

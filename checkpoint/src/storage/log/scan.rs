@@ -18,7 +18,7 @@ const COUNT_WITHIN: usize = BatchHead::bytes_of(0);
 /// Something that a segment holds.
 pub(super) enum Found<'a> {
     /// A whole record.
-    Record { header: RecordHeader<'a>, offset: u64, record_bytes: u32 },
+    Record { header: RecordHeader<'a>, offset: u64, record: &'a [u8] },
     /// A record that is damaged; which one it was is known by its hash only.
     DamagedRecord { offset: u64, listed: Listed },
     /// The head of the segment or of a batch is damaged, which hides nothing of what follows.
@@ -202,11 +202,7 @@ impl Scan<'_> {
     fn tell(&mut self, head: &BatchHead, records: &[u8]) {
         for (offset, listed, record) in records_of(head, records) {
             (self.found)(match record {
-                Some(record) => Found::Record {
-                    header: record.header().clone(),
-                    offset,
-                    record_bytes: listed.record_bytes,
-                },
+                Some((header, record)) => Found::Record { header, offset, record },
                 None => Found::DamagedRecord { offset, listed },
             });
         }
@@ -223,11 +219,15 @@ impl Scan<'_> {
             let Some(chain) = bytes.get(start..).filter(|chain| !chain.is_empty()) else { break };
             let Some(headers) = chain_of(chain, records) else { continue };
             (self.found)(Found::DamagedHead { offset: at });
+            let mut rest = chain;
             let mut offset = at + start as u64;
             for header in headers {
-                let record_bytes = u32::try_from(header.record_bytes()).unwrap_or(u32::MAX);
-                (self.found)(Found::Record { header, offset, record_bytes });
-                offset += u64::from(record_bytes);
+                let Some((record, behind)) = rest.split_at_checked(header.record_bytes()) else {
+                    unreachable!("it was read from there")
+                };
+                (self.found)(Found::Record { header, offset, record });
+                offset += record.len() as u64;
+                rest = behind;
             }
             return Ok(());
         }
@@ -240,14 +240,16 @@ impl Scan<'_> {
 fn records_of<'a>(
     head: &'a BatchHead,
     records: &'a [u8],
-) -> impl Iterator<Item = (u64, Listed, Option<RecordView<'a>>)> + 'a {
+) -> impl Iterator<Item = (u64, Listed, Option<(RecordHeader<'a>, &'a [u8])>)> + 'a {
     let start = head.offset + head.head_bytes() as u64;
     head.places().map(move |(offset, listed)| {
         let at = usize::try_from(offset - start).unwrap_or(usize::MAX);
         let end = at.saturating_add(listed.record_bytes as usize);
-        let record = records.get(at..end).and_then(|record| RecordView::parse(record).ok());
-        let is_listed = |record: &RecordView<'_>| id_hash(record.header().id) == listed.id_hash;
-        (offset, listed, record.filter(is_listed))
+        let whole = records.get(at..end).and_then(|record| {
+            let header = RecordView::parse(record).ok()?.header().clone();
+            (id_hash(header.id) == listed.id_hash).then_some((header, record))
+        });
+        (offset, listed, whole)
     })
 }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 
 use crate::checkpoint_id::CheckpointIdRef;
 use crate::file_ops::{FileHandle, write_all};
@@ -12,7 +11,7 @@ use crate::storage::log::layout::{
     BATCH_RECORDS_MAX, BatchHead, BatchKind, Listed, SEGMENT_HEAD_BYTES, SegmentHead, id_hash,
 };
 use crate::storage::log::manifest::{self, Manifest};
-use crate::storage::log::segment::{SEGMENTS, Segment, segment_path};
+use crate::storage::log::segment::{Segment, segment_path};
 use crate::storage::{StorageError, StorageErrorKind};
 
 /// Records are gathered into batches of up to so many bytes, or one that is larger.
@@ -52,7 +51,7 @@ impl AppendError {
 }
 
 /// Says what a segment is that has just been begun.
-pub(super) type Begun<'a> = &'a mut dyn FnMut(Arc<Segment>);
+pub(super) type Begun<'a> = &'a mut dyn FnMut(Segment);
 
 /// The end of the log, where it grows.
 pub(super) struct Writer {
@@ -65,6 +64,8 @@ pub(super) struct Writer {
     segment_bytes: u64,
     synced: bool,
     buffer: Vec<u8>,
+    /// Files to be removed as soon as the list on disk certainly does not have them.
+    unlisted: Vec<u32>,
 }
 
 /// How a segment was left.
@@ -93,7 +94,8 @@ impl Writer {
     ) -> Self {
         let next_number = manifest.next_number();
         let buffer = Vec::new();
-        Self { manifest, active: None, last, next_number, segment_bytes, synced, buffer }
+        let unlisted = Vec::new();
+        Self { manifest, active: None, last, next_number, segment_bytes, synced, buffer, unlisted }
     }
 
     /// Appends records and makes them durable.
@@ -203,29 +205,11 @@ impl Writer {
         directory: &StoreDirectory,
         begun: Begun<'_>,
     ) -> Result<Active, StorageError> {
-        let store = &directory.store;
-        let Some(number) = self.next_number else {
-            let attempted = "begin a segment: all numbers are used".to_owned();
-            return Err(StorageError::new(StorageErrorKind::Unsupported, attempted));
-        };
-        let path = segment_path(number);
-        let failed =
-            |what: &str, err: io::Error| write_error(format!("{what} {}", store.shown(&path)), err);
-        // Also after a failure: the file of this number may be there.
-        self.next_number = number.checked_add(1);
-        let mut file = store.files.create_file(&path).map_err(|err| failed("create", err))?;
-        let head = SegmentHead { number, identity: directory.identity() };
-        let prepared = write_all(&mut *file, &head.encode())
-            .and_then(|()| if self.synced { file.sync_data() } else { Ok(()) })
-            .and_then(|()| match self.synced {
-                true => store.files.sync_directory(SEGMENTS),
-                false => Ok(()),
-            })
-            .and_then(|()| Segment::open(&*store.files, number));
-        let segment = prepared.map_err(|err| {
-            // Of no use to anybody; if it stays, the next opening removes it.
-            drop(store.files.remove_file(&path));
-            failed("begin", err)
+        let number = self.take_number()?;
+        let created = Segment::create(directory, number, number, self.synced);
+        let (file, head, segment) = created.map_err(|err| {
+            let path = directory.store.shown(&segment_path(number));
+            write_error(format!("begin {path}"), err)
         })?;
         let mut segments = self.manifest.segments.clone();
         if let Some(last) = segments.last_mut() {
@@ -235,12 +219,96 @@ impl Writer {
                 last.durable_bytes = left.durable_bytes;
             }
         }
-        segments.push(manifest::Listed { number, valid_bytes: None, durable_bytes: 0 });
-        self.manifest.replace(directory, segments)?;
+        let order = number;
+        segments.push(manifest::Listed { number, order, valid_bytes: None, durable_bytes: 0 });
+        self.replace_manifest(directory, segments)?;
         self.last = None;
-        begun(Arc::new(segment));
+        begun(segment);
         let end = SEGMENT_HEAD_BYTES as u64;
         Ok(Active { salt: head.salt(), head, file, end })
+    }
+
+    /// Returns the number of the next segment.
+    pub(super) fn take_number(&mut self) -> Result<u32, StorageError> {
+        let Some(number) = self.next_number else {
+            let attempted = "begin a segment: all numbers are used".to_owned();
+            return Err(StorageError::new(StorageErrorKind::Unsupported, attempted));
+        };
+        // Also after a failure: the file of this number may be there.
+        self.next_number = number.checked_add(1);
+        Ok(number)
+    }
+
+    fn replace_manifest(
+        &mut self,
+        directory: &StoreDirectory,
+        segments: Vec<manifest::Listed>,
+    ) -> Result<(), StorageError> {
+        self.manifest.replace(directory, segments)?;
+        let files = &directory.store.files;
+        // Not before the list on disk is certainly one that does not have them.
+        for number in std::mem::take(&mut self.unlisted) {
+            let path = segment_path(number);
+            match files.remove_file(&path) {
+                Err(err) if err.kind() != io::ErrorKind::NotFound => {
+                    let path = directory.store.shown(&path);
+                    tracing::warn!(
+                        target: "checkpoint",
+                        path,
+                        error = %err,
+                        "a segment stays that is not needed"
+                    );
+                    self.unlisted.push(number);
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The segments that are not written any more, in the order of the log.
+    pub(super) fn sealed(&self) -> &[manifest::Listed] {
+        // How the last one was left is not in the list before there is another.
+        self.manifest.segments.split_last().map_or(&[], |(_, sealed)| sealed)
+    }
+
+    /// All segments, and how much of each is there.
+    pub(super) fn listed(&self) -> Vec<manifest::Listed> {
+        let mut segments = self.manifest.segments.clone();
+        let active = self.active.as_ref().map(|active| active.end);
+        let left = self.last.map(|left| left.valid_bytes);
+        if let (Some(last), Some(valid_bytes)) = (segments.last_mut(), active.or(left)) {
+            last.valid_bytes = Some(valid_bytes);
+            last.durable_bytes = valid_bytes;
+        }
+        segments
+    }
+
+    /// Puts a segment in the place of others, durably, or nothing.
+    ///
+    /// # Errors
+    /// The list on disk has the ones or the other. The former are used on; the latter is removed
+    /// as soon as that is certain.
+    pub(super) fn put_in_place(
+        &mut self,
+        directory: &StoreDirectory,
+        sources: &[u32],
+        output: Option<manifest::Listed>,
+    ) -> Result<(), StorageError> {
+        let mut segments = self.manifest.segments.clone();
+        segments.retain(|listed| !sources.contains(&listed.number));
+        segments.extend(output);
+        segments.sort_by_key(|listed| listed.order);
+        let replaced = self.replace_manifest(directory, segments);
+        if replaced.is_err() {
+            self.unlisted.extend(output.map(|output| output.number));
+        }
+        replaced
+    }
+
+    /// Has the files of segments removed with the next list that is written.
+    pub(super) fn remove_later(&mut self, numbers: impl IntoIterator<Item = u32>) {
+        self.unlisted.extend(numbers);
     }
 
     /// Takes what lies in a segment from `valid_bytes` on out of the log: it is elsewhere, durably.
@@ -255,7 +323,7 @@ impl Writer {
             listed.valid_bytes = Some(valid_bytes);
             listed.durable_bytes = valid_bytes;
         }
-        self.manifest.replace(directory, segments)
+        self.replace_manifest(directory, segments)
     }
 
     /// Marks the end of the log, so that the next opening need not doubt its last batch.

@@ -1,0 +1,419 @@
+//! Frees the bytes that do not count any more: what is left of some segments is written to one new
+//! segment, which takes their place in the log.
+
+use std::io;
+use std::ops::Range;
+
+use crate::checkpoint_id::CheckpointId;
+use crate::file_ops::{FileHandle, write_all};
+use crate::record::RecordHeader;
+use crate::storage::directory::error::{read_error, write_error};
+use crate::storage::log::index::Place;
+use crate::storage::log::inner::Log;
+use crate::storage::log::layout::{
+    BATCH_RECORDS_MAX, BatchHead, BatchKind, Listed, SEGMENT_HEAD_BYTES, SegmentHead, id_hash,
+};
+use crate::storage::log::manifest;
+use crate::storage::log::retention::seconds;
+use crate::storage::log::scan::{Found, ScanError, scan};
+use crate::storage::log::segment::{LiveChanges, Segment, segment_path};
+use crate::storage::{StorageError, StorageErrorKind};
+
+/// A window is compacted if at least this share of it is freed, in percent: so a log whose states
+/// are overwritten again and again takes about twice the bytes that count, and each byte that is
+/// saved costs at most another one that is copied.
+const FREED_PERCENT_MIN: u64 = 50;
+/// So many segments are made one whatever that frees: each costs an open file.
+const SEGMENTS_MANY: usize = 16;
+/// Segments that become one.
+const WINDOW_MAX: usize = 64;
+/// Records are written in batches of about so many bytes.
+const BATCH_BYTES: usize = 1 << 20;
+/// What is written is made durable step by step: one sync of it all would hold up those of saves.
+const SYNC_BYTES: u64 = 8 << 20;
+
+/// What one compaction did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Compacted {
+    pub(super) segments: u64,
+    pub(super) bytes_before: u64,
+    pub(super) bytes_after: u64,
+}
+
+/// Is told how many bytes were copied; says whether to go on.
+pub(super) type Pace<'a> = &'a mut dyn FnMut(u64) -> bool;
+
+/// Why a compaction was not finished. Nothing has changed.
+#[derive(Debug)]
+pub(super) enum Unfinished {
+    /// The pace said so.
+    Ended,
+    Failed(StorageError),
+}
+
+impl From<StorageError> for Unfinished {
+    fn from(err: StorageError) -> Self {
+        Self::Failed(err)
+    }
+}
+
+/// A segment as the choice sees it.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    bytes: u64,
+    /// What a segment takes that has nothing else than what counts in this one.
+    needed: u64,
+    /// It may be compacted.
+    is_free: bool,
+}
+
+/// Chooses the neighbours to compact: those that free the most for what has to be copied.
+fn choose(candidates: &[Candidate], segment_bytes: u64) -> Option<Range<usize>> {
+    let mut best: Option<(u64, Range<usize>)> = None;
+    for start in 0..candidates.len() {
+        let (mut bytes, mut needed) = (0, 0);
+        let window = candidates.iter().enumerate().skip(start).take(WINDOW_MAX);
+        for (at, candidate) in window.take_while(|(_, candidate)| candidate.is_free) {
+            bytes += candidate.bytes;
+            needed += candidate.needed;
+            // One that is larger by itself stays so.
+            if needed > segment_bytes && at > start {
+                break;
+            }
+            let freed = bytes.saturating_sub(needed);
+            let many = at + 1 - start >= SEGMENTS_MANY && bytes <= segment_bytes;
+            if freed * 100 < bytes * FREED_PERCENT_MIN && !many {
+                continue;
+            }
+            // A manifest and a few syncs cost as much as copying about this.
+            let gain = freed.saturating_mul(1000) / (needed + BATCH_BYTES as u64);
+            if best.as_ref().is_none_or(|(most, _)| gain > *most) {
+                best = Some((gain, start..at + 1));
+            }
+        }
+    }
+    best.map(|(_, window)| window)
+}
+
+impl Log {
+    /// Compacts the segments where that pays most, if there are any.
+    pub(super) fn compact_once(&self, pace: Pace<'_>) -> Result<Option<Compacted>, Unfinished> {
+        // One at a time: two might choose the same.
+        let _compacting = self.compacting.lock();
+        let now = self.clock.wall();
+        if self.retentions.by_age() {
+            let mut changes = LiveChanges::default();
+            let keep = |prototype: &str| self.retentions.at(prototype, now);
+            self.index.expire(&keep, &mut |place| changes.drop_place(place));
+            self.segments.count(changes);
+        }
+        let sealed = self.writer.lock().sealed().to_vec();
+        let now = seconds(Some(now));
+        let candidates: Vec<_> = sealed
+            .iter()
+            .enumerate()
+            .map(|(at, listed)| self.candidate(at, *listed, now))
+            .collect();
+        let Some(window) = choose(&candidates, self.segment_bytes) else { return Ok(None) };
+        let is_first = window.start == 0;
+        let sources = sealed.get(window).unwrap_or_default();
+        let number = self.writer.lock().take_number()?;
+        let written = self.write_output(number, sources, is_first, now, pace);
+        let output = written.inspect_err(|_| self.discard(number))?;
+        self.put_in_place(sources, output).map(Some).map_err(Unfinished::Failed)
+    }
+
+    fn candidate(&self, at: usize, listed: manifest::Listed, now: u32) -> Candidate {
+        let segment = self.segments.get(listed.number);
+        // Removals are needed for as long as anything older may be found.
+        let tombstones = match &segment {
+            Some(segment) if at == 0 => segment.tombstone_bytes(now),
+            _ => 0,
+        };
+        let needed = segment.map_or(0, |segment| segment.needed_bytes());
+        Candidate {
+            bytes: listed.valid_bytes.unwrap_or(0),
+            needed: needed.saturating_sub(tombstones),
+            is_free: !self.damages.is_damaged(listed.number),
+        }
+    }
+
+    fn write_output(
+        &self,
+        number: u32,
+        sources: &[manifest::Listed],
+        is_first: bool,
+        now: u32,
+        pace: Pace<'_>,
+    ) -> Result<Output, Unfinished> {
+        let mut output = Output::default();
+        let numbers: Vec<_> = sources.iter().map(|source| source.number).collect();
+        let order = sources.last().map_or(0, |source| source.order);
+        let mut copy: Option<Copy> = None;
+        for source in sources {
+            let Some(segment) = self.segments.get(source.number) else { continue };
+            let path = segment_path(source.number);
+            let head = SegmentHead { number: source.number, identity: self.directory.identity() };
+            let mut failed = None;
+            let ended = scan(&segment, head, *source, &mut |found| {
+                if failed.is_some() {
+                    return;
+                }
+                let (header, offset, record) = match found {
+                    Found::Record { header, offset, record } => (header, offset, record),
+                    damage => {
+                        let found = self.note_damage(&segment, damage);
+                        failed.get_or_insert(Unfinished::Failed(found));
+                        return;
+                    }
+                };
+                let place = self.index.find_in(header.id, header.version, &numbers);
+                let is_here = |place: Place| {
+                    (place.segment, u64::from(place.offset)) == (source.number, offset)
+                };
+                let Some(found) = place.filter(|found| is_here(found.place)) else { return };
+                if found.place.is_tombstone() {
+                    let until =
+                        found.place.captured_at().saturating_add(self.removals_kept_seconds);
+                    if is_first && found.is_alone && until <= now {
+                        output.forgotten.push((header.id.to_owned(), found.place));
+                        return;
+                    }
+                    output.has_tombstones = true;
+                }
+                let written = copy_of(&mut copy, self, number, order)
+                    .and_then(|copy| copy.add(&header, record, self.directory.store.synced));
+                if let Err(err) = written {
+                    let path = self.directory.store.shown(&segment_path(number));
+                    let err = write_error(format!("write {path}"), err);
+                    failed.get_or_insert(Unfinished::Failed(err));
+                }
+                if failed.is_none() && !pace(record.len() as u64) {
+                    failed = Some(Unfinished::Ended);
+                }
+            });
+            if let Some(unfinished) = failed {
+                return Err(unfinished);
+            }
+            ended.map_err(|err| {
+                let path = self.directory.store.shown(&path);
+                match err {
+                    ScanError::Io(err) => read_error(format!("read {path}"), err),
+                    ScanError::Head(_) => {
+                        StorageError::new(StorageErrorKind::Corrupt, format!("read {path}"))
+                    }
+                }
+            })?;
+            output.bytes_before += source.valid_bytes.unwrap_or(0);
+        }
+        if let Some(copy) = copy {
+            let path = self.directory.store.shown(&segment_path(number));
+            let (end, segment) = copy
+                .finish(self.directory.store.synced)
+                .map_err(|err| write_error(format!("write {path}"), err))?;
+            if output.has_tombstones {
+                segment.keep_tombstones_until(now.saturating_add(self.removals_kept_seconds));
+            }
+            let valid_bytes = Some(end);
+            let listed = manifest::Listed { number, order, valid_bytes, durable_bytes: end };
+            output.written = Some((listed, segment));
+        }
+        Ok(output)
+    }
+
+    /// Makes the output part of the log instead of the sources.
+    fn put_in_place(
+        &self,
+        sources: &[manifest::Listed],
+        output: Output,
+    ) -> Result<Compacted, StorageError> {
+        let numbers: Vec<_> = sources.iter().map(|source| source.number).collect();
+        let (listed, segment) = output.written.unzip();
+        self.writer.lock().put_in_place(&self.directory, &numbers, listed)?;
+        let mut changes = LiveChanges::default();
+        if let (Some(listed), Some(segment)) = (listed, segment) {
+            self.segments.insert(segment);
+            self.move_index(listed, &numbers, &mut changes)?;
+        }
+        for (id, place) in output.forgotten {
+            if self.index.forget(id.as_ref(), place) {
+                changes.drop_place(place);
+            }
+        }
+        self.segments.count(changes);
+        for number in &numbers {
+            // Who found a place there before looks again.
+            self.segments.remove(*number);
+            self.discard(*number);
+        }
+        let compacted = Compacted {
+            segments: sources.len() as u64,
+            bytes_before: output.bytes_before,
+            bytes_after: listed.and_then(|listed| listed.valid_bytes).unwrap_or(0),
+        };
+        self.compacted.count(compacted);
+        Ok(compacted)
+    }
+
+    /// Has the index find in the new segment what it found in the old ones.
+    fn move_index(
+        &self,
+        listed: manifest::Listed,
+        from: &[u32],
+        changes: &mut LiveChanges,
+    ) -> Result<(), StorageError> {
+        let path = segment_path(listed.number);
+        let Some(segment) = self.segments.get(listed.number) else { return Ok(()) };
+        let head = SegmentHead { number: listed.number, identity: self.directory.identity() };
+        let scanned = scan(&segment, head, listed, &mut |found| match found {
+            Found::Record { header, offset, .. } => {
+                let Some(found) = self.index.find_in(header.id, header.version, from) else {
+                    // It was replaced meanwhile.
+                    return;
+                };
+                let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+                let to = (listed.number, offset);
+                if let Some((old, new)) = self.index.moved(header.id, found.place, to) {
+                    changes.drop_place(old);
+                    changes.add_place(new);
+                }
+            }
+            damage => {
+                self.note_damage(&segment, damage);
+            }
+        });
+        match scanned {
+            Ok(_) => Ok(()),
+            Err(err) => {
+                let path = self.directory.store.shown(&path);
+                let attempted = format!("read {path}, which was just written: {err:?}");
+                Err(StorageError::new(StorageErrorKind::Corrupt, attempted))
+            }
+        }
+    }
+
+    /// Removes the file of a segment that is none of the log's.
+    fn discard(&self, number: u32) {
+        let path = segment_path(number);
+        match self.directory.store.files.remove_file(&path) {
+            Err(err) if err.kind() != io::ErrorKind::NotFound => {
+                self.writer.lock().remove_later([number]);
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+/// What is to take the place of the sources.
+#[derive(Default)]
+struct Output {
+    bytes_before: u64,
+    /// Nothing of them may be left.
+    written: Option<(manifest::Listed, Segment)>,
+    forgotten: Vec<(CheckpointId, Place)>,
+    has_tombstones: bool,
+}
+
+/// A segment that is being written.
+struct Copy {
+    file: Box<dyn FileHandle>,
+    segment: Segment,
+    salt: u32,
+    end: u64,
+    synced_to: u64,
+    listed: Vec<Listed>,
+    records: Vec<u8>,
+}
+
+/// The segment that is being written, begun if it was not.
+fn copy_of<'a>(
+    copy: &'a mut Option<Copy>,
+    log: &Log,
+    number: u32,
+    order: u32,
+) -> io::Result<&'a mut Copy> {
+    match copy {
+        Some(copy) => Ok(copy),
+        None => {
+            let synced = log.directory.store.synced;
+            let (file, head, segment) = Segment::create(&log.directory, number, order, synced)?;
+            let end = SEGMENT_HEAD_BYTES as u64;
+            let (listed, records) = (Vec::new(), Vec::new());
+            let salt = head.salt();
+            Ok(copy.insert(Copy { file, segment, salt, end, synced_to: end, listed, records }))
+        }
+    }
+}
+
+impl Copy {
+    fn add(&mut self, header: &RecordHeader<'_>, record: &[u8], synced: bool) -> io::Result<()> {
+        let record_bytes = u32::try_from(record.len()).unwrap_or(u32::MAX);
+        self.listed.push(Listed { id_hash: id_hash(header.id), record_bytes });
+        self.records.extend_from_slice(record);
+        if self.records.len() >= BATCH_BYTES || self.listed.len() >= BATCH_RECORDS_MAX {
+            self.write_batch(synced)?;
+        }
+        Ok(())
+    }
+
+    fn write_batch(&mut self, synced: bool) -> io::Result<()> {
+        let listed = std::mem::take(&mut self.listed);
+        // Nothing of it counts before all of it is durable: the list of segments says so.
+        let head = BatchHead { kind: BatchKind::Records, offset: self.end, synced: 0, listed };
+        let mut bytes = Vec::new();
+        head.encode(self.salt, &mut bytes);
+        write_all(&mut *self.file, &bytes)?;
+        write_all(&mut *self.file, &self.records)?;
+        self.end = head.end();
+        self.records.clear();
+        if synced && self.end - self.synced_to >= SYNC_BYTES {
+            self.file.sync_data()?;
+            self.synced_to = self.end;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, synced: bool) -> io::Result<(u64, Segment)> {
+        if !self.listed.is_empty() {
+            self.write_batch(synced)?;
+        }
+        if synced && self.synced_to < self.end {
+            self.file.sync_data()?;
+        }
+        Ok((self.end, self.segment))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(bytes: u64, needed: u64) -> Candidate {
+        Candidate { bytes, needed, is_free: true }
+    }
+
+    #[test]
+    fn neighbours_of_which_little_is_needed_are_chosen() {
+        let full = candidate(100 << 20, 90 << 20);
+        let half = candidate(100 << 20, 40 << 20);
+        let empty = candidate(100 << 20, 0);
+        let segment_bytes = 100 << 20;
+        assert_eq!(choose(&[full, full], segment_bytes), None);
+        assert_eq!(choose(&[full, half, full], segment_bytes), Some(1..2));
+        assert_eq!(choose(&[full, half, empty, empty, full], segment_bytes), Some(2..4));
+        // Damage between them parts them, and is left alone.
+        let damaged = Candidate { is_free: false, ..empty };
+        assert_eq!(choose(&[half, damaged, half, half], segment_bytes), Some(2..4));
+        assert_eq!(choose(&[damaged], segment_bytes), None);
+        // One that is larger than a segment is compacted by itself.
+        assert_eq!(choose(&[candidate(900 << 20, 300 << 20)], segment_bytes), Some(0..1));
+    }
+
+    #[test]
+    fn many_small_segments_become_one() {
+        let small = candidate(1000, 1000);
+        assert_eq!(choose(&[small; SEGMENTS_MANY - 1], 1 << 20), None);
+        assert_eq!(choose(&[small; SEGMENTS_MANY], 1 << 20), Some(0..SEGMENTS_MANY));
+        assert_eq!(choose(&[small; SEGMENTS_MANY], 10_000), None);
+    }
+}

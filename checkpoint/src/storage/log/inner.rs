@@ -1,0 +1,128 @@
+//! A log that is open: what its user, its writer and its compaction share.
+
+use std::sync::Arc;
+
+use crate::checkpoint_id::CheckpointIdRef;
+use crate::clock::Clock;
+use crate::record::StateVersion;
+use crate::storage::directory::StoreDirectory;
+use crate::storage::log::compaction::Compacted;
+use crate::storage::log::compactor::Orders;
+use crate::storage::log::damages::{Damages, WrittenAt};
+use crate::storage::log::index::{Index, Place};
+use crate::storage::log::report::{LogDamage, LogDamageKind, LogStats};
+use crate::storage::log::retention::{Keep, Retentions};
+use crate::storage::log::scan::Found;
+use crate::storage::log::segment::{LiveChanges, Segment, Segments, segment_path};
+use crate::storage::log::writer::Writer;
+use crate::storage::{Durability, SaveBatch, StorageError, StorageErrorKind};
+use crate::sync::{AtomicU64, Mutex, Ordering};
+
+pub(super) struct Log {
+    pub(super) directory: StoreDirectory,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) durability: Durability,
+    pub(super) record_bytes_max: u64,
+    pub(super) segment_bytes: u64,
+    pub(super) retentions: Retentions,
+    pub(super) removals_kept_seconds: u32,
+    pub(super) compaction_bytes_per_second: u64,
+    pub(super) index: Index,
+    pub(super) segments: Segments,
+    pub(super) damages: Damages,
+    /// What is to be written by whoever has the writer next.
+    pub(super) waiting: Mutex<Vec<SaveBatch>>,
+    /// Lock order: this, then any other but the next.
+    pub(super) writer: Mutex<Writer>,
+    /// Held by whoever compacts, before the writer.
+    pub(super) compacting: Mutex<()>,
+    pub(super) orders: Arc<Orders>,
+    pub(super) compacted: CompactedSoFar,
+}
+
+/// What was compacted since the log was opened.
+#[derive(Debug, Default)]
+pub(super) struct CompactedSoFar {
+    pub(super) segments: AtomicU64,
+    pub(super) bytes_written: AtomicU64,
+    pub(super) bytes_freed: AtomicU64,
+}
+
+impl CompactedSoFar {
+    pub(super) fn count(&self, compacted: Compacted) {
+        let Compacted { segments, bytes_before, bytes_after } = compacted;
+        self.segments.fetch_add(segments, Ordering::Relaxed);
+        self.bytes_written.fetch_add(bytes_after, Ordering::Relaxed);
+        self.bytes_freed.fetch_add(bytes_before.saturating_sub(bytes_after), Ordering::Relaxed);
+    }
+}
+
+impl Log {
+    /// Notes a record that is durable. Returns the newer version that is there, if this is not the
+    /// newest.
+    pub(super) fn put(
+        &self,
+        id: CheckpointIdRef<'_>,
+        place: Place,
+        keep: Keep,
+        changes: &mut LiveChanges,
+    ) -> Option<StateVersion> {
+        changes.add_place(place);
+        self.index.put(id, place, keep, &mut |dropped| changes.drop_place(dropped))
+    }
+
+    /// Notes what was found damaged, and makes an error of it.
+    pub(super) fn note_damage(&self, segment: &Segment, found: Found<'_>) -> StorageError {
+        let path = segment_path(segment.number);
+        let shown = self.directory.store.shown(&path);
+        let Some((damage, at, id_hash)) = damage_of(segment, found) else {
+            let attempted = format!("read {shown}");
+            return StorageError::new(StorageErrorKind::Corrupt, attempted);
+        };
+        tracing::error!(target: "checkpoint", path = shown, %damage, "a log is damaged");
+        let attempted = format!("read {shown}: {damage}");
+        self.damages.add(damage, at, id_hash);
+        StorageError::new(StorageErrorKind::Corrupt, attempted)
+    }
+
+    /// Whether more bytes lie about than compaction keeps up with at its usual pace.
+    pub(super) fn is_behind(&self) -> bool {
+        let stats = self.stats();
+        stats.disk_bytes > 3 * stats.live_bytes + 4 * self.segment_bytes
+    }
+
+    pub(super) fn stats(&self) -> LogStats {
+        let listed = self.writer.lock().listed();
+        let live = self.segments.all().iter().map(|segment| segment.live_bytes()).sum();
+        let (ids, index_bytes) = self.index.size();
+        LogStats {
+            ids,
+            index_bytes,
+            segments: listed.len() as u64,
+            disk_bytes: listed.iter().filter_map(|listed| listed.valid_bytes).sum(),
+            live_bytes: live,
+            segments_compacted: self.compacted.segments.load(Ordering::Relaxed),
+            bytes_compacted: self.compacted.bytes_written.load(Ordering::Relaxed),
+            bytes_freed: self.compacted.bytes_freed.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// What is damaged, where in the log, and the hash of the id, if it is known. `None` for what is
+/// whole.
+pub(super) fn damage_of(
+    segment: &Segment,
+    found: Found<'_>,
+) -> Option<(LogDamage, WrittenAt, Option<u64>)> {
+    let (offset, bytes, kind, id_hash) = match found {
+        Found::Record { .. } => return None,
+        Found::DamagedRecord { offset, listed } => {
+            let bytes = u64::from(listed.record_bytes);
+            (offset, bytes, LogDamageKind::Record, Some(listed.id_hash))
+        }
+        Found::DamagedHead { offset } => (offset, 0, LogDamageKind::Head, None),
+        Found::Unknown { offset, bytes } => (offset, bytes, LogDamageKind::Unknown, None),
+    };
+    let at = segment.written_at(u32::try_from(offset).unwrap_or(u32::MAX));
+    Some((LogDamage { file: segment_path(segment.number), offset, bytes, kind }, at, id_hash))
+}
