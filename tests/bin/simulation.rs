@@ -4,7 +4,7 @@
 //!     simulation KIND run FIRST COUNT      those from the seed FIRST on
 //!     simulation KIND replay SEED          one of them, with everything that happens in it
 //!
-//! KIND is `keeper` or `power-loss`.
+//! KIND is `keeper`, `power-loss` or `log-power-loss`.
 //!
 //! A run that met too little fails, as one that broke a promise does. Build it with
 //! `--profile simulation`: without optimisation a history takes ten times as long.
@@ -21,7 +21,8 @@ use checkpoint_tests::simulation::{Simulation, Telling};
 
 /// A run of fewer histories need not meet everything.
 const MEETS_ALL_MIN: u64 = 10_000;
-const USAGE: &str = "usage: simulation keeper|power-loss quota | run FIRST COUNT | replay SEED";
+const USAGE: &str =
+    "usage: simulation keeper|power-loss|log-power-loss quota | run FIRST COUNT | replay SEED";
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();

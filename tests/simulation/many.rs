@@ -21,7 +21,7 @@ const BROKEN_MAX: usize = 50;
 pub struct Simulation {
     name: &'static str,
     history: fn(u64, Telling) -> Outcome,
-    kinds: &'static [Met],
+    kinds: &'static [&'static [Met]],
     quota: Quota,
 }
 
@@ -43,21 +43,30 @@ impl Simulation {
     pub const KEEPER: Self = Self {
         name: "keeper",
         history: history::run,
-        kinds: Met::KEEPER,
+        kinds: &[Met::KEEPER],
         quota: Quota::SIMULATION_SEEDS,
     };
     /// The file system storage over a disk that loses power.
     pub const POWER_LOSS: Self = Self {
         name: "power-loss",
-        history: power_loss::run,
-        kinds: Met::POWER_LOSS,
+        history: power_loss::run_files,
+        kinds: &[Met::POWER_LOSS],
         quota: Quota::POWER_LOSS_SEEDS,
+    };
+    /// The log over such a disk.
+    pub const LOG_POWER_LOSS: Self = Self {
+        name: "log-power-loss",
+        history: power_loss::run_log,
+        kinds: &[Met::POWER_LOSS, Met::LOG],
+        quota: Quota::LOG_POWER_LOSS_SEEDS,
     };
 
     /// Returns the one of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        [Self::KEEPER, Self::POWER_LOSS].into_iter().find(|one| one.name == name)
+        [Self::KEEPER, Self::POWER_LOSS, Self::LOG_POWER_LOSS]
+            .into_iter()
+            .find(|one| one.name == name)
     }
 
     /// Returns how many histories are to be run.
@@ -80,7 +89,12 @@ impl Summary {
 
     /// Returns how often each kind of thing was met.
     pub fn met(&self) -> impl Iterator<Item = (String, u64)> {
-        self.of.kinds.iter().map(|kind| (format!("{kind:?}"), self.met.of(*kind)))
+        self.of
+            .kinds
+            .iter()
+            .copied()
+            .flatten()
+            .map(|kind| (format!("{kind:?}"), self.met.of(*kind)))
     }
 
     /// Returns the names of those that were never met.

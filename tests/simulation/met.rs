@@ -102,6 +102,10 @@ kinds! {
     Killed,
     Verified,
     }
+    /// What those of a log must meet as well.
+    LOG {
+    Compacted,
+    }
 }
 
 /// How often each kind was met.

@@ -9,7 +9,7 @@
 //! Which rules were broken on purpose, and after how many histories that was noticed, is in
 //! `tests/SIMULATION.md`.
 //!
-//! `power_loss` has histories of another kind: the file system storage alone, over a disk that
+//! `power_loss` has histories of another kind: a storage over files alone, over a disk that
 //! loses what was not synced.
 //!
 //! Nothing here waits for time or starts threads inside a history: one takes about 2 ms where the

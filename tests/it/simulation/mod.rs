@@ -32,6 +32,11 @@ fn what_was_acknowledged_survives_a_loss_of_power() {
 }
 
 #[test]
+fn what_a_log_has_acknowledged_survives_a_loss_of_power() {
+    check(Simulation::LOG_POWER_LOSS);
+}
+
+#[test]
 fn histories_that_failed_once_hold() {
     for seed in FAILED_ONCE {
         if let Some(violation) = Simulation::KEEPER.run(*seed, Telling::Nothing).violation {

@@ -79,6 +79,12 @@ impl Disk {
         Files { disk: this.clone(), boot: disk.boot }
     }
 
+    /// Ends the process that has the disk; the power stays on.
+    pub(super) fn end_process(&mut self) {
+        self.boot += 1;
+        self.is_locked = false;
+    }
+
     /// The power goes, if it has not yet. Returns whether anything is lost by it.
     pub(super) fn lose_power(&mut self) -> bool {
         self.is_on = false;

@@ -1,14 +1,15 @@
 //! A history of a store: lives of a process, each ended by a loss of power or a kill.
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use checkpoint::storage::conformance::{fetch, tombstone};
 use checkpoint::{
-    CheckpointId, DefaultFileSystemStateStorage, FetchVersion, FileOps, SaveBatch, SeededRandom,
-    StateStorage, StateVersion, StorageError, TestClock,
+    CheckpointId, DefaultFileSystemStateStorage, FetchVersion, FileOps, LogStorage, SaveBatch,
+    SeededRandom, StateStorage, StateVersion, StorageError, TestClock,
 };
 
 use super::disk::{Boot, Disk, Files};
@@ -20,6 +21,32 @@ use crate::simulation::trace::{Trace, lock};
 
 const NAMES: [&str; 2] = ["p", "another"];
 const METADATA: [&str; 2] = ["m", "n"];
+
+/// For how long a log remembers what was removed.
+const REMOVALS_KEPT: Duration = Duration::from_secs(3600);
+
+#[derive(Debug, Clone, Copy)]
+struct LogOptions {
+    segment_bytes: u64,
+    older_versions_max: u64,
+}
+
+/// The store that is open.
+enum Store {
+    Files(DefaultFileSystemStateStorage),
+    Log(LogStorage),
+}
+
+impl Deref for Store {
+    type Target = dyn StateStorage;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Files(files) => files,
+            Self::Log(log) => log,
+        }
+    }
+}
 
 struct History {
     dice: Dice,
@@ -33,13 +60,30 @@ struct History {
     errors_percent: u64,
     /// The store was open once.
     exists: bool,
+    /// It is a log.
+    log: Option<LogOptions>,
+    clock: Arc<TestClock>,
 }
 
-/// Runs the history of a seed.
-pub(in crate::simulation) fn run(seed: u64, telling: Telling) -> Outcome {
+/// Runs the history of a seed of the file system storage.
+pub(in crate::simulation) fn run_files(seed: u64, telling: Telling) -> Outcome {
+    run(seed, telling, None)
+}
+
+/// Runs the history of a seed of the log.
+pub(in crate::simulation) fn run_log(seed: u64, telling: Telling) -> Outcome {
+    let mut dice = Dice::new(seed);
+    let options = LogOptions {
+        segment_bytes: dice.pick(&[500, 2_000, 10_000]),
+        older_versions_max: dice.pick(&[0, 0, 2]),
+    };
+    run(seed, telling, Some(options))
+}
+
+fn run(seed: u64, telling: Telling, log: Option<LogOptions>) -> Outcome {
     let trace = Trace::telling(telling);
     let ran = catch_unwind(AssertUnwindSafe(|| {
-        let mut history = History::new(seed, trace.clone());
+        let mut history = History::new(seed, trace.clone(), log);
         history.live();
         history.met
     }));
@@ -52,10 +96,10 @@ pub(in crate::simulation) fn run(seed: u64, telling: Telling) -> Outcome {
 }
 
 impl History {
-    fn new(seed: u64, trace: Trace) -> Self {
+    fn new(seed: u64, trace: Trace, log: Option<LogOptions>) -> Self {
         let mut dice = Dice::new(seed);
         let disk = Disk::new(dice.fork(), trace.clone());
-        let model = Arc::new(Mutex::new(Model::new(trace.clone())));
+        let model = Arc::new(Mutex::new(Model::new(trace.clone(), log.is_some())));
         let keys = dice.between(1, 8);
         let ids = (0..keys).map(|key| {
             let name = dice.pick(&NAMES);
@@ -74,6 +118,8 @@ impl History {
             has_shared_sync: dice.chance(60),
             errors_percent: if dice.chance(40) { dice.pick(&[1, 3, 10]) } else { 0 },
             exists: false,
+            log,
+            clock: Arc::new(TestClock::new()),
             dice,
         }
     }
@@ -92,12 +138,20 @@ impl History {
             let off_after = self.dice.chance(80).then(|| self.dice.below(most));
             if let Some((_files, storage)) = self.open(off_after, self.errors_percent) {
                 self.work(&storage);
+                self.leave(storage);
             }
             self.end_life();
             // In a fifth of all recoveries at the least the power goes again, and again.
             while self.dice.chance(35) {
                 let off_after = Some(self.dice.below(40));
-                let opened = self.open(off_after, 0).is_some();
+                let opened = match self.open(off_after, 0) {
+                    Some((_files, storage)) => {
+                        self.compact(&storage, 0);
+                        self.leave(storage);
+                        true
+                    }
+                    None => false,
+                };
                 self.met.count(if opened { Met::PowerGoesLater } else { Met::RecoveryCutOff });
                 self.end_life();
             }
@@ -119,19 +173,30 @@ impl History {
     }
 
     /// Opens the store, which may be cut off.
-    fn open(
-        &mut self,
-        off_after: Option<u64>,
-        errors_percent: u64,
-    ) -> Option<(Files, DefaultFileSystemStateStorage)> {
+    fn open(&mut self, off_after: Option<u64>, errors_percent: u64) -> Option<(Files, Store)> {
         let has_shared_sync = self.has_shared_sync;
         let files = Disk::start(&self.disk, Boot { off_after, errors_percent, has_shared_sync });
-        let opened = DefaultFileSystemStateStorage::builder("/simulated")
-            .must_exist(self.exists)
-            .shared_sync_entries_min(self.shared_sync_entries_min)
-            .clock(Arc::new(TestClock::new()))
-            .random(Arc::new(SeededRandom::new(self.dice.next())))
-            .open_over(Arc::new(files.clone()));
+        let over = Arc::new(files.clone());
+        let random = Arc::new(SeededRandom::new(self.dice.next()));
+        let opened = match self.log {
+            None => DefaultFileSystemStateStorage::builder("/simulated")
+                .must_exist(self.exists)
+                .shared_sync_entries_min(self.shared_sync_entries_min)
+                .clock(self.clock.clone())
+                .random(random)
+                .open_over(over)
+                .map(Store::Files),
+            Some(options) => LogStorage::builder("/simulated")
+                .must_exist(self.exists)
+                .segment_bytes(options.segment_bytes)
+                .older_versions_max(options.older_versions_max)
+                .removals_kept(REMOVALS_KEPT)
+                .background_compaction(false)
+                .clock(self.clock.clone())
+                .random(random)
+                .open_over(over)
+                .map(Store::Log),
+        };
         let storage = match opened {
             Ok(storage) => storage,
             Err(error) => {
@@ -159,12 +224,37 @@ impl History {
         }
     }
 
-    fn work(&mut self, storage: &DefaultFileSystemStateStorage) {
+    /// Lets go of a store: closes it, or dies with it.
+    fn leave(&mut self, storage: Store) {
+        if self.log.is_some() && self.is_on() && self.dice.chance(70) {
+            lock(&self.disk).end_process();
+        }
+        drop(storage);
+    }
+
+    /// Compacts a log, which may fail as anything may.
+    fn compact(&mut self, storage: &Store, errors_percent: u64) {
+        let Store::Log(log) = storage else { return };
+        if self.dice.chance(50) {
+            self.clock.advance(REMOVALS_KEPT);
+        }
+        let segments = log.stats().segments_compacted;
+        match log.compact() {
+            Ok(freed) => self.trace.add(format_args!("compacted: {freed} bytes are free")),
+            Err(error) => self.must_have_failed(&error, errors_percent),
+        }
+        if log.stats().segments_compacted > segments {
+            self.met.count(Met::Compacted);
+        }
+    }
+
+    fn work(&mut self, storage: &Store) {
         let mut again = Vec::new();
         for _ in 0..self.dice.between(1, 12) {
             match self.dice.below(10) {
                 0 | 1 => self.read(storage),
                 2 => self.put_metadata(storage),
+                3 if self.log.is_some() => self.compact(storage, self.errors_percent),
                 _ => again = self.save(storage, again),
             }
             if !self.is_on() || self.is_broken() {
@@ -176,7 +266,7 @@ impl History {
     /// Saves a batch; returns what has failed and is to be saved again.
     fn save(
         &mut self,
-        storage: &DefaultFileSystemStateStorage,
+        storage: &Store,
         again: Vec<(CheckpointId, StateVersion, Vec<u8>)>,
     ) -> Vec<(CheckpointId, StateVersion, Vec<u8>)> {
         let mut batch: Vec<_> = again.into_iter().filter(|_| self.dice.chance(70)).collect();
@@ -213,9 +303,9 @@ impl History {
         failed
     }
 
-    fn read(&mut self, storage: &DefaultFileSystemStateStorage) {
+    fn read(&mut self, storage: &Store) {
         let id = self.ids[self.dice.index(self.ids.len())].clone();
-        let found = fetch(storage, &id, FetchVersion::Newest);
+        let found = fetch(&**storage, &id, FetchVersion::Newest);
         if self.is_on() {
             lock(&self.model).fetched(&id, &found, self.errors_percent > 0);
             if found.is_ok() && !storage.may_contain(&id) && !matches!(found, Ok(None)) {
@@ -224,7 +314,7 @@ impl History {
         }
     }
 
-    fn put_metadata(&mut self, storage: &DefaultFileSystemStateStorage) {
+    fn put_metadata(&mut self, storage: &Store) {
         let name = self.dice.pick(&METADATA);
         let Ok(found) = storage.metadata(name) else { return };
         if !self.is_on() {
@@ -249,13 +339,27 @@ impl History {
         if !left.is_empty() {
             self.trace.violate(format_args!("temporary files are left: {left:?}"));
         }
+        if let Store::Log(log) = &storage {
+            let (segments, listed) = (files.list("segments").unwrap(), log.stats().segments);
+            if segments.len() as u64 != listed {
+                self.trace.violate(format_args!("{segments:?} are there, {listed} are listed"));
+            }
+            let report = log.open_report();
+            if !report.damages.is_empty() {
+                self.trace.violate(format_args!("taken for damaged: {:?}", report.damages));
+            }
+        }
         let mut stored = BTreeSet::new();
         let ids = lock(&self.model).ids();
         for id in ids {
-            let found = fetch(&storage, &id, FetchVersion::Newest);
+            let found = fetch(&*storage, &id, FetchVersion::Newest);
             lock(&self.model).fetched(&id, &found, false);
             if let Ok(Some(bytes)) = found {
                 let newest = storage.versions(&id).unwrap();
+                for older in newest.iter().skip(1) {
+                    let found = fetch(&*storage, &id, FetchVersion::Exactly(older.version));
+                    lock(&self.model).fetched_older(&id, older.version, &found);
+                }
                 let version = newest.first().map(|newest| newest.version).unwrap_or_default();
                 if bytes != tombstone(&id, version) {
                     stored.insert(id);

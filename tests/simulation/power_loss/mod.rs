@@ -1,7 +1,7 @@
-//! The file system storage over a disk that loses power.
+//! The storages over files, over a disk that loses power.
 //!
 //! One seed is one history: a store is created, written, read, killed, cut off in the middle of any
-//! file operation, opened again, cut off while it is being opened, and so on. What must hold is I1
+//! file operation, opened again, compacted if it is a log, cut off while it is being opened, and so on. What must hold is I1
 //! and I2 of the storage: whatever was acknowledged is there or something newer, and nothing is
 //! there that was not saved for that very id. A store that was open once can always be opened.
 //!
@@ -16,4 +16,4 @@ mod history;
 mod model;
 mod node;
 
-pub(super) use self::history::run;
+pub(super) use self::history::{run_files, run_log};

@@ -25,10 +25,12 @@ pub(super) struct Model {
     sequence: u64,
     metadata: BTreeMap<String, (MetadataVersion, BTreeSet<Vec<u8>>)>,
     pub(super) acknowledgements: u64,
+    /// What was removed may be forgotten, after some time.
+    forgets_removals: bool,
 }
 
 impl Model {
-    pub(super) fn new(trace: Trace) -> Self {
+    pub(super) fn new(trace: Trace, forgets_removals: bool) -> Self {
         Self {
             trace,
             offered: BTreeMap::new(),
@@ -39,6 +41,7 @@ impl Model {
             sequence: 0,
             metadata: BTreeMap::new(),
             acknowledgements: 0,
+            forgets_removals,
         }
     }
 
@@ -112,7 +115,9 @@ impl Model {
             }
             Err(_) => {}
             Ok(None) => {
-                if let Some(version) = acknowledged {
+                if let Some(version) = acknowledged
+                    && !(self.forgets_removals && self.may_be_removed(id, *version))
+                {
                     self.trace.violate(format_args!("I1: {version} of {id} is gone"));
                 }
             }
@@ -130,6 +135,27 @@ impl Model {
                     self.trace.violate(format_args!("{version} of {id} was told not to be stored"));
                 }
             }
+        }
+    }
+
+    /// Whether this version or a newer one marks a removal.
+    fn may_be_removed(&self, id: &CheckpointId, acknowledged: StateVersion) -> bool {
+        let offered = self.offered.get(id).into_iter().flatten();
+        offered
+            .filter(|(version, _)| **version >= acknowledged)
+            .any(|(version, bytes)| *bytes == tombstone(id, *version))
+    }
+
+    /// Checks what a reader gets of a version that is listed.
+    pub(super) fn fetched_older(
+        &self,
+        id: &CheckpointId,
+        version: StateVersion,
+        found: &FetchOutcome,
+    ) {
+        let offered = self.offered.get(id).and_then(|offered| offered.get(&version));
+        if !matches!(found, Ok(Some(bytes)) if Some(bytes) == offered) {
+            self.trace.violate(format_args!("I2: {version} of {id} is listed, and {found:?}"));
         }
     }
 

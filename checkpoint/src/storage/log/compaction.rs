@@ -181,8 +181,9 @@ impl Log {
                     }
                     output.has_tombstones = true;
                 }
-                let written = copy_of(&mut copy, self, number, order)
-                    .and_then(|copy| copy.add(&header, record, self.directory.store.synced));
+                let written = copy_of(&mut copy, self, number, order).and_then(|copy| {
+                    copy.add(&header, found.place, record, self.directory.store.synced)
+                });
                 if let Err(err) = written {
                     let path = self.directory.store.shown(&segment_path(number));
                     let err = write_error(format!("write {path}"), err);
@@ -208,7 +209,7 @@ impl Log {
         }
         if let Some(copy) = copy {
             let path = self.directory.store.shown(&segment_path(number));
-            let (end, segment) = copy
+            let (end, segment, moves) = copy
                 .finish(self.directory.store.synced)
                 .map_err(|err| write_error(format!("write {path}"), err))?;
             if output.has_tombstones {
@@ -216,7 +217,7 @@ impl Log {
             }
             let valid_bytes = Some(end);
             let listed = manifest::Listed { number, order, valid_bytes, durable_bytes: end };
-            output.written = Some((listed, segment));
+            output.written = Some(Written { listed, segment, moves });
         }
         Ok(output)
     }
@@ -228,12 +229,20 @@ impl Log {
         output: Output,
     ) -> Result<Compacted, StorageError> {
         let numbers: Vec<_> = sources.iter().map(|source| source.number).collect();
-        let (listed, segment) = output.written.unzip();
+        let listed = output.written.as_ref().map(|written| written.listed);
         self.writer.lock().put_in_place(&self.directory, &numbers, listed)?;
         let mut changes = LiveChanges::default();
-        if let (Some(listed), Some(segment)) = (listed, segment) {
+        // From here on nothing may fail: the sources are none of the log's any more.
+        if let Some(Written { listed, segment, moves }) = output.written {
             self.segments.insert(segment);
-            self.move_index(listed, &numbers, &mut changes)?;
+            for Move { id_hash, from, to_offset } in moves {
+                // Unless it was replaced meanwhile.
+                let to = (listed.number, to_offset);
+                if let Some((old, new)) = self.index.moved(id_hash, from, to) {
+                    changes.drop_place(old);
+                    changes.add_place(new);
+                }
+            }
         }
         for (id, place) in output.forgotten {
             if self.index.forget(id.as_ref(), place) {
@@ -255,43 +264,6 @@ impl Log {
         Ok(compacted)
     }
 
-    /// Has the index find in the new segment what it found in the old ones.
-    fn move_index(
-        &self,
-        listed: manifest::Listed,
-        from: &[u32],
-        changes: &mut LiveChanges,
-    ) -> Result<(), StorageError> {
-        let path = segment_path(listed.number);
-        let Some(segment) = self.segments.get(listed.number) else { return Ok(()) };
-        let head = SegmentHead { number: listed.number, identity: self.directory.identity() };
-        let scanned = scan(&segment, head, listed, &mut |found| match found {
-            Found::Record { header, offset, .. } => {
-                let Some(found) = self.index.find_in(header.id, header.version, from) else {
-                    // It was replaced meanwhile.
-                    return;
-                };
-                let offset = u32::try_from(offset).unwrap_or(u32::MAX);
-                let to = (listed.number, offset);
-                if let Some((old, new)) = self.index.moved(header.id, found.place, to) {
-                    changes.drop_place(old);
-                    changes.add_place(new);
-                }
-            }
-            damage => {
-                self.note_damage(&segment, damage);
-            }
-        });
-        match scanned {
-            Ok(_) => Ok(()),
-            Err(err) => {
-                let path = self.directory.store.shown(&path);
-                let attempted = format!("read {path}, which was just written: {err:?}");
-                Err(StorageError::new(StorageErrorKind::Corrupt, attempted))
-            }
-        }
-    }
-
     /// Removes the file of a segment that is none of the log's.
     fn discard(&self, number: u32) {
         let path = segment_path(number);
@@ -309,9 +281,22 @@ impl Log {
 struct Output {
     bytes_before: u64,
     /// Nothing of them may be left.
-    written: Option<(manifest::Listed, Segment)>,
+    written: Option<Written>,
     forgotten: Vec<(CheckpointId, Place)>,
     has_tombstones: bool,
+}
+
+struct Written {
+    listed: manifest::Listed,
+    segment: Segment,
+    moves: Vec<Move>,
+}
+
+/// Where a record was, and where in the new segment it is.
+struct Move {
+    id_hash: u64,
+    from: (u32, u32),
+    to_offset: u32,
 }
 
 /// A segment that is being written.
@@ -323,6 +308,7 @@ struct Copy {
     synced_to: u64,
     listed: Vec<Listed>,
     records: Vec<u8>,
+    moves: Vec<Move>,
 }
 
 /// The segment that is being written, begun if it was not.
@@ -338,17 +324,26 @@ fn copy_of<'a>(
             let synced = log.directory.store.synced;
             let (file, head, segment) = Segment::create(&log.directory, number, order, synced)?;
             let end = SEGMENT_HEAD_BYTES as u64;
-            let (listed, records) = (Vec::new(), Vec::new());
+            let (listed, records, moves) = (Vec::new(), Vec::new(), Vec::new());
             let salt = head.salt();
-            Ok(copy.insert(Copy { file, segment, salt, end, synced_to: end, listed, records }))
+            let synced_to = end;
+            Ok(copy.insert(Copy { file, segment, salt, end, synced_to, listed, records, moves }))
         }
     }
 }
 
 impl Copy {
-    fn add(&mut self, header: &RecordHeader<'_>, record: &[u8], synced: bool) -> io::Result<()> {
-        let record_bytes = u32::try_from(record.len()).unwrap_or(u32::MAX);
-        self.listed.push(Listed { id_hash: id_hash(header.id), record_bytes });
+    fn add(
+        &mut self,
+        header: &RecordHeader<'_>,
+        place: Place,
+        record: &[u8],
+        synced: bool,
+    ) -> io::Result<()> {
+        let id_hash = id_hash(header.id);
+        self.listed.push(Listed { id_hash, record_bytes: place.record_bytes() });
+        // It will be known where it goes once the batch is whole.
+        self.moves.push(Move { id_hash, from: (place.segment, place.offset), to_offset: 0 });
         self.records.extend_from_slice(record);
         if self.records.len() >= BATCH_BYTES || self.listed.len() >= BATCH_RECORDS_MAX {
             self.write_batch(synced)?;
@@ -362,6 +357,10 @@ impl Copy {
         let head = BatchHead { kind: BatchKind::Records, offset: self.end, synced: 0, listed };
         let mut bytes = Vec::new();
         head.encode(self.salt, &mut bytes);
+        let first = self.moves.len() - head.listed.len();
+        for (moved, (offset, _)) in self.moves.iter_mut().skip(first).zip(head.places()) {
+            moved.to_offset = u32::try_from(offset).unwrap_or(u32::MAX);
+        }
         write_all(&mut *self.file, &bytes)?;
         write_all(&mut *self.file, &self.records)?;
         self.end = head.end();
@@ -373,14 +372,14 @@ impl Copy {
         Ok(())
     }
 
-    fn finish(mut self, synced: bool) -> io::Result<(u64, Segment)> {
+    fn finish(mut self, synced: bool) -> io::Result<(u64, Segment, Vec<Move>)> {
         if !self.listed.is_empty() {
             self.write_batch(synced)?;
         }
         if synced && self.synced_to < self.end {
             self.file.sync_data()?;
         }
-        Ok((self.end, self.segment))
+        Ok((self.end, self.segment, self.moves))
     }
 }
 

@@ -176,25 +176,22 @@ impl Index {
         None
     }
 
-    /// Notes that a record lies elsewhere now, if it still counts. Returns its old place and the
-    /// new one.
+    /// Notes that a record of an id of this hash lies elsewhere now, if it still counts. Returns its
+    /// old place and the new one.
     pub(super) fn moved(
         &self,
-        id: CheckpointIdRef<'_>,
-        from: Place,
+        id_hash: u64,
+        from: (u32, u32),
         (segment, offset): (u32, u32),
     ) -> Option<(Place, Place)> {
-        let mut moved = None;
-        self.change(id, |entry| {
-            let is_it =
-                |place: &&mut Place| (place.segment, place.offset) == (from.segment, from.offset);
-            moved = entry.places_mut().find(is_it).map(|place| {
-                let old = *place;
-                *place = Place { segment, offset, ..old };
-                (old, *place)
-            });
-        });
-        moved
+        let is_it = |place: &Place| (place.segment, place.offset) == from;
+        let mut shard = self.shard(id_hash);
+        let entry = shard.find_mut(id_hash, |entry| entry.places().any(is_it))?;
+        entry.places_mut().find(|place| is_it(place)).map(|place| {
+            let old = *place;
+            *place = Place { segment, offset, ..old };
+            (old, *place)
+        })
     }
 
     /// The place of a version that lies in one of these segments, if it counts.
@@ -208,7 +205,7 @@ impl Index {
         self.change(id, |entry| {
             let is_wanted =
                 |place: &&Place| place.version == version && segments.contains(&place.segment);
-            let place = std::iter::once(&entry.newest).chain(&entry.older).find(is_wanted);
+            let place = entry.places().find(is_wanted);
             found = place.map(|place| Found { place: *place, is_alone: entry.older.is_empty() });
         });
         found
@@ -287,6 +284,10 @@ impl Index {
 impl Entry {
     fn is(&self, prototype: u32, key: &[u8]) -> bool {
         self.prototype == prototype && *self.key == *key
+    }
+
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        std::iter::once(&self.newest).chain(&self.older)
     }
 
     fn places_mut(&mut self) -> impl Iterator<Item = &mut Place> {

@@ -18,7 +18,7 @@ use crate::storage::log::compactor::Compactor;
 use crate::storage::log::damages::Damages;
 use crate::storage::log::index::{Index, Place, RECORD_BYTES_MAX};
 use crate::storage::log::inner::{CompactedSoFar, Log, damage_of};
-use crate::storage::log::layout::{BatchHead, HeadError, SegmentHead};
+use crate::storage::log::layout::{BatchHead, HeadError, SegmentHead, id_hash};
 use crate::storage::log::manifest::{Listed, MANIFEST, MANIFEST_RECORD, Manifest};
 use crate::storage::log::report::{LogCut, LogOpenReport};
 use crate::storage::log::retention::{Retention, Retentions, seconds};
@@ -405,7 +405,9 @@ impl<'a> Reading<'a> {
         }
         for ((id, from, _), to) in moving.iter().zip(appended) {
             let to = (to.segment, to.offset);
-            if let Some((old, new)) = self.index.moved(id.as_ref(), *from, to) {
+            if let Some((old, new)) =
+                self.index.moved(id_hash(id.as_ref()), (from.segment, from.offset), to)
+            {
                 self.changes.drop_place(old);
                 self.changes.add_place(new);
             }

@@ -177,8 +177,8 @@ impl Writer {
         if let Err(err) = write_all(&mut *active.file, &self.buffer) {
             let err = write_error(format!("write {}", directory.store.shown(&path)), err);
             self.seal(Some(active));
-            // Not all of it is there, so that it is none.
-            return Err(AppendError::NotDone(err));
+            // Most likely not all of it is there; but an error is no proof of that.
+            return Err(AppendError::Unknown(err));
         }
         if self.synced
             && let Err(err) = active.file.sync_data()
