@@ -51,10 +51,12 @@ impl<K, P> Table<K, P> {
     ) -> Requested {
         let Some(entry) = self.get_mut(pe) else { return Requested::Answered(None) };
         let (flags, last_durable) = (entry.flags, entry.last_durable());
+        let unstored = Flags::DIRTY.and(Flags::IN_FLIGHT).and(Flags::REMOVED);
         let is_out = match entry.slot {
-            // Nothing that happened before this call can be missing from what is stored.
-            Slot::Fetching(_) => return Requested::Answered(None),
-            Slot::Out { .. } => true,
+            // Nothing that happened before this call can be missing from what is stored, but for a
+            // removal.
+            Slot::Fetching(_) if !flags.has_any(unstored) => return Requested::Answered(None),
+            Slot::Fetching(_) | Slot::Out { .. } => true,
             Slot::Resident(_) | Slot::Gone => false,
         };
         if flags.has_any(Flags::POISONED.and(Flags::PANICKED)) {

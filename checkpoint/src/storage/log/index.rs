@@ -176,8 +176,8 @@ impl Index {
         None
     }
 
-    /// Notes that a record of an id of this hash lies elsewhere now, if it still counts. Returns its
-    /// old place and the new one.
+    /// Notes that a record of an id of this hash lies elsewhere now, if it still counts. Returns
+    /// its old place and the new one.
     pub(super) fn moved(
         &self,
         id_hash: u64,

@@ -30,7 +30,7 @@ pub(super) enum Found<'a> {
 /// How a segment ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct End {
-    /// Behind the last whole batch.
+    /// Behind the last whole batch of records.
     pub(super) valid_bytes: u64,
     /// Where the last batch with records begins, if there is one.
     pub(super) last_batch: Option<u64>,
@@ -113,11 +113,12 @@ impl Scan<'_> {
                         return Ok(self.cut(end, head.listed.len()));
                     }
                     self.tell(&head, &records);
-                    end.valid_bytes = head.end();
-                    end.is_closed = head.kind == BatchKind::End;
-                    if head.kind == BatchKind::Records {
-                        end.last_batch = Some(at);
+                    match head.kind {
+                        BatchKind::Records => end.last_batch = Some(at),
+                        // It is not known to be durable itself, and not needed any more.
+                        BatchKind::End => return Ok(End { is_closed: true, ..end }),
                     }
+                    end.valid_bytes = head.end();
                 }
                 head => {
                     let next = self.next_head(at + 1)?;
@@ -129,7 +130,6 @@ impl Scan<'_> {
                     let until = next.map_or(self.limit, |next| next.offset);
                     self.tell_without_head(at, until)?;
                     end.valid_bytes = until;
-                    end.is_closed = false;
                 }
             }
         }
