@@ -12,8 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 use checkpoint::{
-    Checkpointable, CheckpointingConfig, CheckpointingMode, CloseReport,
-    DefaultFileSystemStateStorage, NotAllStored, PePrototype, SafeKeeper,
+    Checkpointable, CheckpointingConfig, CheckpointingMode, CloseReport, LogStorage, NotAllStored,
+    PePrototype, SafeKeeper,
 };
 use checkpoint_examples::{Words, option_value};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -47,7 +47,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let (tx, ends) = mpsc::channel();
     watch_signals(tx.clone())?;
 
-    let keeper = SafeKeeper::builder(DefaultFileSystemStateStorage::open(state)?).build()?;
+    let keeper = SafeKeeper::builder(LogStorage::open(state)?).build()?;
     let config = CheckpointingConfig::builder(CheckpointingMode::EventCount(1.try_into()?));
     let words = keeper
         .prototype::<String, WordCount>("word-count")

@@ -22,9 +22,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use checkpoint::{
-    Checkpointable, CheckpointingConfig, CheckpointingMode, DefaultFileSystemStateStorage,
-    OnRestoreError, PePrototype, SafeKeeper, StorageCallback, StorageCallbackFactory,
-    StorageResult,
+    Checkpointable, CheckpointingConfig, CheckpointingMode, LogStorage, OnRestoreError,
+    PePrototype, SafeKeeper, StorageCallback, StorageCallbackFactory, StorageResult,
 };
 use checkpoint_examples::{option_value, parse_mode};
 use lexopt::prelude::*;
@@ -69,7 +68,7 @@ fn main() -> anyhow::Result<()> {
         println!("{USAGE}");
         return Ok(());
     };
-    let keeper = SafeKeeper::builder(DefaultFileSystemStateStorage::open(&options.state)?)
+    let keeper = SafeKeeper::builder(LogStorage::open(&options.state)?)
         .fetching_max_wait(options.fetch_wait)
         .storage_callback_factory(PrintResults)
         .build()?;

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use checkpoint::{
     Checkpointable, CheckpointingConfig, CheckpointingMode, DefaultFileSystemStateStorage,
-    InMemoryStorage, PePrototype, SafeKeeper, StateStorage,
+    InMemoryStorage, LogStorage, PePrototype, SafeKeeper, StateStorage,
 };
 use checkpoint_examples::{PRIDE_AND_PREJUDICE, Words, option_value, parse_mode};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -32,7 +32,7 @@ usage: word_count [OPTIONS] [FILE...]
 Counts the words of the files ('-' is standard input), or of Pride and Prejudice if there are none.
 
   --state DIR       keep the counts in DIR, and start with those kept there
-  --backend NAME    how they are kept: file (default)
+  --backend NAME    how they are kept: in a log (default), or a file for each word (file)
   --mode MODE       checkpoint each word after N events (count:N), after MS milliseconds with a
                     change (time:MS), or at the end only (none); default: count:10
   --top N           print the N most frequent words; default: 10
@@ -84,6 +84,7 @@ fn main() -> anyhow::Result<()> {
 fn open_storage(options: &Options) -> anyhow::Result<Arc<dyn StateStorage>> {
     Ok(match (&options.state, options.backend) {
         (None, _) => Arc::new(InMemoryStorage::new()),
+        (Some(dir), Backend::Log) => Arc::new(LogStorage::open(dir)?),
         (Some(dir), Backend::File) => Arc::new(DefaultFileSystemStateStorage::open(dir)?),
     })
 }
@@ -184,6 +185,7 @@ struct Options {
 /// A storage that keeps the counts.
 #[derive(Clone, Copy)]
 enum Backend {
+    Log,
     File,
 }
 
@@ -192,8 +194,9 @@ impl FromStr for Backend {
 
     fn from_str(name: &str) -> anyhow::Result<Self> {
         match name {
+            "log" => Ok(Self::Log),
             "file" => Ok(Self::File),
-            _ => bail!("no such backend: known is file"),
+            _ => bail!("no such backend: known are log and file"),
         }
     }
 }
@@ -204,7 +207,7 @@ impl Options {
         let mut options = Self {
             files: Vec::new(),
             state: None,
-            backend: Backend::File,
+            backend: Backend::Log,
             mode: parse_mode("count:10")?,
             top: 10,
             output: None,

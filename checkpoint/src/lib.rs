@@ -64,8 +64,9 @@
 //!   and what happens when one cannot be restored, panics, expires, or there are too many.
 //! - [`CheckpointTicket`], [`StorageCallback`], [`CloseReport`] and [`KeeperStats`] tell what
 //!   became of checkpoints; [`ProcessError`], [`RestoreError`] and [`SaveError`] what went wrong.
-//! - [`storage`] holds the interface [`StateStorage`], the storages that come with the library, and
-//!   the checks for those of others. What they keep is a record: [`RecordView`] reads one.
+//! - [`LogStorage`] is the storage to begin with; [`storage`] holds the interface [`StateStorage`],
+//!   the other storages that come with the library, and the checks for those of others. What they
+//!   keep is a record: [`RecordView`] reads one.
 //! - [`CheckpointingFramework`] is what prototypes are built over: [`SafeKeeper::framework`],
 //!   [`NoOpCheckpointingFramework`], or one of your own. [`task`] holds the steps of the work.
 //!

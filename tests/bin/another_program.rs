@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::{Write, stdout};
 use std::time::Duration;
 
-use checkpoint::{Checkpointable, DefaultFileSystemStateStorage, SafeKeeper};
+use checkpoint::{Checkpointable, LogStorage, SafeKeeper};
 
 /// The same stored fields in the same order; nothing else has to be the same.
 #[derive(Checkpointable, Default)]
@@ -15,7 +15,7 @@ struct TwoValues {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = std::env::args().nth(1).ok_or("usage: another_program DIR")?;
-    let keeper = SafeKeeper::builder(DefaultFileSystemStateStorage::open(root)?).build()?;
+    let keeper = SafeKeeper::builder(LogStorage::open(root)?).build()?;
     let prototype = keeper
         .prototype::<String, TwoValues>("stateful")
         .create(|_key| TwoValues::default())

@@ -63,6 +63,29 @@ const REPORT_LOCK_WAIT: Duration = Duration::from_millis(100);
 /// tried again with growing waits, without another event. Requests for one PE coalesce: it is
 /// queued once, and the newest state is what is stored.
 ///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use checkpoint::{Checkpointable, LogStorage, SafeKeeper};
+///
+/// #[derive(Checkpointable, Default)]
+/// struct Account {
+///     balance: i64,
+/// }
+///
+/// # let name = format!("checkpoint-keeper-{}", std::process::id());
+/// # let directory = std::env::temp_dir().join(name);
+/// let keeper = SafeKeeper::builder(LogStorage::open(&directory)?).build()?;
+/// let accounts = keeper
+///     .prototype::<u64, Account>("account")
+///     .create(|_number| Account::default())
+///     .build()?;
+/// accounts.process(&7, |account| account.balance += 100)?;
+/// keeper.close(Duration::from_secs(10))?;
+/// # std::fs::remove_dir_all(&directory).ok();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # When queues are full
 /// Due PEs wait in their shards, each once, at no cost in memory; states are captured only when the
 /// storage has room for them. So a slow storage means fewer, newer checkpoints, not lost ones. The

@@ -57,9 +57,9 @@ fn it_reads_standard_input() -> io::Result<()> {
 /// Counts two texts in two processes into one state, and in one process without; compares all
 /// counts.
 #[track_caller]
-fn check_two_runs(mode: &str) -> io::Result<()> {
+fn check_two_runs(options: &[&str]) -> io::Result<()> {
     let dir = tempfile::tempdir()?;
-    let state = ["--state", "{}/state", "--mode", mode];
+    let state = [&["--state", "{}/state"], options].concat();
     for (text, output) in [(TEXTS[0], "{}/first"), (TEXTS[1], "{}/two runs")] {
         succeed(word_count(dir.path(), &[&state[..], &["--output", output, text]].concat()));
     }
@@ -72,17 +72,22 @@ fn check_two_runs(mode: &str) -> io::Result<()> {
 
 #[test]
 fn it_goes_on_where_it_ended_in_count_mode() -> io::Result<()> {
-    check_two_runs("count:10")
+    check_two_runs(&["--mode", "count:10"])
 }
 
 #[test]
 fn it_goes_on_where_it_ended_in_time_mode() -> io::Result<()> {
-    check_two_runs("time:20")
+    check_two_runs(&["--mode", "time:20"])
 }
 
 #[test]
 fn it_goes_on_where_it_ended_without_checkpoints_between() -> io::Result<()> {
-    check_two_runs("none")
+    check_two_runs(&["--mode", "none"])
+}
+
+#[test]
+fn it_goes_on_where_it_ended_with_a_file_for_each_word() -> io::Result<()> {
+    check_two_runs(&["--backend", "file"])
 }
 
 #[test]
@@ -121,7 +126,10 @@ fn check_mistake(line: &str, expected: &str) -> io::Result<()> {
 fn it_names_what_is_wrong_with_its_command_line() -> io::Result<()> {
     check_mistake("--stat s", "Error: invalid option '--stat'\n\nusage: word_count ")?;
     check_mistake("--state", "Error: missing argument for option '--state'")?;
-    check_mistake("--backend disk", "Error: --backend disk: no such backend: known is file")?;
+    check_mistake(
+        "--backend disk",
+        "Error: --backend disk: no such backend: known are log and file",
+    )?;
     check_mistake("--mode count:0", "Error: --mode count:0: `0` is no count of events: ")?;
     check_mistake("--top many", "Error: --top many: ")?;
     check_mistake("--crash-after 0", "Error: --crash-after 0: ")?;
