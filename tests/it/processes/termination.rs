@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-use checkpoint::{DefaultFileSystemStateStorage, SafeKeeper};
+use checkpoint::{LogStorage, SafeKeeper};
 use checkpoint_tests::example;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -61,7 +61,7 @@ fn terminate(root: &Path, words: usize, deadline_millis: u64) -> Ended {
 }
 
 fn stored(root: &Path) -> BTreeSet<String> {
-    let storage = DefaultFileSystemStateStorage::open(root).unwrap();
+    let storage = LogStorage::open(root).unwrap();
     let keeper = SafeKeeper::builder(storage).build().unwrap();
     let words = keeper.prototype::<String, u64>("word-count").create(|_| 0).build().unwrap();
     words.keys().unwrap().into_iter().collect()
@@ -70,7 +70,7 @@ fn stored(root: &Path) -> BTreeSet<String> {
 #[test]
 fn sigterm_before_a_short_deadline_names_exactly_what_is_not_stored() {
     let directory = places::on_disk();
-    let words = 10_000;
+    let words = 50_000;
     let ended = terminate(&directory.path().join("state"), words, 1);
     assert_eq!(ended.code, Some(1), "{}", ended.last_line);
     assert!(!ended.named.is_empty(), "{}", ended.last_line);
