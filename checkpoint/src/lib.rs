@@ -248,7 +248,8 @@ pub use storage::{
 #[cfg(unix)]
 pub use storage::{
     DefaultFileSystemStateStorage, DefaultFileSystemStateStorageBuilder, LogCut, LogDamage,
-    LogDamageKind, LogOpenReport, LogStats, LogStorage, LogStorageBuilder, Retention,
+    LogDamageKind, LogOpenReport, LogProgress, LogStats, LogStorage, LogStorageBuilder,
+    LogVerifyReport, Retention,
 };
 pub use thread_start::{SystemThreads, ThreadStart};
 

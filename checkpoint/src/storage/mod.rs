@@ -29,8 +29,8 @@ pub use file_system::{DefaultFileSystemStateStorage, DefaultFileSystemStateStora
 pub use in_memory::InMemoryStorage;
 #[cfg(unix)]
 pub use log::{
-    LogCut, LogDamage, LogDamageKind, LogOpenReport, LogStats, LogStorage, LogStorageBuilder,
-    Retention,
+    LogCut, LogDamage, LogDamageKind, LogOpenReport, LogProgress, LogStats, LogStorage,
+    LogStorageBuilder, LogVerifyReport, Retention,
 };
 pub use metadata::{METADATA_BYTES_MAX, METADATA_NAME_BYTES_MAX, Metadata, MetadataVersion};
 pub(crate) use save_batch::{Completion, RecordPlace, SaveReceiver};

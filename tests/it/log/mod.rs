@@ -3,6 +3,7 @@
 mod compaction;
 mod damage;
 mod torn;
+mod verify;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 use crate::checkpoint_id::{CheckpointId, CheckpointIdRef};
 use crate::record::{RecordKind, StateVersion, captured_seconds};
 use crate::storage::FetchVersion;
-use crate::storage::log::layout::id_hash;
+use crate::storage::log::layout::{self, id_hash};
 use crate::storage::log::retention::Keep;
 use crate::sync::{Mutex, MutexGuard};
 
@@ -247,6 +247,18 @@ impl Index {
         if let Some(entry) = shard.find_mut(hash, |entry| entry.is(prototype, id.key)) {
             change(entry);
         }
+    }
+
+    /// Returns an id that has this hash.
+    pub(super) fn id_of(&self, id_hash: u64) -> Option<CheckpointId> {
+        let shard = self.shard(id_hash);
+        let names = self.names.lock();
+        let id = |entry: &Entry| {
+            let prototype = names.get(entry.prototype as usize).map_or("", |name| &**name);
+            CheckpointIdRef { prototype, key: &entry.key }.to_owned()
+        };
+        let is_it = |entry: &Entry| layout::id_hash(id(entry).as_ref()) == id_hash;
+        shard.find(id_hash, is_it).map(id)
     }
 
     /// Returns the ids of a prototype whose newest record is a state.

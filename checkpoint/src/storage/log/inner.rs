@@ -75,12 +75,14 @@ impl Log {
     pub(super) fn note_damage(&self, segment: &Segment, found: Found<'_>) -> StorageError {
         let path = segment_path(segment.number);
         let shown = self.directory.store.shown(&path);
-        let Some((damage, at, id_hash)) = damage_of(segment, found) else {
+        let Some((mut damage, at, id_hash)) = damage_of(segment, found) else {
             let attempted = format!("read {shown}");
             return StorageError::new(StorageErrorKind::Corrupt, attempted);
         };
-        tracing::error!(target: "checkpoint", path = shown, %damage, "a log is damaged");
+        damage.id = id_hash.and_then(|id_hash| self.index.id_of(id_hash));
         let attempted = format!("read {shown}: {damage}");
+        let offset = damage.offset;
+        tracing::error!(target: "checkpoint", path = shown, offset, "a log is damaged");
         self.damages.add(damage, at, id_hash);
         StorageError::new(StorageErrorKind::Corrupt, attempted)
     }
@@ -124,5 +126,6 @@ pub(super) fn damage_of(
         Found::Unknown { offset, bytes } => (offset, bytes, LogDamageKind::Unknown, None),
     };
     let at = segment.written_at(u32::try_from(offset).unwrap_or(u32::MAX));
-    Some((LogDamage { file: segment_path(segment.number), offset, bytes, kind }, at, id_hash))
+    let file = segment_path(segment.number);
+    Some((LogDamage { file, offset, bytes, kind, id: None }, at, id_hash))
 }

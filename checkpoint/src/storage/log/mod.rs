@@ -16,6 +16,7 @@ mod retention;
 mod saving;
 mod scan;
 mod segment;
+mod verify;
 mod writer;
 
 use std::fmt;
@@ -24,7 +25,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use opening::LogStorageBuilder;
-pub use report::{LogCut, LogDamage, LogDamageKind, LogOpenReport, LogStats};
+pub use report::{
+    LogCut, LogDamage, LogDamageKind, LogOpenReport, LogProgress, LogStats, LogVerifyReport,
+};
 pub use retention::Retention;
 
 use crate::checkpoint_id::CheckpointId;
@@ -104,6 +107,22 @@ impl LogStorage {
     #[must_use]
     pub fn stats(&self) -> LogStats {
         self.log.stats()
+    }
+
+    /// Reads all of the log and checks it, to find what is damaged before it is needed.
+    ///
+    /// Saves and fetches go on meanwhile, compaction does not. `progress` is told how far it has
+    /// come, at first and after each segment. What is found damaged is left as it is: the newest
+    /// version of a PE that is hidden by it is an error from now on, and no segment that has damage
+    /// is compacted.
+    ///
+    /// # Errors
+    /// A segment cannot be read, or is missing.
+    pub fn verify(
+        &self,
+        mut progress: impl FnMut(LogProgress),
+    ) -> Result<LogVerifyReport, StorageError> {
+        self.log.verify(&mut progress)
     }
 
     /// Compacts the log now, for as long as there is something that it pays to compact, and returns

@@ -224,8 +224,11 @@ impl LogStorageBuilder {
         for batch in in_doubt {
             reading.write_again(&directory, &mut writer, batch)?;
         }
-        let Reading { index, segments, damages, mut report, changes, .. } = reading;
+        let Reading { index, segments, damages, mut report, changes, damaged, .. } = reading;
         segments.count(changes);
+        for (damage, id_hash) in report.damages.iter_mut().zip(damaged) {
+            damage.id = id_hash.and_then(|id_hash| index.id_of(id_hash));
+        }
         report.ids = index.size().0;
         tell(&report, &directory);
         let removals_kept_seconds = self.removals_kept.as_secs();
@@ -305,6 +308,8 @@ struct Reading<'a> {
     segments: Segments,
     changes: LiveChanges,
     damages: Damages,
+    // The hashes of the ids of those in the report.
+    damaged: Vec<Option<u64>>,
     report: LogOpenReport,
 }
 
@@ -317,6 +322,7 @@ impl<'a> Reading<'a> {
             segments: Segments::default(),
             changes: LiveChanges::default(),
             damages: Damages::default(),
+            damaged: Vec::new(),
             report: LogOpenReport::default(),
         }
     }
@@ -357,6 +363,7 @@ impl<'a> Reading<'a> {
             self.index.put(header.id, place, keep, &mut |dropped| changes.drop_place(dropped));
         } else if let Some((damage, at, id_hash)) = damage_of(segment, found) {
             self.report.damages.push(damage.clone());
+            self.damaged.push(id_hash);
             self.damages.add(damage, at, id_hash);
         }
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::checkpoint_id::CheckpointId;
+
 /// What opening a log found, besides states.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -67,6 +69,30 @@ pub struct LogDamage {
     pub bytes: u64,
     /// What is damaged.
     pub kind: LogDamageKind,
+    /// Whose record it is, if that is known: something else of it has to be in the log.
+    pub id: Option<CheckpointId>,
+}
+
+/// What [`LogStorage::verify`](crate::LogStorage::verify) found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogVerifyReport {
+    /// How many bytes of segments there were to read.
+    pub bytes: u64,
+    /// How many whole records there are, those included that do not count any more.
+    pub records: u64,
+    /// What is damaged.
+    pub damages: Vec<LogDamage>,
+}
+
+/// How far something has come that takes long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogProgress {
+    /// Bytes that are done.
+    pub bytes_done: u64,
+    /// Bytes in all.
+    pub bytes: u64,
 }
 
 /// What is damaged in a log.
@@ -96,6 +122,14 @@ impl fmt::Display for LogDamage {
             LogDamageKind::Record => "a record",
             LogDamageKind::Unknown => "what cannot be told",
         };
-        write!(f, "{what} is damaged in {}, byte {} ({} bytes)", self.file, self.offset, self.bytes)
+        write!(
+            f,
+            "{what} is damaged in {}, byte {} ({} bytes",
+            self.file, self.offset, self.bytes
+        )?;
+        match &self.id {
+            Some(id) => write!(f, " of {id})"),
+            None => write!(f, ")"),
+        }
     }
 }
