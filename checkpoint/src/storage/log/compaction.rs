@@ -40,7 +40,7 @@ pub(super) struct Compacted {
     pub(super) bytes_after: u64,
 }
 
-/// Is told how many bytes were copied; says whether to go on.
+/// Is told how many bytes were read; says whether to go on.
 pub(super) type Pace<'a> = &'a mut dyn FnMut(u64) -> bool;
 
 /// Why a compaction was not finished. Nothing has changed.
@@ -167,6 +167,10 @@ impl Log {
                         return;
                     }
                 };
+                if !pace(record.len() as u64) {
+                    failed = Some(Unfinished::Ended);
+                    return;
+                }
                 let place = self.index.find_in(header.id, header.version, &numbers);
                 let is_here = |place: Place| {
                     (place.segment, u64::from(place.offset)) == (source.number, offset)
@@ -179,7 +183,7 @@ impl Log {
                         output.forgotten.push((header.id.to_owned(), found.place));
                         return;
                     }
-                    output.has_tombstones = true;
+                    output.tombstones_until = output.tombstones_until.max(Some(until));
                 }
                 let written = copy_of(&mut copy, self, number, order).and_then(|copy| {
                     copy.add(&header, found.place, record, self.directory.store.synced)
@@ -188,9 +192,6 @@ impl Log {
                     let path = self.directory.store.shown(&segment_path(number));
                     let err = write_error(format!("write {path}"), err);
                     failed.get_or_insert(Unfinished::Failed(err));
-                }
-                if failed.is_none() && !pace(record.len() as u64) {
-                    failed = Some(Unfinished::Ended);
                 }
             });
             if let Some(unfinished) = failed {
@@ -212,8 +213,9 @@ impl Log {
             let (end, segment, moves) = copy
                 .finish(self.directory.store.synced)
                 .map_err(|err| write_error(format!("write {path}"), err))?;
-            if output.has_tombstones {
-                segment.keep_tombstones_until(now.saturating_add(self.removals_kept_seconds));
+            if let Some(until) = output.tombstones_until {
+                let usual = now.saturating_add(self.removals_kept_seconds.max(1));
+                segment.keep_tombstones_until(until.max(usual));
             }
             let valid_bytes = Some(end);
             let listed = manifest::Listed { number, order, valid_bytes, durable_bytes: end };
@@ -283,7 +285,8 @@ struct Output {
     /// Nothing of them may be left.
     written: Option<Written>,
     forgotten: Vec<(CheckpointId, Place)>,
-    has_tombstones: bool,
+    /// When the last of the removals it has may be forgotten.
+    tombstones_until: Option<u32>,
 }
 
 struct Written {

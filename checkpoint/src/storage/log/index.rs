@@ -211,21 +211,24 @@ impl Index {
         found
     }
 
-    /// Forgets an id of which nothing counts but this.
-    pub(super) fn forget(&self, id: CheckpointIdRef<'_>, only: Place) -> bool {
+    /// Forgets a record that is gone: the id, if nothing else counts of it. Returns whether it
+    /// counted.
+    pub(super) fn forget(&self, id: CheckpointIdRef<'_>, gone: Place) -> bool {
         let Some(prototype) = self.find_name(id.prototype) else { return false };
         let hash = id_hash(id);
         let mut shard = self.shard(hash);
-        let is_it = |entry: &Entry| {
-            entry.is(prototype, id.key) && entry.newest == only && entry.older.is_empty()
+        let Ok(mut found) = shard.find_entry(hash, |entry| entry.is(prototype, id.key)) else {
+            return false;
         };
-        match shard.find_entry(hash, is_it) {
-            Ok(entry) => {
-                entry.remove();
-                true
-            }
-            Err(_) => false,
+        let entry = found.get_mut();
+        if entry.newest == gone && entry.older.is_empty() {
+            found.remove();
+            return true;
         }
+        // Something newer was stored meanwhile.
+        let count = entry.older.len();
+        entry.older.retain(|place| *place != gone);
+        entry.older.len() < count
     }
 
     /// Drops the versions that are too old by now.

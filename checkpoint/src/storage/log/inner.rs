@@ -89,20 +89,26 @@ impl Log {
 
     /// Whether more bytes lie about than compaction keeps up with at its usual pace.
     pub(super) fn is_behind(&self) -> bool {
-        let stats = self.stats();
-        stats.disk_bytes > 3 * stats.live_bytes + 4 * self.segment_bytes
+        let (disk_bytes, live_bytes) = self.bytes();
+        disk_bytes > 3 * live_bytes + 4 * self.segment_bytes
+    }
+
+    /// How many bytes the segments have, and how many of their records count.
+    fn bytes(&self) -> (u64, u64) {
+        let listed = self.writer.lock().listed();
+        let disk_bytes = listed.iter().filter_map(|listed| listed.valid_bytes).sum();
+        (disk_bytes, self.segments.all().iter().map(|segment| segment.live_bytes()).sum())
     }
 
     pub(super) fn stats(&self) -> LogStats {
-        let listed = self.writer.lock().listed();
-        let live = self.segments.all().iter().map(|segment| segment.live_bytes()).sum();
+        let (disk_bytes, live_bytes) = self.bytes();
         let (ids, index_bytes) = self.index.size();
         LogStats {
             ids,
             index_bytes,
-            segments: listed.len() as u64,
-            disk_bytes: listed.iter().filter_map(|listed| listed.valid_bytes).sum(),
-            live_bytes: live,
+            segments: self.segments.all().len() as u64,
+            disk_bytes,
+            live_bytes,
             segments_compacted: self.compacted.segments.load(Ordering::Relaxed),
             bytes_compacted: self.compacted.bytes_written.load(Ordering::Relaxed),
             bytes_freed: self.compacted.bytes_freed.load(Ordering::Relaxed),

@@ -112,7 +112,8 @@ impl LogStorage {
     /// Reads all of the log and checks it, to find what is damaged before it is needed.
     ///
     /// Saves and fetches go on meanwhile, compaction does not. `progress` is told how far it has
-    /// come, at first and after each segment. What is found damaged is left as it is: the newest
+    /// come, at first and after each segment; it must not call this or
+    /// [`compact`](Self::compact). What is found damaged is left as it is: the newest
     /// version of a PE that is hidden by it is an error from now on, and no segment that has damage
     /// is compacted.
     ///

@@ -419,6 +419,8 @@ impl<'a> Reading<'a> {
                 self.changes.add_place(new);
             }
         }
-        writer.shorten(directory, number, until_doubt)
+        // If not all of it could be read, it stays, and what is damaged of it stays so.
+        let is_whole = at as u64 == until - until_doubt;
+        writer.settle(directory, number, if is_whole { until_doubt } else { until })
     }
 }

@@ -50,6 +50,8 @@ impl Log {
                 }
             }
         }
+        // Of one id nothing older may lie behind: it would come back once the newer is forgotten.
+        pending.sort_by_key(|pending| pending.entry.version());
         let records: Vec<_> = pending.iter().map(Pending::to_append).collect();
         let mut outcomes = Vec::with_capacity(records.len());
         for batch in batches(&records) {

@@ -32,7 +32,7 @@ pub(super) enum Found<'a> {
 pub(super) struct End {
     /// Behind the last whole batch of records.
     pub(super) valid_bytes: u64,
-    /// Where the last batch with records begins, if there is one.
+    /// Where the last batch with records begins, if there is one that is not known to be durable.
     pub(super) last_batch: Option<u64>,
     /// Whether the segment ends with the mark of a store that was closed in good order.
     pub(super) is_closed: bool,
@@ -110,7 +110,7 @@ impl Scan<'_> {
                 Some(head) if head.end() <= self.limit => {
                     let records = self.read(at + head.head_bytes() as u64, head.records_bytes())?;
                     if !self.is_whole(&head, &records) && !self.was_durable(at, head.end())? {
-                        return Ok(self.cut(end, head.listed.len()));
+                        return Ok(self.cut(end, Some(&head)));
                     }
                     self.tell(&head, &records);
                     match head.kind {
@@ -124,21 +124,27 @@ impl Scan<'_> {
                     let next = self.next_head(at + 1)?;
                     let was_durable = next.as_ref().is_some_and(|next| next.synced > at);
                     if at >= self.durable_bytes && !was_durable {
-                        let records = head.map_or(0, |head| head.listed.len());
-                        return Ok(self.cut(end, records));
+                        return Ok(self.cut(end, head.as_ref()));
                     }
                     let until = next.map_or(self.limit, |next| next.offset);
                     self.tell_without_head(at, until)?;
                     end.valid_bytes = until;
+                    // There is damage behind it: nothing of that is to be cut off with it.
+                    end.last_batch = None;
                 }
             }
         }
         Ok(end)
     }
 
-    fn cut(&self, end: End, records: usize) -> End {
+    /// The end of a segment behind which something is torn, of which the head may be there.
+    fn cut(&self, end: End, torn: Option<&BatchHead>) -> End {
         let cut_bytes = self.limit - end.valid_bytes;
-        End { is_closed: false, cut_bytes, cut_records: records as u64, ..end }
+        let cut_records = torn.map_or(0, |head| head.listed.len() as u64);
+        // Whoever wrote it knew how much before it was durable.
+        let synced = torn.map_or(0, |head| head.synced);
+        let last_batch = end.last_batch.filter(|at| synced <= *at);
+        End { is_closed: false, cut_bytes, cut_records, last_batch, ..end }
     }
 
     fn read(&self, offset: u64, bytes: u64) -> io::Result<Vec<u8>> {

@@ -221,7 +221,10 @@ impl Writer {
         }
         let order = number;
         segments.push(manifest::Listed { number, order, valid_bytes: None, durable_bytes: 0 });
-        self.replace_manifest(directory, segments)?;
+        if let Err(err) = self.replace_manifest(directory, segments) {
+            self.unlisted.push(number);
+            return Err(err);
+        }
         self.last = None;
         begun(segment);
         let end = SEGMENT_HEAD_BYTES as u64;
@@ -311,8 +314,9 @@ impl Writer {
         self.unlisted.extend(numbers);
     }
 
-    /// Takes what lies in a segment from `valid_bytes` on out of the log: it is elsewhere, durably.
-    pub(super) fn shorten(
+    /// Says that a segment counts up to `valid_bytes`, and that this is durable: what lies behind
+    /// is elsewhere.
+    pub(super) fn settle(
         &mut self,
         directory: &StoreDirectory,
         number: u32,
