@@ -69,8 +69,8 @@ impl Place {
     /// For the mark of a removal, which is needed for some time from now on, whenever it was made:
     /// counts it as captured now.
     pub(super) fn seen_at(self, now: u32) -> Self {
-        let captured_at = if self.is_tombstone() { self.captured_at.max(now) } else { 0 };
-        Self { captured_at: self.captured_at.max(captured_at), ..self }
+        let earliest = if self.is_tombstone() { now } else { 0 };
+        Self { captured_at: self.captured_at.max(earliest), ..self }
     }
 }
 
