@@ -2,6 +2,7 @@
 
 mod compaction;
 mod damage;
+mod hints;
 mod torn;
 mod verify;
 
@@ -40,9 +41,16 @@ fn payload(storage: &dyn StateStorage, key: &str) -> Option<Vec<u8>> {
 /// The files of segments, in the order in which they were written.
 fn segments(root: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(root.join("segments")).unwrap();
-    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> = paths.filter(|path| path.extension().is_none()).collect();
     paths.sort();
     paths
+}
+
+/// The hints of segments.
+fn hints(root: &Path) -> Vec<PathBuf> {
+    let hints = segments(root).into_iter().map(|segment| segment.with_extension("hint"));
+    hints.filter(|hint| hint.exists()).collect()
 }
 
 /// Leaves a log as a process does that is killed: nothing is closed.

@@ -16,7 +16,7 @@ use crate::storage::log::layout::{
 use crate::storage::log::manifest;
 use crate::storage::log::retention::seconds;
 use crate::storage::log::scan::{Found, ScanError, scan};
-use crate::storage::log::segment::{LiveChanges, Segment, segment_path};
+use crate::storage::log::segment::{LiveChanges, Segment, remove_segment, segment_path};
 use crate::storage::{StorageError, StorageErrorKind};
 
 /// A window is compacted if at least this share of it is freed, in percent: so a log whose states
@@ -268,8 +268,7 @@ impl Log {
 
     /// Removes the file of a segment that is none of the log's.
     fn discard(&self, number: u32) {
-        let path = segment_path(number);
-        match self.directory.store.files.remove_file(&path) {
+        match remove_segment(&*self.directory.store.files, number) {
             Err(err) if err.kind() != io::ErrorKind::NotFound => {
                 self.writer.lock().remove_later([number]);
             }

@@ -118,7 +118,14 @@ fn run(log: &Log) {
                 );
                 continue;
             }
-            Ok(None) => {}
+            Ok(None) => match log.write_hints(&mut pace) {
+                Ok(()) => {}
+                Err(Unfinished::Ended) => return,
+                Err(Unfinished::Failed(err)) => {
+                    tracing::warn!(target: "checkpoint", error = %err, "a hint was not written");
+                    pause = PAUSE_AFTER_FAILURE;
+                }
+            },
             Err(Unfinished::Ended) => return,
             Err(Unfinished::Failed(err)) => {
                 tracing::warn!(target: "checkpoint", error = %err, "a log could not be compacted");

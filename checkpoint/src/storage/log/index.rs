@@ -38,13 +38,24 @@ impl Place {
         record: &[u8],
         (segment, offset): (u32, u32),
     ) -> Self {
+        let record_bytes = u32::try_from(record.len()).unwrap_or(RECORD_BYTES_MAX);
+        Self::known(version, kind, record_bytes, captured_seconds(record), (segment, offset))
+    }
+
+    /// The place of a record of which so much is known.
+    pub(super) fn known(
+        version: StateVersion,
+        kind: RecordKind,
+        record_bytes: u32,
+        captured_at: u32,
+        (segment, offset): (u32, u32),
+    ) -> Self {
         let kind = match kind {
             RecordKind::State => 0,
             RecordKind::Tombstone => TOMBSTONE,
         };
-        let record_bytes = u32::try_from(record.len()).unwrap_or(RECORD_BYTES_MAX);
-        let captured_at = captured_seconds(record);
-        Self { version, segment, offset, bytes_and_kind: record_bytes | kind, captured_at }
+        let bytes_and_kind = record_bytes.min(RECORD_BYTES_MAX) | kind;
+        Self { version, segment, offset, bytes_and_kind, captured_at }
     }
 
     pub(super) fn record_bytes(self) -> u32 {

@@ -5,12 +5,15 @@
 mod compaction;
 mod compactor;
 mod damages;
+mod hint;
+mod hinting;
 mod index;
 mod inner;
 mod layout;
 mod manifest;
 mod opening;
 mod reading;
+mod replay;
 mod report;
 mod retention;
 mod saving;
@@ -126,8 +129,10 @@ impl LogStorage {
         self.log.verify(&mut progress)
     }
 
-    /// Compacts the log now, for as long as there is something that it pays to compact, and returns
-    /// how many bytes that has freed.
+    /// Compacts the log now, for as long as there is something that it pays to compact, writes the
+    /// hints that are missing, and returns how many bytes that has freed.
+    ///
+    /// A hint says what is in a segment: the next opening reads it instead.
     ///
     /// It is done all the time by a thread of the log's own, if
     /// [`background_compaction`](LogStorageBuilder::background_compaction) is on. It blocks neither
@@ -142,9 +147,13 @@ impl LogStorage {
                 Ok(Some(compacted)) => {
                     freed += compacted.bytes_before.saturating_sub(compacted.bytes_after);
                 }
-                Ok(None) | Err(Unfinished::Ended) => return Ok(freed),
+                Ok(None) | Err(Unfinished::Ended) => break,
                 Err(Unfinished::Failed(err)) => return Err(err),
             }
+        }
+        match self.log.write_hints(&mut |_| true) {
+            Ok(()) | Err(Unfinished::Ended) => Ok(freed),
+            Err(Unfinished::Failed(err)) => Err(err),
         }
     }
 }

@@ -4,29 +4,25 @@ use std::io;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::file_ops::FileOps;
 use crate::random::RandomSource;
-use crate::record::RecordHeader;
 use crate::storage::directory::error::{read_error, write_error};
 use crate::storage::directory::store::Store;
 use crate::storage::directory::{Layout, Opening, StoreDirectory};
 use crate::storage::log::LogStorage;
 use crate::storage::log::compactor::Compactor;
-use crate::storage::log::damages::Damages;
-use crate::storage::log::index::{Index, Place, RECORD_BYTES_MAX};
-use crate::storage::log::inner::{CompactedSoFar, Log, damage_of};
-use crate::storage::log::layout::{BatchHead, HeadError, SegmentHead, id_hash};
-use crate::storage::log::manifest::{Listed, MANIFEST, MANIFEST_RECORD, Manifest};
+use crate::storage::log::hint;
+use crate::storage::log::index::RECORD_BYTES_MAX;
+use crate::storage::log::inner::{CompactedSoFar, Log};
+use crate::storage::log::manifest::{MANIFEST, MANIFEST_RECORD, Manifest};
+use crate::storage::log::replay::Replay;
 use crate::storage::log::report::{LogCut, LogOpenReport};
-use crate::storage::log::retention::{Retention, Retentions, seconds};
-use crate::storage::log::scan::{End, Found, ScanError, scan};
-use crate::storage::log::segment::{
-    LiveChanges, SEGMENTS, Segment, Segments, parse_segment_name, segment_path,
-};
-use crate::storage::log::writer::{AppendError, Left, ToAppend, Writer, batches};
+use crate::storage::log::retention::{Retention, Retentions};
+use crate::storage::log::segment::{SEGMENTS, parse_segment_name, segment_path};
+use crate::storage::log::writer::{Left, Writer};
 use crate::storage::{Durability, StorageError, StorageErrorKind};
 use crate::sync::Mutex;
 use crate::thread_start::{SystemThreads, ThreadStart};
@@ -190,11 +186,11 @@ impl LogStorageBuilder {
             return Err(StorageError::new(StorageErrorKind::InvalidStore, attempted));
         };
         remove_unlisted(&directory, &manifest)?;
-        let mut reading = Reading::new(&self.retentions, clock.wall());
+        let mut replay = Replay::new(&self.retentions, clock.wall());
         let mut last = None;
         let mut in_doubt = Vec::new();
         for listed in &manifest.segments {
-            let end = reading.read(&directory, *listed)?;
+            let end = replay.read(&directory, *listed)?;
             if listed.valid_bytes.is_some() && listed.durable_bytes < end.valid_bytes {
                 // Whoever was to write it again has died before it was done.
                 in_doubt.push((listed.number, listed.durable_bytes, end.valid_bytes));
@@ -205,9 +201,9 @@ impl LogStorageBuilder {
         if let Some((number, end, was_open)) = last {
             let valid_bytes = end.valid_bytes;
             left = Some(Left { valid_bytes, durable_bytes: valid_bytes });
-            reading.report.closed = end.is_closed;
+            replay.report.closed = end.is_closed;
             if was_open && end.cut_bytes > 0 {
-                reading.report.cut = Some(LogCut {
+                replay.report.cut = Some(LogCut {
                     file: segment_path(number),
                     offset: end.valid_bytes,
                     bytes: end.cut_bytes,
@@ -222,9 +218,9 @@ impl LogStorageBuilder {
         }
         let mut writer = Writer::new(manifest, left, self.segment_bytes, directory.store.synced);
         for batch in in_doubt {
-            reading.write_again(&directory, &mut writer, batch)?;
+            replay.write_again(&directory, &mut writer, batch)?;
         }
-        let Reading { index, segments, damages, mut report, changes, damaged, .. } = reading;
+        let Replay { index, segments, damages, mut report, changes, damaged, .. } = replay;
         segments.count(changes);
         for (damage, id_hash) in report.damages.iter_mut().zip(damaged) {
             damage.id = id_hash.and_then(|id_hash| index.id_of(id_hash));
@@ -271,16 +267,18 @@ fn segments_in(store: &Store) -> io::Result<Option<String>> {
     Ok(names.into_iter().find(|name| parse_segment_name(name).is_some()))
 }
 
-/// Removes the files of segments that were begun and never used, or given up.
+/// Removes the files of segments that were begun and never used, or given up, and of their hints.
 fn remove_unlisted(directory: &StoreDirectory, manifest: &Manifest) -> Result<(), StorageError> {
     let store = &directory.store;
     let names = store
         .files
         .list(SEGMENTS)
         .map_err(|err| read_error(format!("list {}", store.shown(SEGMENTS)), err))?;
-    for number in names.iter().filter_map(|name| parse_segment_name(name)) {
-        if manifest.segments.iter().all(|listed| listed.number != number) {
-            let path = segment_path(number);
+    for name in &names {
+        let segment = parse_segment_name(hint::segment_of(name).unwrap_or(name));
+        let is_listed = |number| manifest.segments.iter().any(|listed| listed.number == number);
+        if segment.is_some_and(|number| !is_listed(number)) {
+            let path = format!("{SEGMENTS}/{name}");
             store
                 .files
                 .remove_file(&path)
@@ -297,130 +295,5 @@ fn tell(report: &LogOpenReport, directory: &StoreDirectory) {
     }
     for damage in &report.damages {
         tracing::error!(target: "checkpoint", path, %damage, "a log is damaged");
-    }
-}
-
-/// What has been read so far.
-struct Reading<'a> {
-    retentions: &'a Retentions,
-    now: SystemTime,
-    index: Index,
-    segments: Segments,
-    changes: LiveChanges,
-    damages: Damages,
-    // The hashes of the ids of those in the report.
-    damaged: Vec<Option<u64>>,
-    report: LogOpenReport,
-}
-
-impl<'a> Reading<'a> {
-    fn new(retentions: &'a Retentions, now: SystemTime) -> Self {
-        Self {
-            retentions,
-            now,
-            index: Index::default(),
-            segments: Segments::default(),
-            changes: LiveChanges::default(),
-            damages: Damages::default(),
-            damaged: Vec::new(),
-            report: LogOpenReport::default(),
-        }
-    }
-
-    fn read(&mut self, directory: &StoreDirectory, listed: Listed) -> Result<End, StorageError> {
-        let number = listed.number;
-        let store = &directory.store;
-        let path = segment_path(number);
-        let attempted = || format!("read {}", store.shown(&path));
-        let segment = Segment::open(&*store.files, number, listed.order)
-            .map_err(|err| read_error(format!("open {}", store.shown(&path)), err))?;
-        let head = SegmentHead { number, identity: directory.identity() };
-        let end = scan(&segment, head, listed, &mut |found| self.take(&segment, found));
-        let end = end.map_err(|err| match err {
-            ScanError::Io(err) => read_error(attempted(), err),
-            ScanError::Head(HeadError::UnsupportedVersion(version)) => {
-                let attempted = format!("{} of format version {version}", attempted());
-                StorageError::new(StorageErrorKind::UnsupportedVersion, attempted)
-            }
-            ScanError::Head(HeadError::Damaged) => {
-                StorageError::new(StorageErrorKind::Corrupt, attempted())
-            }
-        })?;
-        self.report.bytes_read += end.valid_bytes;
-        self.segments.insert(segment);
-        Ok(end)
-    }
-
-    fn take(&mut self, segment: &Segment, found: Found<'_>) {
-        if let Found::Record { header, offset, record } = found {
-            let offset = u32::try_from(offset).unwrap_or(u32::MAX);
-            let at = (segment.number, offset);
-            let place = Place::new(header.version, header.kind, record, at);
-            let place = place.seen_at(seconds(Some(self.now)));
-            let keep = self.retentions.at(header.id.prototype, self.now);
-            let changes = &mut self.changes;
-            changes.add_place(place);
-            self.index.put(header.id, place, keep, &mut |dropped| changes.drop_place(dropped));
-        } else if let Some((damage, at, id_hash)) = damage_of(segment, found) {
-            self.report.damages.push(damage.clone());
-            self.damaged.push(id_hash);
-            self.damages.add(damage, at, id_hash);
-        }
-    }
-
-    /// Writes the last batch of a log that was not closed to a new segment: whoever wrote it may
-    /// have died before it was durable, or been told that it is not, and a sync that has failed
-    /// once proves nothing when it is tried again.
-    fn write_again(
-        &mut self,
-        directory: &StoreDirectory,
-        writer: &mut Writer,
-        (number, until_doubt, until): (u32, u64, u64),
-    ) -> Result<(), StorageError> {
-        let path = segment_path(number);
-        let attempted = || format!("read {}", directory.store.shown(&path));
-        let Some(segment) = self.segments.get(number) else { return Ok(()) };
-        let mut bytes = vec![0; usize::try_from(until - until_doubt).unwrap_or(0)];
-        let read =
-            segment.read(&mut bytes, until_doubt).map_err(|err| read_error(attempted(), err))?;
-        bytes.truncate(read);
-        let mut moving = Vec::new();
-        let mut at = BatchHead::count_in(&bytes).map_or(0, BatchHead::bytes_of);
-        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            let Ok(header) = RecordHeader::parse_of_whole(rest) else { break };
-            let Some(record) = rest.get(..header.record_bytes()) else { break };
-            let offset = u32::try_from(until_doubt + at as u64).unwrap_or(u32::MAX);
-            let place = Place::new(header.version, header.kind, record, (number, offset));
-            moving.push((header.id.to_owned(), place, at..at + record.len()));
-            at += record.len();
-        }
-        let records: Vec<_> = moving
-            .iter()
-            .map(|(id, _, range)| ToAppend {
-                id: id.as_ref(),
-                record: bytes.get(range.clone()).unwrap_or_default(),
-            })
-            .collect();
-        let mut begun = Vec::new();
-        let mut appended = Vec::new();
-        for batch in batches(&records) {
-            let places = writer.append(directory, batch, &mut |segment| begun.push(segment));
-            appended.extend(places.map_err(AppendError::into_inner)?);
-        }
-        for segment in begun {
-            self.segments.insert(segment);
-        }
-        for ((id, from, _), to) in moving.iter().zip(appended) {
-            let to = (to.segment, to.offset);
-            if let Some((old, new)) =
-                self.index.moved(id_hash(id.as_ref()), (from.segment, from.offset), to)
-            {
-                self.changes.drop_place(old);
-                self.changes.add_place(new);
-            }
-        }
-        // If not all of it could be read, it stays, and what is damaged of it stays so.
-        let is_whole = at as u64 == until - until_doubt;
-        writer.settle(directory, number, if is_whole { until_doubt } else { until })
     }
 }

@@ -10,8 +10,12 @@ use crate::checkpoint_id::CheckpointId;
 pub struct LogOpenReport {
     /// How many ids there are, removed ones included as long as the mark of that is kept.
     pub ids: u64,
-    /// How many bytes of segments were read.
+    /// How many bytes of segments and hints were read.
     pub bytes_read: u64,
+    /// How many segments were not read, because their hints say what is in them.
+    pub hints_used: u64,
+    /// How many hints were damaged, or did not fit their segments: those were read instead.
+    pub hints_unusable: u64,
     /// Whether whoever wrote to the log last has closed it in good order.
     pub closed: bool,
     /// What was cut off the end: a batch that was being written and never acknowledged.
@@ -106,6 +110,9 @@ pub enum LogDamageKind {
     /// Bytes of which it is not known whose they were: no PE can be restored of which nothing newer
     /// is in the log.
     Unknown,
+    /// The hint of a segment, which concerns nothing: the segment is read instead, and the hint
+    /// made anew.
+    Hint,
 }
 
 impl fmt::Display for LogCut {
@@ -121,6 +128,7 @@ impl fmt::Display for LogDamage {
             LogDamageKind::Head => "a head",
             LogDamageKind::Record => "a record",
             LogDamageKind::Unknown => "what cannot be told",
+            LogDamageKind::Hint => "a hint",
         };
         write!(
             f,

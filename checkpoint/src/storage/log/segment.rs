@@ -8,9 +8,10 @@ use std::sync::Arc;
 use crate::file_ops::{FileHandle, FileOps, write_all};
 use crate::storage::directory::StoreDirectory;
 use crate::storage::log::damages::WrittenAt;
+use crate::storage::log::hint::hint_path;
 use crate::storage::log::index::Place;
 use crate::storage::log::layout::{BatchHead, SEGMENT_HEAD_BYTES, SegmentHead};
-use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
 
 /// The directory of segments.
 pub(super) const SEGMENTS: &str = "segments";
@@ -38,6 +39,16 @@ pub(super) struct Segment {
     tombstone_bytes: AtomicU64,
     // In seconds since 1970: from then on it may pay to look whether these are needed still.
     tombstones_due: AtomicU32,
+    has_hint: AtomicBool,
+}
+
+/// Removes the files of a segment.
+pub(super) fn remove_segment(files: &dyn FileOps, number: u32) -> io::Result<()> {
+    match files.remove_file(&hint_path(number)) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+        Ok(()) | Err(_) => {}
+    }
+    files.remove_file(&segment_path(number))
 }
 
 impl Segment {
@@ -50,6 +61,7 @@ impl Segment {
             live_records: AtomicU64::new(0),
             tombstone_bytes: AtomicU64::new(0),
             tombstones_due: AtomicU32::new(0),
+            has_hint: AtomicBool::new(false),
         })
     }
 
@@ -89,6 +101,23 @@ impl Segment {
 
     pub(super) fn file_bytes(&self) -> io::Result<u64> {
         self.file.file_bytes()
+    }
+
+    /// Whether the file has the right head, and no less bytes than this.
+    pub(super) fn may_be_whole(&self, expected: SegmentHead, bytes: u64) -> io::Result<bool> {
+        let mut head = [0; SEGMENT_HEAD_BYTES];
+        let read = self.read(&mut head, 0)?;
+        let is_expected = head.get(..read).is_some_and(|head| *head == expected.encode());
+        Ok(is_expected && self.file_bytes()? >= bytes)
+    }
+
+    /// Whether its hint was read or written.
+    pub(super) fn has_hint(&self) -> bool {
+        self.has_hint.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_hinted(&self, has_hint: bool) {
+        self.has_hint.store(has_hint, Ordering::Relaxed);
     }
 
     /// How many bytes of its records count.

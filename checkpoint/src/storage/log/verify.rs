@@ -1,9 +1,11 @@
 //! Reads all of a log, to find what is damaged before it is needed.
 
 use crate::storage::directory::error::read_error;
+use crate::storage::log::hint::{Hint, HintRead, hint_path};
 use crate::storage::log::inner::{Log, damage_of};
 use crate::storage::log::layout::SegmentHead;
-use crate::storage::log::report::{LogProgress, LogVerifyReport};
+use crate::storage::log::manifest::Listed;
+use crate::storage::log::report::{LogDamage, LogDamageKind, LogProgress, LogVerifyReport};
 use crate::storage::log::scan::{Found, ScanError, scan};
 use crate::storage::log::segment::segment_path;
 use crate::storage::{StorageError, StorageErrorKind};
@@ -43,9 +45,25 @@ impl Log {
                     StorageError::new(StorageErrorKind::Corrupt, format!("read {}", path()))
                 }
             })?;
+            if segment.has_hint() && !self.has_sound_hint(listed, head)? {
+                let file = hint_path(listed.number);
+                let kind = LogDamageKind::Hint;
+                report.damages.push(LogDamage { file, offset: 0, bytes: 0, kind, id: None });
+                // It is made anew.
+                segment.set_hinted(false);
+                self.orders.want();
+            }
             bytes_done += listed.valid_bytes.unwrap_or(0);
             progress(LogProgress { bytes_done, bytes });
         }
         Ok(report)
+    }
+
+    fn has_sound_hint(&self, listed: Listed, head: SegmentHead) -> Result<bool, StorageError> {
+        let store = &self.directory.store;
+        let read = Hint::read(store, head, listed.valid_bytes.unwrap_or(0)).map_err(|err| {
+            read_error(format!("read {}", store.shown(&hint_path(listed.number))), err)
+        })?;
+        Ok(matches!(read, HintRead::Found(_)))
     }
 }

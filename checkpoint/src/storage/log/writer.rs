@@ -11,7 +11,7 @@ use crate::storage::log::layout::{
     BATCH_RECORDS_MAX, BatchHead, BatchKind, Listed, SEGMENT_HEAD_BYTES, SegmentHead, id_hash,
 };
 use crate::storage::log::manifest::{self, Manifest};
-use crate::storage::log::segment::{Segment, segment_path};
+use crate::storage::log::segment::{Segment, remove_segment, segment_path};
 use crate::storage::{StorageError, StorageErrorKind};
 
 /// Records are gathered into batches of up to so many bytes, or one that is larger.
@@ -252,7 +252,7 @@ impl Writer {
         // Not before the list on disk is certainly one that does not have them.
         for number in std::mem::take(&mut self.unlisted) {
             let path = segment_path(number);
-            match files.remove_file(&path) {
+            match remove_segment(&**files, number) {
                 Err(err) if err.kind() != io::ErrorKind::NotFound => {
                     let path = directory.store.shown(&path);
                     tracing::warn!(
