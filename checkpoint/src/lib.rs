@@ -247,8 +247,8 @@ pub use storage::{
 };
 #[cfg(unix)]
 pub use storage::{
-    DefaultFileSystemStateStorage, DefaultFileSystemStateStorageBuilder, LogCut, LogDamage,
-    LogDamageKind, LogOpenReport, LogProgress, LogStats, LogStorage, LogStorageBuilder,
+    DefaultFileSystemStateStorage, DefaultFileSystemStateStorageBuilder, LogBackup, LogCut,
+    LogDamage, LogDamageKind, LogOpenReport, LogProgress, LogStats, LogStorage, LogStorageBuilder,
     LogVerifyReport, Retention,
 };
 pub use thread_start::{SystemThreads, ThreadStart};

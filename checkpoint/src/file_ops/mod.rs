@@ -7,6 +7,7 @@ mod system_files;
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 pub use system_files::SystemFiles;
 
@@ -56,6 +57,12 @@ pub trait FileOps: Send + Sync + fmt::Debug {
     /// # Errors
     /// The system refuses.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Gives a file another name, at a path that need not be below the root: a hard link.
+    ///
+    /// # Errors
+    /// The name is taken, it is on another file system, or the system knows no such thing.
+    fn link_out(&self, path: &str, to: &Path) -> io::Result<()>;
 
     /// Removes a file (or a link, never what it points to).
     ///

@@ -29,7 +29,7 @@ pub use file_system::{DefaultFileSystemStateStorage, DefaultFileSystemStateStora
 pub use in_memory::InMemoryStorage;
 #[cfg(unix)]
 pub use log::{
-    LogCut, LogDamage, LogDamageKind, LogOpenReport, LogProgress, LogStats, LogStorage,
+    LogBackup, LogCut, LogDamage, LogDamageKind, LogOpenReport, LogProgress, LogStats, LogStorage,
     LogStorageBuilder, LogVerifyReport, Retention,
 };
 pub use metadata::{METADATA_BYTES_MAX, METADATA_NAME_BYTES_MAX, Metadata, MetadataVersion};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use checkpoint::{FileHandle, FileOps, SharedSync};
@@ -92,6 +93,10 @@ impl FileOps for MemoryFiles {
         let bytes = content.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
         content.files.insert(to.to_owned(), bytes);
         Ok(())
+    }
+
+    fn link_out(&self, _path: &str, _to: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn remove_file(&self, path: &str) -> io::Result<()> {

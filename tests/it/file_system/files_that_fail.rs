@@ -1,6 +1,7 @@
 //! File operations that are written down, and fail when told to.
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use checkpoint::{FileHandle, FileOps, SharedSync, SystemFiles};
@@ -88,7 +89,7 @@ impl Script {
 }
 
 impl FilesThatFail {
-    pub(crate) fn new(root: &std::path::Path) -> Self {
+    pub(crate) fn new(root: &Path) -> Self {
         let files = Arc::new(SystemFiles::open_or_create(root).unwrap());
         Self { files, script: Arc::default() }
     }
@@ -137,6 +138,11 @@ impl FileOps for FilesThatFail {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.script.step(format!("rename {from} {to}"))?;
         self.files.rename(from, to)
+    }
+
+    fn link_out(&self, path: &str, to: &Path) -> io::Result<()> {
+        self.script.step(format!("link_out {path}"))?;
+        self.files.link_out(path, to)
     }
 
     fn remove_file(&self, path: &str) -> io::Result<()> {

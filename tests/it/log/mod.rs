@@ -1,8 +1,10 @@
 //! `LogStorage`: what it promises beyond the conformance kit.
 
+mod backup;
 mod compaction;
 mod damage;
 mod hints;
+mod read_only;
 mod torn;
 mod verify;
 

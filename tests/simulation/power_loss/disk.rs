@@ -1,6 +1,7 @@
 //! A disk in memory: the file operations that the storage does, each of which may be the last.
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use checkpoint::{FileHandle, FileOps, SharedSync};
@@ -281,6 +282,10 @@ impl FileOps for Files {
         let paths = format!("{from} {to}");
         self.change("rename", &paths, |disk| disk.move_name(from, to).map(|()| 0))?;
         Ok(())
+    }
+
+    fn link_out(&self, _path: &str, _to: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn remove_file(&self, path: &str) -> io::Result<()> {

@@ -225,6 +225,12 @@ impl FileOps for SystemFiles {
         Ok(rustix::fs::renameat(from_parent.as_fd(), from_name, to_parent.as_fd(), to_name)?)
     }
 
+    fn link_out(&self, path: &str, to: &Path) -> io::Result<()> {
+        let (parent, name) = self.parent(path)?;
+        let here = rustix::fs::CWD;
+        Ok(rustix::fs::linkat(parent.as_fd(), name, here, to, AtFlags::empty())?)
+    }
+
     fn remove_file(&self, path: &str) -> io::Result<()> {
         let (parent, name) = self.parent(path)?;
         Ok(rustix::fs::unlinkat(parent.as_fd(), name, AtFlags::empty())?)

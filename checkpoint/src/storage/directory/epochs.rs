@@ -32,6 +32,11 @@ impl Epochs {
         Ok(Self { of_this_opening: first, last: first, opened: BTreeMap::new() })
     }
 
+    /// Those of a store that is only read: `last` was the last one that was drawn.
+    pub(in crate::storage) fn only_read(last: u64) -> Self {
+        Self { of_this_opening: Epoch(last), last: Epoch(last), opened: BTreeMap::new() }
+    }
+
     /// Opens a partition.
     pub(in crate::storage) fn open(
         &mut self,

@@ -1,11 +1,11 @@
 //! The metadata of a store: one small file for each value.
 
 use crate::checkpoint_id::CheckpointIdRef;
-use crate::storage::directory::StoreDirectory;
-use crate::storage::directory::error::write_error;
-use crate::storage::directory::file_name::file_name;
+use crate::storage::directory::error::{read_error, write_error};
+use crate::storage::directory::file_name::{file_name, is_file_name};
 use crate::storage::directory::own_records::{Content, OwnRecord};
-use crate::storage::directory::store::ReplaceError;
+use crate::storage::directory::store::{ReplaceError, TooLong};
+use crate::storage::directory::{OWN_BYTES_MAX, StoreDirectory};
 use crate::storage::metadata::check_metadata;
 use crate::storage::{Metadata, MetadataVersion, StorageError, StorageErrorKind};
 
@@ -13,7 +13,35 @@ use crate::storage::{Metadata, MetadataVersion, StorageError, StorageErrorKind};
 pub(in crate::storage) const METADATA: &str = "meta";
 const PROTOTYPE: &str = "\u{1}metadata";
 
+/// A file that holds one value.
+pub(in crate::storage) struct MetadataFile {
+    pub(in crate::storage) path: String,
+    pub(in crate::storage) bytes: Vec<u8>,
+}
+
 impl StoreDirectory {
+    /// Reads the files of all values, as they were at one moment.
+    pub(in crate::storage) fn metadata_files(&self) -> Result<Vec<MetadataFile>, StorageError> {
+        let _nothing_changes = self.unsettled_metadata.lock();
+        let shown = |path: &str| format!("read {}", self.store.shown(path));
+        let names = self.store.files.list(METADATA);
+        let mut files = Vec::new();
+        for name in names.map_err(|err| read_error(shown(METADATA), err))? {
+            let path = format!("{METADATA}/{name}");
+            if !is_file_name(&name) {
+                continue;
+            }
+            match self.store.read(&path, OWN_BYTES_MAX) {
+                Ok(Ok(bytes)) => files.push(MetadataFile { path, bytes }),
+                Ok(Err(TooLong)) => {
+                    return Err(StorageError::new(StorageErrorKind::Corrupt, shown(&path)));
+                }
+                Err(err) => return Err(read_error(shown(&path), err)),
+            }
+        }
+        Ok(files)
+    }
+
     pub(in crate::storage) fn metadata(
         &self,
         name: &str,

@@ -115,8 +115,52 @@ impl Opening {
             identity,
             epochs: Mutex::new(epochs),
             unsettled_metadata: Mutex::new(BTreeSet::new()),
-            _lock: Mutex::new(lock),
+            _lock: Mutex::new(Some(lock)),
         })
+    }
+
+    /// Finds the identity, and neither takes the lock nor writes anything.
+    pub(in crate::storage) fn open_read_only(
+        self,
+        files: Arc<dyn FileOps>,
+        layout: &Layout,
+    ) -> Result<StoreDirectory, StorageError> {
+        let root = self.root.as_path();
+        check_mode(&*files, root)?;
+        let store = Store::new(files, self.root.clone(), self.durability == Durability::Power);
+        let own = OwnRecords { clock: self.clock };
+        let identity = own.read(&store, IDENTITY_RECORD)?.ok_or_else(|| no_store(root))?;
+        let identity = parse_identity(&identity.bytes, layout, root)?;
+        let last = own.read(&store, EPOCH)?.map_or(0, |epoch| epoch.number);
+        Ok(StoreDirectory {
+            store,
+            own,
+            identity,
+            epochs: Mutex::new(Epochs::only_read(last)),
+            unsettled_metadata: Mutex::new(BTreeSet::new()),
+            _lock: Mutex::new(None),
+        })
+    }
+
+    /// Makes the directories of a store in one that is empty, for a copy.
+    pub(in crate::storage) fn prepare_copy(
+        files: Arc<dyn FileOps>,
+        root: PathBuf,
+        layout: &Layout,
+    ) -> Result<Store, StorageError> {
+        let store = Store::new(files, root, true);
+        let attempted = || format!("make a backup at {}", store.shown(""));
+        let names = store.files.list("").map_err(|err| read_error(attempted(), err))?;
+        if let Some(name) = names.first() {
+            let attempted = format!("{}: the directory is not empty ({name:?})", attempted());
+            return Err(StorageError::new(StorageErrorKind::InvalidStore, attempted));
+        }
+        for directory in [TEMPORARY, METADATA].iter().chain(layout.directories) {
+            let made = store.files.create_directory(directory);
+            made.map_err(|err| write_error(attempted(), err))?;
+        }
+        store.files.sync_directory("").map_err(|err| write_error(attempted(), err))?;
+        Ok(store)
     }
 }
 

@@ -18,8 +18,16 @@ use crate::storage::log::writer::Writer;
 use crate::storage::{Durability, SaveBatch, StorageError, StorageErrorKind};
 use crate::sync::{AtomicU64, Mutex, Ordering};
 
+/// What may be done with a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    ReadWrite,
+    ReadOnly,
+}
+
 pub(super) struct Log {
     pub(super) directory: StoreDirectory,
+    pub(super) access: Access,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) durability: Durability,
     pub(super) record_bytes_max: u64,
@@ -69,6 +77,21 @@ impl Log {
     ) -> Option<StateVersion> {
         changes.add_place(place);
         self.index.put(id, place, keep, &mut |dropped| changes.drop_place(dropped))
+    }
+
+    /// Refuses what would write to a log that is only read.
+    pub(super) fn check_writable(
+        &self,
+        attempt: impl FnOnce() -> String,
+    ) -> Result<(), StorageError> {
+        match self.access {
+            Access::ReadWrite => Ok(()),
+            Access::ReadOnly => {
+                let shown = self.directory.store.shown("");
+                let attempted = format!("{}: the log at {shown} was opened to be read", attempt());
+                Err(StorageError::new(StorageErrorKind::Unsupported, attempted))
+            }
+        }
     }
 
     /// Notes what was found damaged, and makes an error of it.

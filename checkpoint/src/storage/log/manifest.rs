@@ -37,7 +37,7 @@ pub(super) struct Listed {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Manifest {
     /// Counts the changes.
-    generation: u64,
+    pub(super) generation: u64,
     pub(super) segments: Vec<Listed>,
 }
 
@@ -73,15 +73,8 @@ impl Manifest {
         directory: &StoreDirectory,
         segments: Vec<Listed>,
     ) -> Result<(), StorageError> {
-        let mut bytes = Vec::with_capacity(segments.len() * ITEM_BYTES);
-        for Listed { number, order, valid_bytes, durable_bytes } in &segments {
-            bytes.extend_from_slice(&number.to_le_bytes());
-            bytes.extend_from_slice(&order.to_le_bytes());
-            bytes.extend_from_slice(&valid_bytes.unwrap_or(u64::MAX).to_le_bytes());
-            bytes.extend_from_slice(&durable_bytes.to_le_bytes());
-        }
         let generation = self.generation + 1;
-        directory.write_own(MANIFEST_RECORD, generation, &bytes)?;
+        directory.write_own(MANIFEST_RECORD, generation, &encode(&segments))?;
         *self = Self { generation, segments };
         Ok(())
     }
@@ -91,6 +84,18 @@ impl Manifest {
         let used = self.segments.iter().flat_map(|listed| [listed.number, listed.order]);
         used.max().unwrap_or(0).checked_add(1)
     }
+}
+
+/// The payload of a list.
+pub(super) fn encode(segments: &[Listed]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(segments.len() * ITEM_BYTES);
+    for Listed { number, order, valid_bytes, durable_bytes } in segments {
+        bytes.extend_from_slice(&number.to_le_bytes());
+        bytes.extend_from_slice(&order.to_le_bytes());
+        bytes.extend_from_slice(&valid_bytes.unwrap_or(u64::MAX).to_le_bytes());
+        bytes.extend_from_slice(&durable_bytes.to_le_bytes());
+    }
+    bytes
 }
 
 fn decode(item: &[u8; ITEM_BYTES]) -> Option<Listed> {

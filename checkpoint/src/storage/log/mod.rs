@@ -2,6 +2,7 @@
 //!
 //! The layout is specified in `checkpoint/FORMAT.md`.
 
+mod backup;
 mod compaction;
 mod compactor;
 mod damages;
@@ -24,16 +25,18 @@ mod writer;
 
 use std::fmt;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use opening::LogStorageBuilder;
 pub use report::{
-    LogCut, LogDamage, LogDamageKind, LogOpenReport, LogProgress, LogStats, LogVerifyReport,
+    LogBackup, LogCut, LogDamage, LogDamageKind, LogOpenReport, LogProgress, LogStats,
+    LogVerifyReport,
 };
 pub use retention::Retention;
 
 use crate::checkpoint_id::CheckpointId;
+use crate::file_ops::FileOps;
 use crate::record::Epoch;
 use crate::storage::log::compaction::Unfinished;
 use crate::storage::log::compactor::Compactor;
@@ -95,6 +98,14 @@ impl LogStorage {
         Self::builder(root).open()
     }
 
+    /// Opens the log in the directory `root` to be read only, beside whoever writes to it.
+    ///
+    /// # Errors
+    /// See [`open_read_only`](LogStorageBuilder::open_read_only) of the builder.
+    pub fn open_read_only(root: impl Into<PathBuf>) -> Result<Self, StorageError> {
+        Self::builder(root).open_read_only()
+    }
+
     /// Returns a builder, to set how the log in the directory `root` is opened.
     pub fn builder(root: impl Into<PathBuf>) -> LogStorageBuilder {
         LogStorageBuilder::new(root.into())
@@ -141,6 +152,7 @@ impl LogStorage {
     /// # Errors
     /// Something could not be read or written, or is damaged. Nothing has changed by what failed.
     pub fn compact(&self) -> Result<u64, StorageError> {
+        self.log.check_writable(|| "compact a log".to_owned())?;
         let mut freed = 0;
         loop {
             match self.log.compact_once(&mut |_| true) {
@@ -155,6 +167,47 @@ impl LogStorage {
             Ok(()) | Err(Unfinished::Ended) => Ok(freed),
             Err(Unfinished::Failed(err)) => Err(err),
         }
+    }
+}
+
+impl LogStorage {
+    /// Makes a copy of the log in the directory `to`, which is created or must be empty, while it
+    /// is used: all that is stored when this begins, the store's identity, its epochs and its
+    /// metadata.
+    ///
+    /// The copy is opened as any log is. It shares the files of all segments but the last with this
+    /// one, by hard links, if it is on the same file system: neither ever changes them. It is
+    /// durable when this returns; one that was not finished is no store. `progress` is told at
+    /// first and after each MiB. Saves and fetches go on meanwhile, compaction does not.
+    ///
+    /// Whoever goes on from a copy goes back in time, and must not do so beside the original: both
+    /// would draw the same epochs.
+    ///
+    /// # Errors
+    /// The directory is not empty, something cannot be read or written, or a segment is shorter
+    /// than it was. The bytes are not checked otherwise: [`verify`](Self::verify) does that, of
+    /// either. What has been copied until then stays.
+    pub fn backup(
+        &self,
+        to: impl AsRef<Path>,
+        mut progress: impl FnMut(LogProgress),
+    ) -> Result<LogBackup, StorageError> {
+        self.log.backup_to(to.as_ref(), &mut progress)
+    }
+
+    /// Makes a copy as [`backup`](Self::backup) does, over these file operations, without links.
+    ///
+    /// The path is only used in messages.
+    ///
+    /// # Errors
+    /// As for [`backup`](Self::backup).
+    pub fn backup_over(
+        &self,
+        files: Arc<dyn FileOps>,
+        path: impl Into<PathBuf>,
+        mut progress: impl FnMut(LogProgress),
+    ) -> Result<LogBackup, StorageError> {
+        self.log.backup_over(files, path.into(), None, &mut progress)
     }
 }
 
@@ -213,6 +266,7 @@ impl StateStorage for LogStorage {
     }
 
     fn open_epoch(&self, partition: u32) -> Result<Epoch, StorageError> {
+        self.log.check_writable(|| format!("open an epoch of partition {partition}"))?;
         // Nobody may be writing with an older one when this returns.
         let _writer = self.log.writer.lock();
         self.log.directory.open_epoch(partition)
@@ -228,6 +282,7 @@ impl StateStorage for LogStorage {
         expected: Option<MetadataVersion>,
         bytes: &[u8],
     ) -> Result<MetadataVersion, StorageError> {
+        self.log.check_writable(|| format!("put metadata {name:?}"))?;
         self.log.directory.put_metadata(name, expected, bytes)
     }
 }

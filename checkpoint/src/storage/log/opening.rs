@@ -16,13 +16,13 @@ use crate::storage::log::LogStorage;
 use crate::storage::log::compactor::Compactor;
 use crate::storage::log::hint;
 use crate::storage::log::index::RECORD_BYTES_MAX;
-use crate::storage::log::inner::{CompactedSoFar, Log};
+use crate::storage::log::inner::{Access, CompactedSoFar, Log};
 use crate::storage::log::manifest::{MANIFEST, MANIFEST_RECORD, Manifest};
 use crate::storage::log::replay::Replay;
-use crate::storage::log::report::{LogCut, LogOpenReport};
+use crate::storage::log::report::LogOpenReport;
 use crate::storage::log::retention::{Retention, Retentions};
-use crate::storage::log::segment::{SEGMENTS, parse_segment_name, segment_path};
-use crate::storage::log::writer::{Left, Writer};
+use crate::storage::log::segment::{SEGMENTS, parse_segment_name};
+use crate::storage::log::writer::Writer;
 use crate::storage::{Durability, StorageError, StorageErrorKind};
 use crate::sync::Mutex;
 use crate::thread_start::{SystemThreads, ThreadStart};
@@ -34,7 +34,7 @@ const COMPACTION_BYTES_PER_SECOND: NonZeroU64 = match NonZeroU64::new(64 << 20) 
     None => unreachable!(),
 };
 
-const LAYOUT: Layout = Layout {
+pub(super) const LAYOUT: Layout = Layout {
     version: 2,
     directories: &[SEGMENTS],
     records: &[MANIFEST_RECORD],
@@ -168,57 +168,61 @@ impl LogStorageBuilder {
         self.open_over(files)
     }
 
-    /// The same over these file operations instead of the system's, for simulated or failing disks.
+    /// Opens the log to be read only, beside whoever writes to it.
+    ///
+    /// Nothing is locked, written or repaired, and what was stored at this moment is what is seen
+    /// from now on; of what was just being saved, some that is not durable yet. Saving, opening an
+    /// epoch and putting metadata fail as
+    /// [`Unsupported`](StorageErrorKind::Unsupported), so that no keeper can be built over it.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), but for the lock; a directory that is no store is not made one.
+    pub fn open_read_only(self) -> Result<LogStorage, StorageError> {
+        let must_exist = Opening { must_exist: true, ..self.opening.clone() };
+        let files = must_exist.system_files()?;
+        let opening = self.opening.clone();
+        let directory = opening.open_read_only(files, &LAYOUT)?;
+        let mut before = None;
+        loop {
+            let manifest = read_manifest(&directory)?;
+            match Replay::of(&directory, &manifest, &self.retentions, self.opening.clock.wall()) {
+                Ok(replay) => return self.start(directory, manifest, replay, Access::ReadOnly),
+                // Somebody may have compacted what was to be read.
+                Err(_) if before != Some(manifest.generation) => {
+                    before = Some(manifest.generation);
+                }
+                Err(err) => return Err(err),
+            }
+        }
+    }
+
+    /// Opens the log as [`open`](Self::open) does, over these file operations instead of the
+    /// system's, for simulated or failing disks.
     ///
     /// The path is only used in messages.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
     pub fn open_over(self, files: Arc<dyn FileOps>) -> Result<LogStorage, StorageError> {
-        let durability = self.opening.durability;
-        let clock = Arc::clone(&self.opening.clock);
-        let directory = self.opening.open(files, &LAYOUT)?;
-        let Some(manifest) = Manifest::read(&directory)? else {
-            let attempted = format!(
-                "open the store at {}: its file `{MANIFEST}` is missing",
-                directory.store.shown("")
-            );
-            return Err(StorageError::new(StorageErrorKind::InvalidStore, attempted));
-        };
+        let directory = self.opening.clone().open(files, &LAYOUT)?;
+        let manifest = read_manifest(&directory)?;
         remove_unlisted(&directory, &manifest)?;
-        let mut replay = Replay::new(&self.retentions, clock.wall());
-        let mut last = None;
-        let mut in_doubt = Vec::new();
-        for listed in &manifest.segments {
-            let end = replay.read(&directory, *listed)?;
-            if listed.valid_bytes.is_some() && listed.durable_bytes < end.valid_bytes {
-                // Whoever was to write it again has died before it was done.
-                in_doubt.push((listed.number, listed.durable_bytes, end.valid_bytes));
-            }
-            last = Some((listed.number, end, listed.valid_bytes.is_none()));
-        }
-        let mut left = None;
-        if let Some((number, end, was_open)) = last {
-            let valid_bytes = end.valid_bytes;
-            left = Some(Left { valid_bytes, durable_bytes: valid_bytes });
-            replay.report.closed = end.is_closed;
-            if was_open && end.cut_bytes > 0 {
-                replay.report.cut = Some(LogCut {
-                    file: segment_path(number),
-                    offset: end.valid_bytes,
-                    bytes: end.cut_bytes,
-                    records: end.cut_records,
-                });
-            }
-            if was_open && !end.is_closed && directory.store.synced {
-                in_doubt.extend(end.last_batch.map(|offset| (number, offset, valid_bytes)));
-                let durable_bytes = end.last_batch.unwrap_or(valid_bytes);
-                left = Some(Left { valid_bytes, durable_bytes });
-            }
-        }
-        let mut writer = Writer::new(manifest, left, self.segment_bytes, directory.store.synced);
-        for batch in in_doubt {
-            replay.write_again(&directory, &mut writer, batch)?;
+        let wall = self.opening.clock.wall();
+        let replay = Replay::of(&directory, &manifest, &self.retentions, wall)?;
+        self.start(directory, manifest, replay, Access::ReadWrite)
+    }
+
+    fn start(
+        self,
+        directory: StoreDirectory,
+        manifest: Manifest,
+        mut replay: Replay,
+        access: Access,
+    ) -> Result<LogStorage, StorageError> {
+        let synced = directory.store.synced;
+        let mut writer = Writer::new(manifest, replay.left, self.segment_bytes, synced);
+        if access == Access::ReadWrite {
+            replay.write_doubtful_again(&directory, &mut writer)?;
         }
         let Replay { index, segments, damages, mut report, changes, damaged, .. } = replay;
         segments.count(changes);
@@ -230,8 +234,9 @@ impl LogStorageBuilder {
         let removals_kept_seconds = self.removals_kept.as_secs();
         let log = Arc::new(Log {
             directory,
-            clock,
-            durability,
+            access,
+            clock: self.opening.clock,
+            durability: self.opening.durability,
             record_bytes_max: self.record_bytes_max,
             segment_bytes: self.segment_bytes,
             removals_kept_seconds: u32::try_from(removals_kept_seconds).unwrap_or(u32::MAX),
@@ -246,7 +251,7 @@ impl LogStorageBuilder {
             orders: Arc::default(),
             compacted: CompactedSoFar::default(),
         });
-        let compactor = match self.background_compaction {
+        let compactor = match self.background_compaction && access == Access::ReadWrite {
             true => Some(Compactor::start(Arc::clone(&log), &*self.threads).map_err(|err| {
                 let attempted = "start the thread that compacts a log".to_owned();
                 StorageError::new(StorageErrorKind::Unavailable, attempted).with_source(err)
@@ -256,6 +261,14 @@ impl LogStorageBuilder {
         log.orders.want();
         Ok(LogStorage { compactor, log, report })
     }
+}
+
+fn read_manifest(directory: &StoreDirectory) -> Result<Manifest, StorageError> {
+    Manifest::read(directory)?.ok_or_else(|| {
+        let shown = directory.store.shown("");
+        let attempted = format!("open the store at {shown}: its file `{MANIFEST}` is missing");
+        StorageError::new(StorageErrorKind::InvalidStore, attempted)
+    })
 }
 
 /// Returns the name of a segment, if there is one: then there is a store, or was.

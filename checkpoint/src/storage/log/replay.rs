@@ -13,17 +13,17 @@ use crate::storage::log::hint::{Hint, HintRead, hint_path};
 use crate::storage::log::index::{Index, Place};
 use crate::storage::log::inner::damage_of;
 use crate::storage::log::layout::{BatchHead, HeadError, SegmentHead, id_hash};
-use crate::storage::log::manifest::Listed;
-use crate::storage::log::report::LogOpenReport;
+use crate::storage::log::manifest::{Listed, Manifest};
+use crate::storage::log::report::{LogCut, LogOpenReport};
 use crate::storage::log::retention::{Retentions, seconds};
 use crate::storage::log::scan::{End, Found, ScanError, scan};
 use crate::storage::log::segment::{LiveChanges, Segment, Segments, segment_path};
-use crate::storage::log::writer::{AppendError, ToAppend, Writer, batches};
+use crate::storage::log::writer::{AppendError, Left, ToAppend, Writer, batches};
 use crate::storage::{StorageError, StorageErrorKind};
 
 /// What has been read so far.
-pub(super) struct Replay<'a> {
-    retentions: &'a Retentions,
+pub(super) struct Replay {
+    retentions: Retentions,
     now: SystemTime,
     pub(super) index: Index,
     pub(super) segments: Segments,
@@ -32,10 +32,68 @@ pub(super) struct Replay<'a> {
     /// The hashes of the ids of those in the report.
     pub(super) damaged: Vec<Option<u64>>,
     pub(super) report: LogOpenReport,
+    /// How the last segment was left.
+    pub(super) left: Option<Left>,
+    /// What may not be durable: of which segment, from where to where.
+    in_doubt: Vec<(u32, u64, u64)>,
 }
 
-impl<'a> Replay<'a> {
-    pub(super) fn new(retentions: &'a Retentions, now: SystemTime) -> Self {
+impl Replay {
+    /// Reads all segments of a list.
+    pub(super) fn of(
+        directory: &StoreDirectory,
+        manifest: &Manifest,
+        retentions: &Retentions,
+        now: SystemTime,
+    ) -> Result<Self, StorageError> {
+        let mut replay = Self::new(retentions.clone(), now);
+        for listed in &manifest.segments {
+            let end = replay.read(directory, *listed)?;
+            if listed.valid_bytes.is_some() && listed.durable_bytes < end.valid_bytes {
+                // Whoever was to write it again has died before it was done.
+                replay.in_doubt.push((listed.number, listed.durable_bytes, end.valid_bytes));
+            }
+            replay.left =
+                Some(Left { valid_bytes: end.valid_bytes, durable_bytes: end.valid_bytes });
+            replay.report.closed = end.is_closed;
+            if listed.valid_bytes.is_none() {
+                replay.note_end(listed.number, end, directory.store.synced);
+            }
+        }
+        Ok(replay)
+    }
+
+    /// Notes how the segment ends that was being written.
+    fn note_end(&mut self, number: u32, end: End, synced: bool) {
+        let valid_bytes = end.valid_bytes;
+        if end.cut_bytes > 0 {
+            self.report.cut = Some(LogCut {
+                file: segment_path(number),
+                offset: valid_bytes,
+                bytes: end.cut_bytes,
+                records: end.cut_records,
+            });
+        }
+        if !end.is_closed && synced {
+            self.in_doubt.extend(end.last_batch.map(|offset| (number, offset, valid_bytes)));
+            let durable_bytes = end.last_batch.unwrap_or(valid_bytes);
+            self.left = Some(Left { valid_bytes, durable_bytes });
+        }
+    }
+
+    /// Writes again whatever may not be durable.
+    pub(super) fn write_doubtful_again(
+        &mut self,
+        directory: &StoreDirectory,
+        writer: &mut Writer,
+    ) -> Result<(), StorageError> {
+        for batch in std::mem::take(&mut self.in_doubt) {
+            self.write_again(directory, writer, batch)?;
+        }
+        Ok(())
+    }
+
+    fn new(retentions: Retentions, now: SystemTime) -> Self {
         Self {
             retentions,
             now,
@@ -45,14 +103,12 @@ impl<'a> Replay<'a> {
             damages: Damages::default(),
             damaged: Vec::new(),
             report: LogOpenReport::default(),
+            left: None,
+            in_doubt: Vec::new(),
         }
     }
 
-    pub(super) fn read(
-        &mut self,
-        directory: &StoreDirectory,
-        listed: Listed,
-    ) -> Result<End, StorageError> {
+    fn read(&mut self, directory: &StoreDirectory, listed: Listed) -> Result<End, StorageError> {
         let number = listed.number;
         let store = &directory.store;
         let path = segment_path(number);
@@ -136,7 +192,7 @@ impl<'a> Replay<'a> {
     /// Writes the last batch of a log that was not closed to a new segment: whoever wrote it may
     /// have died before it was durable, or been told that it is not, and a sync that has failed
     /// once proves nothing when it is tried again.
-    pub(super) fn write_again(
+    fn write_again(
         &mut self,
         directory: &StoreDirectory,
         writer: &mut Writer,

@@ -89,6 +89,18 @@ pub struct LogVerifyReport {
     pub damages: Vec<LogDamage>,
 }
 
+/// What [`LogStorage::backup`](crate::LogStorage::backup) has made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogBackup {
+    /// How many segments it has.
+    pub segments: u64,
+    /// How many bytes those have.
+    pub bytes: u64,
+    /// How many of these take no space of their own, being those of the log itself: hard links.
+    pub bytes_linked: u64,
+}
+
 /// How far something has come that takes long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

@@ -94,6 +94,7 @@ impl Log {
     /// Whether the record is to be written: not if it is there already.
     fn check(&self, bytes: &[u8], entry: &SaveEntry) -> Result<bool, StorageError> {
         let id = entry.id_in(bytes);
+        self.check_writable(|| format!("save {id}"))?;
         self.directory.epochs.lock().check(entry, bytes)?;
         if entry.record_in(bytes).len() as u64 > self.record_bytes_max {
             let kind = StorageErrorKind::TooLarge { max: self.record_bytes_max };
