@@ -215,9 +215,9 @@ pub use no_op_checkpointing_framework::NoOpCheckpointingFramework;
 pub use partition::{Partitioner, SequenceExhausted, Sequences, XxHashPartitioner};
 pub use process_error::ProcessError;
 pub use prototype::{
-    AsKey, Eviction, Key, KeyBytes, NotAKey, PartitionKey, PeGuard, PeGuardFuture, PePrototype,
-    ProcessFuture, PrototypeBuilder, PrototypeBuilderWithFactory, Recover, Recovered, RunError,
-    Session,
+    AsKey, BulkRestore, Eviction, Key, KeyBytes, NotAKey, PartitionKey, PeGuard, PeGuardFuture,
+    PePrototype, ProcessFuture, PrototypeBuilder, PrototypeBuilderWithFactory, Recover, Recovered,
+    RunError, Session,
 };
 pub use prototype_index::PrototypeIndex;
 pub use quarantine::Quarantined;

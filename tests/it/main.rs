@@ -9,6 +9,7 @@
 )]
 
 mod adversary;
+mod bulk_restore;
 mod checkpoint_id;
 mod compile_fail;
 mod conformance;

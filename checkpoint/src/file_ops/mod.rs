@@ -116,6 +116,10 @@ pub trait FileHandle: Send + Sync + fmt::Debug {
     /// Nothing was read.
     fn read_at_now(&self, buffer: &mut [u8], offset: u64) -> io::Result<Option<usize>>;
 
+    /// Says that these bytes will be read soon, so that the system may read them already. Does not
+    /// wait for that, and may do nothing.
+    fn prefetch(&self, offset: u64, bytes: u64);
+
     /// Returns how many bytes the file has.
     ///
     /// # Errors

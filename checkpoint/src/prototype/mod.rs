@@ -7,6 +7,7 @@
 
 mod async_wait;
 mod builder;
+mod bulk_restore;
 mod captures;
 mod control;
 mod entry;
@@ -35,6 +36,7 @@ mod ticks;
 mod trouble;
 
 pub use builder::{PrototypeBuilder, PrototypeBuilderWithFactory};
+pub use bulk_restore::BulkRestore;
 pub use events::{PeGuardFuture, ProcessFuture};
 pub use guard::PeGuard;
 pub use key::{AsKey, Key, KeyBytes, NotAKey, PartitionKey};

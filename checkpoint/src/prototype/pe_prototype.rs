@@ -413,7 +413,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             .is_ok()
     }
 
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         let capacity = self.config.capacity().map_or(usize::MAX, std::num::NonZeroUsize::get);
         self.occupied.load(Ordering::Relaxed) < capacity
     }

@@ -76,10 +76,12 @@ pub trait StateStorage: Send + Sync {
     /// Tells the storage that these ids will be fetched soon. Does not block; may do nothing.
     fn prefetch(&self, ids: &[CheckpointId]);
 
-    /// Calls `visit` with each id of `prototype` that has a state (not a tombstone), each once, in
-    /// any order, until it breaks.
+    /// Calls `visit` with each id of `prototype` that has a state (not a tombstone), each once,
+    /// until it breaks.
     ///
-    /// Ids that are saved or removed meanwhile may be visited or not.
+    /// The one that was saved last comes first if the storage knows the order; any other order is
+    /// right, too. Ids that are saved or removed meanwhile may be visited or not. `visit` may call
+    /// the storage.
     ///
     /// # Errors
     /// The storage cannot be read, in whole or in part.

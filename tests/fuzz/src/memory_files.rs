@@ -147,6 +147,8 @@ impl FileHandle for MemoryFile {
         self.read_at(buffer, offset).map(Some)
     }
 
+    fn prefetch(&self, _offset: u64, _bytes: u64) {}
+
     fn file_bytes(&self) -> io::Result<u64> {
         let content = self.files.lock();
         let file = content.files.get(&self.path).ok_or(io::ErrorKind::NotFound)?;

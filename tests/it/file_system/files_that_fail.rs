@@ -196,6 +196,10 @@ impl FileHandle for Handle {
         self.inner.read_at_now(buffer, offset)
     }
 
+    fn prefetch(&self, offset: u64, bytes: u64) {
+        self.inner.prefetch(offset, bytes);
+    }
+
     fn file_bytes(&self) -> io::Result<u64> {
         self.script.step(format!("file_bytes {}", self.path))?;
         self.inner.file_bytes()

@@ -373,6 +373,8 @@ impl FileHandle for Handle {
         self.read_at(buffer, offset).map(Some)
     }
 
+    fn prefetch(&self, _offset: u64, _bytes: u64) {}
+
     fn file_bytes(&self) -> io::Result<u64> {
         let node = self.node;
         self.files.look("file_bytes", &self.path, |disk| Ok(disk.file(node).now.len() as u64))

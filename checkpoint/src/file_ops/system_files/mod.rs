@@ -3,9 +3,13 @@
 mod shared_sync;
 
 use std::io;
+#[cfg(not(target_vendor = "apple"))]
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
+#[cfg(not(target_vendor = "apple"))]
+use rustix::fs::Advice;
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 #[cfg(target_os = "linux")]
@@ -292,6 +296,10 @@ impl FileHandle for LockedFile {
         self.0.read_at_now(buffer, offset)
     }
 
+    fn prefetch(&self, offset: u64, bytes: u64) {
+        self.0.prefetch(offset, bytes);
+    }
+
     fn file_bytes(&self) -> io::Result<u64> {
         self.0.file_bytes()
     }
@@ -325,6 +333,16 @@ impl FileHandle for SystemFile {
     fn read_at_now(&self, _buffer: &mut [u8], _offset: u64) -> io::Result<Option<usize>> {
         Ok(None)
     }
+
+    #[cfg(not(target_vendor = "apple"))]
+    fn prefetch(&self, offset: u64, bytes: u64) {
+        // It is advice: that it cannot be taken changes nothing.
+        let _not_taken =
+            rustix::fs::fadvise(&self.0, offset, NonZeroU64::new(bytes), Advice::WillNeed);
+    }
+
+    #[cfg(target_vendor = "apple")]
+    fn prefetch(&self, _offset: u64, _bytes: u64) {}
 
     fn file_bytes(&self) -> io::Result<u64> {
         Ok(u64::try_from(rustix::fs::fstat(&self.0)?.st_size).unwrap_or(0))

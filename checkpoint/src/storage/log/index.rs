@@ -1,5 +1,6 @@
 //! Where the records of each id lie.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -275,23 +276,55 @@ impl Index {
         shard.find(id_hash, is_it).map(id)
     }
 
-    /// Returns the ids of a prototype whose newest record is a state.
-    pub(super) fn ids(&self, prototype: &str) -> Vec<CheckpointId> {
-        let Some(number) = self.find_name(prototype) else { return Vec::new() };
+    /// Calls `visit` with the ids of a prototype whose newest record is a state, the one that was
+    /// written last first, until it breaks. `order` says where a segment stands in the log.
+    pub(super) fn visit_ids(
+        &self,
+        prototype: &str,
+        order: &dyn Fn(u32) -> u32,
+        visit: &mut dyn FnMut(CheckpointId) -> ControlFlow<()>,
+    ) {
+        let Some(number) = self.find_name(prototype) else { return };
         let name: Arc<str> = prototype.into();
-        let mut ids = Vec::new();
+        let is_state =
+            |entry: &Entry| entry.prototype == number && entry.newest.kind() == RecordKind::State;
+        let written_at = |entry: &Entry| {
+            let Place { segment, offset, .. } = entry.newest;
+            u64::from(order(segment)) << 32 | u64::from(offset)
+        };
+        // The ids themselves are many times as long.
+        let mut states = Vec::new();
         for shard in &self.shards {
             let shard = shard.lock();
-            let states = shard.iter().filter(|entry| {
-                entry.prototype == number && entry.newest.kind() == RecordKind::State
-            });
-            // The limits were checked when it was stored.
-            let found = states.filter_map(|entry| {
-                CheckpointId::within_limits(Arc::clone(&name), &entry.key).ok()
-            });
-            ids.extend(found);
+            states.extend(shard.iter().filter(|entry| is_state(entry)).map(|entry| {
+                let id_hash = id_hash(CheckpointIdRef { prototype, key: &entry.key });
+                (written_at(entry), id_hash)
+            }));
         }
-        ids
+        states.sort_unstable_by(|a, b| b.cmp(a));
+        for (at, id_hash) in states {
+            let shard = self.shard(id_hash);
+            let is_it = |entry: &&Entry| {
+                is_state(entry)
+                    && layout::id_hash(CheckpointIdRef { prototype, key: &entry.key }) == id_hash
+            };
+            let mut found: Vec<_> = shard.iter_hash(id_hash).filter(is_it).collect();
+            // Hardly ever more than one; if it was moved or saved meanwhile, none is at its place.
+            if found.iter().any(|entry| written_at(entry) == at) {
+                found.retain(|entry| written_at(entry) == at);
+            }
+            // The limits were checked when it was stored.
+            let id =
+                |entry: &Entry| CheckpointId::within_limits(Arc::clone(&name), &entry.key).ok();
+            let ids: Vec<_> = found.into_iter().filter_map(id).collect();
+            // `visit` may call the storage.
+            drop(shard);
+            for id in ids {
+                if visit(id).is_break() {
+                    return;
+                }
+            }
+        }
     }
 
     /// How many ids there are, and how many bytes the index takes for them, keys included.

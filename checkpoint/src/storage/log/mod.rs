@@ -239,17 +239,17 @@ impl StateStorage for LogStorage {
         self.log.may_contain(id)
     }
 
-    fn prefetch(&self, _ids: &[CheckpointId]) {}
+    fn prefetch(&self, ids: &[CheckpointId]) {
+        self.log.prefetch(ids);
+    }
 
     fn ids(
         &self,
         prototype: &str,
         visit: &mut dyn FnMut(CheckpointId) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
-        for id in self.log.index.ids(prototype) {
-            if visit(id).is_break() {
-                return Ok(());
-            }
+        if self.log.visit_ids(prototype, visit).is_break() {
+            return Ok(());
         }
         match self.log.damages.first() {
             // It may be of a PE of this prototype that nothing else is known of.

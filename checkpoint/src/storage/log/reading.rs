@@ -1,5 +1,7 @@
 //! Reads records, and lists versions.
 
+use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::checkpoint_id::CheckpointId;
@@ -11,6 +13,9 @@ use crate::storage::log::inner::Log;
 use crate::storage::log::layout::id_hash;
 use crate::storage::log::segment::{Segment, segment_path};
 use crate::storage::{FetchOutcome, FetchVersion, StorageError, StorageErrorKind, StoredVersion};
+
+/// Bytes between two records that are rather read than asked for separately.
+const PREFETCH_GAP_BYTES: u64 = 64 << 10;
 
 impl Log {
     pub(super) fn fetch_one(&self, id: &CheckpointId, version: FetchVersion) -> FetchOutcome {
@@ -95,6 +100,47 @@ impl Log {
             return Err(StorageError::new(StorageErrorKind::Corrupt, attempted()));
         }
         Ok(bytes)
+    }
+
+    /// Calls `visit` with the ids of a prototype, the one that was saved last first. Says whether
+    /// it has broken off.
+    pub(super) fn visit_ids(
+        &self,
+        prototype: &str,
+        visit: &mut dyn FnMut(CheckpointId) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let segments = self.segments.all();
+        let orders: HashMap<u32, u32> =
+            segments.iter().map(|segment| (segment.number, segment.order)).collect();
+        // One that has just been begun is the last.
+        let order = |segment: u32| orders.get(&segment).copied().unwrap_or(u32::MAX);
+        let mut flow = ControlFlow::Continue(());
+        self.index.visit_ids(prototype, &order, &mut |id| {
+            flow = visit(id);
+            flow
+        });
+        flow
+    }
+
+    /// Has the system read the newest records of these ids into memory.
+    pub(super) fn prefetch(&self, ids: &[CheckpointId]) {
+        let newest = ids.iter().filter_map(|id| self.index.newest(id.as_ref()));
+        let mut places: Vec<_> = newest.map(|place| (place.segment, place.offset, place)).collect();
+        places.sort_unstable_by_key(|(segment, offset, _)| (*segment, *offset));
+        let mut places = places.into_iter().map(|(.., place)| place).peekable();
+        while let Some(first) = places.next() {
+            let start = u64::from(first.offset);
+            let mut end = start + u64::from(first.record_bytes());
+            // One request for those that lie close together.
+            while let Some(next) = places.next_if(|next| {
+                next.segment == first.segment && u64::from(next.offset) <= end + PREFETCH_GAP_BYTES
+            }) {
+                end = end.max(u64::from(next.offset) + u64::from(next.record_bytes()));
+            }
+            if let Some(segment) = self.segments.get(first.segment) {
+                segment.prefetch(start, end - start);
+            }
+        }
     }
 
     pub(super) fn list_versions(

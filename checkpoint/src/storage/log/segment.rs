@@ -165,6 +165,11 @@ impl Segment {
         Ok(filled)
     }
 
+    /// Says that these bytes will be read soon.
+    pub(super) fn prefetch(&self, offset: u64, bytes: u64) {
+        self.file.prefetch(offset, bytes);
+    }
+
     /// Reads so many bytes if that needs no waiting for the disk; else `None`.
     pub(super) fn read_now(&self, bytes: usize, offset: u64) -> io::Result<Option<Vec<u8>>> {
         let mut buffer = vec![0; bytes];

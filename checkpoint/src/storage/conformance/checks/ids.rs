@@ -4,9 +4,10 @@ use std::ops::ControlFlow;
 
 use crate::checkpoint_id::{CheckpointId, KEY_BYTES_MAX};
 use crate::record::StateVersion;
+use crate::storage::FetchVersion;
 use crate::storage::conformance::checks::id;
 use crate::storage::conformance::client::Checked;
-use crate::storage::conformance::records::{record, tombstone};
+use crate::storage::conformance::records::{fetch, record, tombstone};
 use crate::storage::conformance::subject::Subject;
 
 pub(super) fn ten_saved_ids_are_listed(subject: &mut Subject) -> Checked {
@@ -44,6 +45,23 @@ pub(super) fn listing_stops_when_told(subject: &mut Subject) -> Checked {
     });
     subject.equal("listing that is stopped", &true, &listed.is_ok())?;
     subject.equal("how many ids were visited before the second stopped it", &2, &visited)
+}
+
+pub(super) fn what_is_listed_can_be_fetched_meanwhile(subject: &mut Subject) -> Checked {
+    let bytes = |n: u64| record(&id("p", n.to_string()), StateVersion::new(1, n), b"state");
+    for n in 0..5 {
+        subject.store(&bytes(n))?;
+    }
+    let mut fetched = Vec::new();
+    let listed = subject.storage.ids("p", &mut |id| {
+        fetched.push(fetch(&*subject.storage, &id, FetchVersion::Newest).ok().flatten());
+        ControlFlow::Continue(())
+    });
+    subject.equal("listing during which is fetched", &true, &listed.is_ok())?;
+    fetched.sort();
+    let expected: Vec<_> = (0..5).map(|n| Some(bytes(n))).collect();
+    subject.equal("what was fetched of the ids listed", &expected.len(), &fetched.len())?;
+    subject.equal("the records fetched", &true, &expected.iter().all(|it| fetched.contains(it)))
 }
 
 pub(super) fn keys_of_any_bytes_are_distinct(subject: &mut Subject) -> Checked {

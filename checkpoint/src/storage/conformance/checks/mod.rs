@@ -76,6 +76,7 @@ pub(super) const CHECKS: &[Check] = checks![
         ten_saved_ids_are_listed = LISTING,
         removed_ids_are_not_listed = LISTING,
         listing_stops_when_told = LISTING,
+        what_is_listed_can_be_fetched_meanwhile = "`visit` may call the storage.",
         keys_of_any_bytes_are_distinct = IDS,
         prototypes_of_any_name_are_distinct = IDS;
     versions:

@@ -1,0 +1,178 @@
+//! Many PEs are brought into memory at once: all of them, the hottest, as many as fit.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use checkpoint::{
+    DefaultFileSystemStateStorage, InMemoryStorage, LogStorage, LogStorageBuilder, PePrototype,
+    ProcessError, SafeKeeper, StateStorage, StorageErrorKind,
+};
+
+use crate::support::{Counter, FAIL_SAFE, counters, manual};
+
+fn log(root: &Path) -> LogStorageBuilder {
+    LogStorage::builder(root).segment_bytes(20_000).background_compaction(false)
+}
+
+/// Stores counters of these keys, one after the other.
+fn fill(storage: impl StateStorage + 'static, keys: impl Iterator<Item = u64>) {
+    let keeper = SafeKeeper::builder(storage).build().unwrap();
+    let counters = counters(&keeper, manual());
+    for key in keys {
+        counters.process(&format!("k{key}"), |counter| counter.count = key + 1).unwrap();
+        counters.checkpoint(&format!("k{key}")).unwrap().wait().unwrap();
+    }
+    keeper.close(FAIL_SAFE).unwrap();
+}
+
+/// The keys in memory, in order.
+fn resident(counters: &PePrototype<String, Counter>) -> Vec<u64> {
+    let mut keys = Vec::new();
+    counters
+        .for_each(|key, counter| {
+            let key: u64 = key[1..].parse().unwrap();
+            assert_eq!((counter.count, counter.handle), (key + 1, 7));
+            keys.push(key);
+        })
+        .unwrap();
+    keys.sort_unstable();
+    keys
+}
+
+#[track_caller]
+fn check_all(storage: impl StateStorage + 'static) {
+    let keeper = SafeKeeper::builder(storage).build().unwrap();
+    let counters = counters(&keeper, manual());
+    counters.read("k7", |_| ()).unwrap();
+    let mut told = Vec::new();
+    let report = counters.restore_all(|so_far| told.push(so_far.restored)).unwrap();
+    assert_eq!((report.restored, report.resident, report.failed), (599, 1, 0));
+    assert!(!report.is_full && report.errors.is_empty());
+    assert!(told.len() >= 3 && told.is_sorted() && told.last() == Some(&599), "{told:?}");
+    assert_eq!(resident(&counters), (0..600).collect::<Vec<_>>());
+    // No event has to wait for a fetch any more, and nothing has changed.
+    let fetches = keeper.stats().fetches;
+    assert_eq!(counters.process("k5", |counter| counter.count).unwrap(), 6);
+    assert_eq!((fetches, keeper.stats().fetches), (600, 600));
+    assert_eq!(counters.restore_all(|_| {}).unwrap().resident, 600);
+    assert_eq!(keeper.close(FAIL_SAFE).unwrap().saved, 1);
+}
+
+#[test]
+fn all_that_is_stored_is_restored_from_each_storage() {
+    let directory = tempfile::tempdir().unwrap();
+    let memory = InMemoryStorage::new();
+    fill(memory.clone(), 0..600);
+    check_all(memory);
+    let root = directory.path().join("log");
+    fill(log(&root).open().unwrap(), 0..600);
+    check_all(log(&root).open().unwrap());
+    // One that never answers at once.
+    let root = directory.path().join("files");
+    fill(DefaultFileSystemStateStorage::open(&root).unwrap(), 0..600);
+    check_all(DefaultFileSystemStateStorage::open(&root).unwrap());
+}
+
+#[test]
+fn the_hottest_are_those_that_were_saved_last() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    // The first ones again, at the end: they are hot.
+    fill(log(root).open().unwrap(), (0..600).chain(0..50));
+    let check = |storage: LogStorage| {
+        let keeper = SafeKeeper::builder(storage).build().unwrap();
+        let counters = counters(&keeper, manual());
+        let report = counters.restore_hottest(60, |_| {}).unwrap();
+        assert_eq!(report.restored, 60);
+        let expected: Vec<u64> = (0..50).chain(590..600).collect();
+        assert_eq!(resident(&counters), expected);
+        assert_eq!(counters.restore_hottest(0, |_| {}).unwrap().restored, 0);
+        keeper.close(FAIL_SAFE).unwrap();
+    };
+    check(log(root).open().unwrap());
+    // Compaction keeps the order, and so do hints.
+    let storage = log(root).open().unwrap();
+    storage.compact().unwrap();
+    check(storage);
+    check(log(root).open().unwrap());
+}
+
+#[test]
+fn as_many_come_as_fit_and_nobody_leaves_for_them() {
+    let storage = InMemoryStorage::new();
+    fill(storage.clone(), 0..600);
+    let keeper = SafeKeeper::builder(storage).build().unwrap();
+    let capacity = NonZeroUsize::new(300).unwrap();
+    let counters = counters(&keeper, manual().capacity(capacity));
+    counters.read("k599", |_| ()).unwrap();
+    let report = counters.restore_all(|_| {}).unwrap();
+    assert!(report.is_full);
+    let resident = resident(&counters);
+    assert_eq!((report.restored, resident.len()), (299, 300));
+    assert!(resident.contains(&599));
+}
+
+#[test]
+fn one_that_is_damaged_is_named_and_the_others_come() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    fill(log(root).open().unwrap(), 0..600);
+    // Somewhere in the state of one, of which nothing is left but its number.
+    let segments = fs::read_dir(root.join("segments")).unwrap();
+    let mut damaged = false;
+    for path in segments.map(|entry| entry.unwrap().path()) {
+        let mut bytes = fs::read(&path).unwrap();
+        if let Some(at) = bytes.windows(4).position(|found| found == b"k321") {
+            bytes[at + 4] ^= 1;
+            fs::write(&path, bytes).unwrap();
+            damaged = true;
+            break;
+        }
+    }
+    assert!(damaged);
+    let keeper = SafeKeeper::builder(log(root).open().unwrap()).build().unwrap();
+    let counters = counters(&keeper, manual());
+    let err = counters.restore_all(|_| {}).unwrap_err();
+    // That damage hides an id from the list cannot be ruled out: all others have come.
+    assert_eq!(err.kind(), StorageErrorKind::Corrupt);
+    assert_eq!(resident(&counters).len(), 599);
+    let err = counters.read("k321", |_| ()).unwrap_err();
+    assert!(matches!(err, ProcessError::Restore(_)), "{err}");
+}
+
+#[test]
+fn a_state_of_another_shape_is_named_and_the_others_come() {
+    #[derive(checkpoint::Checkpointable, Default)]
+    struct Other {
+        text: String,
+    }
+    let storage = InMemoryStorage::new();
+    fill(storage.clone(), 0..3);
+    let keeper = SafeKeeper::builder(storage).build().unwrap();
+    let others = keeper
+        .prototype::<String, Other>("counter")
+        .config(manual().build().unwrap())
+        .create(|_| Other::default())
+        .build()
+        .unwrap();
+    let report = others.restore_all(|_| {}).unwrap();
+    assert_eq!((report.restored, report.failed), (0, 3));
+    let mut named: Vec<_> = report.errors.iter().map(ToString::to_string).collect();
+    named.sort();
+    assert!(named[0].contains("counter/k0") && named[2].contains("counter/k2"), "{named:?}");
+    assert!(others.is_empty());
+}
+
+#[test]
+fn nothing_is_restored_in_an_event_or_after_the_end() {
+    let storage = InMemoryStorage::new();
+    fill(storage.clone(), 0..3);
+    let keeper = SafeKeeper::builder(storage).build().unwrap();
+    let counters = counters(&keeper, manual());
+    let inside = counters.process("k0", |_| counters.restore_all(|_| {}).unwrap_err()).unwrap();
+    assert_eq!(inside.kind(), StorageErrorKind::Unsupported);
+    assert!(inside.to_string().contains("restore the PEs of `counter`"), "{inside}");
+    keeper.close(FAIL_SAFE).unwrap();
+    assert_eq!(counters.restore_all(|_| {}).unwrap_err().kind(), StorageErrorKind::Closed);
+}
