@@ -217,7 +217,7 @@ pub use process_error::ProcessError;
 pub use prototype::{
     AsKey, BulkRestore, Eviction, Key, KeyBytes, NotAKey, PartitionKey, PeGuard, PeGuardFuture,
     PePrototype, ProcessFuture, PrototypeBuilder, PrototypeBuilderWithFactory, Recover, Recovered,
-    RunError, Session,
+    RollBack, RunError, Session,
 };
 pub use prototype_index::PrototypeIndex;
 pub use quarantine::Quarantined;

@@ -27,6 +27,7 @@ mod process;
 mod processes;
 mod quotas;
 mod record;
+mod roll_back;
 mod rules;
 mod s4_names;
 mod scenarios;

@@ -211,7 +211,10 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         Ok(ticket)
     }
 
-    async fn remove_async(self: Arc<Self>, key: K) -> Result<CheckpointTicket, ProcessError> {
+    pub(super) async fn remove_async(
+        self: Arc<Self>,
+        key: K,
+    ) -> Result<CheckpointTicket, ProcessError> {
         let place = self.place(&key);
         let deadline = self.deadline();
         loop {

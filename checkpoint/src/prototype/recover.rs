@@ -105,8 +105,15 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         let id = self.inner.id(key.as_key()).map_err(|error| {
             StorageError::new(StorageErrorKind::Unsupported, "list versions").with_source(error)
         })?;
+        self.versions_of(&id)
+    }
+
+    pub(super) fn versions_of(
+        &self,
+        id: &CheckpointId,
+    ) -> Result<Vec<StoredVersion>, StorageError> {
         match self.inner.storage() {
-            Some(storage) => storage.versions(&id),
+            Some(storage) => storage.versions(id),
             None => {
                 Err(StorageError::new(StorageErrorKind::Closed, format!("list versions of {id}")))
             }
@@ -286,7 +293,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
     }
 
     /// Puts another state in the place of a PE's, and has it stored as a new version.
-    async fn replace_async(
+    pub(super) async fn replace_async(
         self: Arc<Self>,
         key: K,
         wanted: Wanted,
