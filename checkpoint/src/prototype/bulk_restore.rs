@@ -34,6 +34,8 @@ pub struct BulkRestore {
     /// Whether it ended because as many PEs are in memory as the
     /// [`capacity`](crate::CheckpointingConfigBuilder::capacity) allows.
     pub is_full: bool,
+    // Some had to be waited for.
+    is_cold: bool,
 }
 
 /// A PE that is on its way.
@@ -143,7 +145,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         ids: &mut Vec<CheckpointId>,
         report: &mut BulkRestore,
     ) -> Result<(), ProcessError> {
-        storage.prefetch(ids);
+        if report.is_cold {
+            storage.prefetch(ids);
+        }
         let mut coming = Vec::with_capacity(ids.len());
         for id in ids.drain(..) {
             let Ok(key) = K::from_key_bytes(id.key()) else {
@@ -160,6 +164,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 Begun::Coming(arrival) => coming.push(OnItsWay { key, arrival }),
             }
         }
+        report.is_cold = coming.iter().any(|one| one.arrival.result().is_none());
         let deadline = self.deadline();
         for OnItsWay { key, arrival } in coming {
             match self.wait(&key, Hindrance::Arrival(arrival, None), deadline) {

@@ -23,6 +23,8 @@ use crate::storage::{FetchVersion, StorageError, StorageErrorKind, UNKNOWN_VERSI
 use crate::store_metadata::stored_schema;
 use crate::sync::Mutex;
 
+/// Above every version that is ever drawn.
+const NEWEST_WHOLE: StateVersion = StateVersion::new(u64::MAX, u64::MAX - 1);
 /// How many failed decodes are remembered.
 const UNREADABLE_MAX: usize = 1024;
 
@@ -303,6 +305,12 @@ fn older_than(wanted: Wanted, reason: &RestoreFailure) -> Option<Wanted> {
         (_, Wanted::Version(_) | Wanted::Quarantined(_) | Wanted::FactoryValue) => None,
         // What cannot be read has no version: the framework finds out which was the newest.
         (RestoreFailure::Record(_), Wanted::Newest) => Some(Wanted::Before(UNKNOWN_VERSION)),
+        // The storage knows that the newest is damaged: the newest that it has is the one before.
+        (RestoreFailure::Storage(error), Wanted::Newest)
+            if error.kind() == StorageErrorKind::Corrupt =>
+        {
+            Some(Wanted::Before(NEWEST_WHOLE))
+        }
         (_, Wanted::Newest | Wanted::Before(_)) => reason.unreadable_version().map(Wanted::Before),
     }
 }

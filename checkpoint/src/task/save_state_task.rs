@@ -262,7 +262,22 @@ impl Work {
     /// Puts aside what is stored now, which could not be restored.
     fn put_aside(&self, storage: &dyn StateStorage, bytes: &[u8]) -> Result<(), StorageError> {
         let id = self.place.id_in(bytes).to_owned();
-        let Some(stored) = fetch_now(storage, id.clone())? else { return Ok(()) };
+        let stored = match fetch_now(storage, id.clone()) {
+            Err(error) if error.kind() == StorageErrorKind::Corrupt => {
+                // There are no bytes to be put aside, and waiting brings none.
+                let key_hash = id.as_ref().key_hash();
+                let prototype = id.prototype();
+                tracing::warn!(
+                    target: "checkpoint",
+                    prototype,
+                    key_hash,
+                    "a checkpoint is replaced of which nothing can be read to be put aside"
+                );
+                return Ok(());
+            }
+            stored => stored?,
+        };
+        let Some(stored) = stored else { return Ok(()) };
         if RecordHeader::parse(&stored).is_ok_and(|header| header.version >= self.place.version) {
             return Ok(()); // An earlier attempt came so far.
         }

@@ -4,6 +4,7 @@ mod backup;
 mod compaction;
 mod damage;
 mod hints;
+mod previous;
 mod read_only;
 mod torn;
 mod verify;

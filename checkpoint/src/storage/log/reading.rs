@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use crate::checkpoint_id::CheckpointId;
 use crate::record::RecordHeader;
-use crate::storage::directory::error::{read_error, record_error};
+use crate::storage::directory::error::read_error;
 use crate::storage::log::damages::WrittenAt;
 use crate::storage::log::index::Place;
-use crate::storage::log::inner::Log;
+use crate::storage::log::inner::{Access, Log};
 use crate::storage::log::layout::id_hash;
 use crate::storage::log::segment::{Segment, segment_path};
 use crate::storage::{FetchOutcome, FetchVersion, StorageError, StorageErrorKind, StoredVersion};
@@ -39,7 +40,8 @@ impl Log {
 
     /// Whether there is anything of an id, or may be.
     pub(super) fn may_contain(&self, id: &CheckpointId) -> bool {
-        !matches!(self.find(id, FetchVersion::Newest), Ok(None))
+        // A reader is not told of what its writer stores meanwhile.
+        self.access == Access::ReadOnly || !matches!(self.find(id, FetchVersion::Newest), Ok(None))
     }
 
     /// Where a version is, if there is one.
@@ -155,13 +157,16 @@ impl Log {
                 continue;
             };
             let bytes = self.read(place, &segment)?;
-            let header = RecordHeader::parse(&bytes)
-                .and_then(|header| header.of(id.as_ref()))
-                .map_err(|err| record_error(format!("list the versions of {id}"), err))?;
+            let header = RecordHeader::parse(&bytes).and_then(|header| header.of(id.as_ref()));
+            // A version that is damaged is one all the same: whoever fetches it will notice.
+            let captured_at = match header {
+                Ok(header) => header.captured_at,
+                Err(_) => SystemTime::UNIX_EPOCH + Duration::from_secs(place.captured_at().into()),
+            };
             listed.push(StoredVersion {
                 version: place.version,
                 kind: place.kind(),
-                captured_at: header.captured_at,
+                captured_at,
                 record_bytes: u64::from(place.record_bytes()),
             });
         }
