@@ -197,6 +197,58 @@ fn a_removal_is_forgotten_when_nothing_older_can_come_back() {
 }
 
 #[test]
+fn removals_behind_states_that_never_change_are_forgotten_but_for_what_lies_among_those() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(TestClock::new());
+    let kept = Duration::from_secs(60);
+    let open = || {
+        let builder = builder(directory.path()).removals_kept(kept);
+        builder.clock(clock.clone()).open().unwrap()
+    };
+    let storage = open();
+    let mut sequence = 0;
+    let mut next = || {
+        sequence += 1;
+        sequence
+    };
+    for key in 0..60 {
+        store(&storage, &format!("cold {key}"), next(), &[1; 200]);
+    }
+    let mut come_and_go = |storage: &LogStorage| {
+        for key in 0..60 {
+            store(storage, &format!("session {key}"), next(), &[2; 20]);
+            let version = StateVersion::new(1, next());
+            remove(storage, &format!("session {key}"), version, clock.wall());
+        }
+        next()
+    };
+    let version = StateVersion::new(1, come_and_go(&storage));
+    remove(&storage, "cold 7", version, clock.wall());
+    come_and_go(&storage);
+    storage.compact().unwrap();
+    assert_eq!(storage.stats().ids, 60 + 60, "too early");
+    clock.advance(2 * kept);
+    come_and_go(&storage);
+    clock.advance(2 * kept);
+    assert!(storage.compact().unwrap() > 0);
+    // All but those in the last segment, which is being written.
+    let check = |storage: &LogStorage| {
+        let ids = storage.stats().ids;
+        assert!((60..80).contains(&ids), "{ids}");
+        assert_eq!(payload(storage, "cold 6"), Some(vec![1; 200]));
+        assert_eq!(payload(storage, "session 3"), None);
+        // What was stored of it lies among the cold ones: without the removal it would come back.
+        let removed = fetch(storage, "cold 7").unwrap().unwrap();
+        let kind = RecordView::parse(&removed).unwrap().header().kind;
+        assert_eq!(kind, RecordKind::Tombstone);
+        assert_eq!(self::ids(storage), 59);
+    };
+    check(&storage);
+    drop(storage);
+    check(&open());
+}
+
+#[test]
 fn a_damaged_segment_is_left_alone_and_what_it_hides_stays_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("state");

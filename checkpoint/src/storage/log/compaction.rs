@@ -1,23 +1,25 @@
 //! Frees the bytes that do not count any more: what is left of some segments is written to one new
 //! segment, which takes their place in the log.
 
+use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
 
-use crate::checkpoint_id::CheckpointId;
+use crate::checkpoint_id::{CheckpointId, CheckpointIdRef};
 use crate::file_ops::{FileHandle, write_all};
 use crate::record::RecordHeader;
-use crate::storage::directory::error::{read_error, write_error};
+use crate::storage::StorageError;
+use crate::storage::directory::error::write_error;
 use crate::storage::log::index::Place;
 use crate::storage::log::inner::Log;
 use crate::storage::log::layout::{
-    BATCH_RECORDS_MAX, BatchHead, BatchKind, Listed, SEGMENT_HEAD_BYTES, SegmentHead, id_hash,
+    BATCH_RECORDS_MAX, BatchHead, BatchKind, Listed, SEGMENT_HEAD_BYTES, id_hash,
 };
 use crate::storage::log::manifest;
 use crate::storage::log::retention::seconds;
-use crate::storage::log::scan::{Found, ScanError, scan};
+use crate::storage::log::scan::Found;
 use crate::storage::log::segment::{LiveChanges, Segment, remove_segment, segment_path};
-use crate::storage::{StorageError, StorageErrorKind};
+use crate::storage::log::tombstones::{Removals, due_bytes_free};
 
 /// A window is compacted if at least this share of it is freed, in percent: so a log whose states
 /// are overwritten again and again takes about twice the bytes that count, and each byte that is
@@ -65,17 +67,22 @@ struct Candidate {
     needed: u64,
     /// It may be compacted.
     is_free: bool,
+    removals: Removals,
 }
 
 /// Chooses the neighbours to compact: those that free the most for what has to be copied.
 fn choose(candidates: &[Candidate], segment_bytes: u64) -> Option<Range<usize>> {
     let mut best: Option<(u64, Range<usize>)> = None;
+    let removals: Vec<_> = candidates.iter().map(|candidate| candidate.removals).collect();
     for start in 0..candidates.len() {
-        let (mut bytes, mut needed) = (0, 0);
+        let (mut bytes, mut needed_with_removals, mut due) = (0, 0, 0);
+        let before = removals.get(..start).unwrap_or_default();
         let window = candidates.iter().enumerate().skip(start).take(WINDOW_MAX);
         for (at, candidate) in window.take_while(|(_, candidate)| candidate.is_free) {
             bytes += candidate.bytes;
-            needed += candidate.needed;
+            needed_with_removals += candidate.needed;
+            due += candidate.removals.due_bytes;
+            let needed = needed_with_removals.saturating_sub(due_bytes_free(before, due));
             // One that is larger by itself stays so.
             if needed > segment_bytes && at > start {
                 break;
@@ -109,32 +116,37 @@ impl Log {
         }
         let sealed = self.writer.lock().sealed().to_vec();
         let now = seconds(Some(now));
-        let candidates: Vec<_> = sealed
-            .iter()
-            .enumerate()
-            .map(|(at, listed)| self.candidate(at, *listed, now))
-            .collect();
+        let candidates: Vec<_> = sealed.iter().map(|listed| self.candidate(*listed, now)).collect();
         let Some(window) = choose(&candidates, self.segment_bytes) else { return Ok(None) };
-        let is_first = window.start == 0;
-        let sources = sealed.get(window).unwrap_or_default();
+        let (before, rest) = sealed.split_at_checked(window.start).unwrap_or_default();
+        let sources = rest.get(..window.len()).unwrap_or_default();
+        let removals = |window: Range<usize>| {
+            candidates.get(window).unwrap_or_default().iter().map(|candidate| candidate.removals)
+        };
+        let due = removals(window.clone()).map(|removals| removals.due_bytes).sum();
+        let before_it: Vec<_> = removals(0..window.start).collect();
+        let removed = match before {
+            [] => Removed::AllOfThem,
+            _ if due_bytes_free(&before_it, due) == 0 => Removed::These(HashSet::new()),
+            before => Removed::These(self.removed_for_good(before, sources)?),
+        };
         let number = self.writer.lock().take_number()?;
-        let written = self.write_output(number, sources, is_first, now, pace);
+        let written = self.write_output(number, sources, &removed, now, pace);
         let output = written.inspect_err(|_| self.discard(number))?;
         self.put_in_place(sources, output).map(Some).map_err(Unfinished::Failed)
     }
 
-    fn candidate(&self, at: usize, listed: manifest::Listed, now: u32) -> Candidate {
+    fn candidate(&self, listed: manifest::Listed, now: u32) -> Candidate {
         let segment = self.segments.get(listed.number);
-        // Removals are needed for as long as anything older may be found.
-        let tombstones = match &segment {
-            Some(segment) if at == 0 => segment.tombstone_bytes(now),
-            _ => 0,
-        };
-        let needed = segment.map_or(0, |segment| segment.needed_bytes());
+        let segment = segment.as_deref();
         Candidate {
             bytes: listed.valid_bytes.unwrap_or(0),
-            needed: needed.saturating_sub(tombstones),
+            needed: segment.map_or(0, Segment::needed_bytes),
             is_free: !self.damages.is_damaged(listed.number),
+            removals: Removals {
+                due_bytes: segment.map_or(0, |segment| segment.tombstone_bytes(now)),
+                hint_bytes: segment.and_then(Segment::hint_bytes),
+            },
         }
     }
 
@@ -142,7 +154,7 @@ impl Log {
         &self,
         number: u32,
         sources: &[manifest::Listed],
-        is_first: bool,
+        removed: &Removed,
         now: u32,
         pace: Pace<'_>,
     ) -> Result<Output, Unfinished> {
@@ -152,10 +164,8 @@ impl Log {
         let mut copy: Option<Copy> = None;
         for source in sources {
             let Some(segment) = self.segments.get(source.number) else { continue };
-            let path = segment_path(source.number);
-            let head = SegmentHead { number: source.number, identity: self.directory.identity() };
             let mut failed = None;
-            let ended = scan(&segment, head, *source, &mut |found| {
+            let scanned = self.scan_segment(&segment, *source, &mut |found| {
                 if failed.is_some() {
                     return;
                 }
@@ -179,7 +189,7 @@ impl Log {
                 if found.place.is_tombstone() {
                     let until =
                         found.place.captured_at().saturating_add(self.removals_kept_seconds);
-                    if is_first && found.is_alone && until <= now {
+                    if found.is_alone && until <= now && removed.has(header.id) {
                         output.forgotten.push((header.id.to_owned(), found.place));
                         return;
                     }
@@ -197,15 +207,7 @@ impl Log {
             if let Some(unfinished) = failed {
                 return Err(unfinished);
             }
-            ended.map_err(|err| {
-                let path = self.directory.store.shown(&path);
-                match err {
-                    ScanError::Io(err) => read_error(format!("read {path}"), err),
-                    ScanError::Head(_) => {
-                        StorageError::new(StorageErrorKind::Corrupt, format!("read {path}"))
-                    }
-                }
-            })?;
+            scanned?;
             output.bytes_before += source.valid_bytes.unwrap_or(0);
         }
         if let Some(copy) = copy {
@@ -273,6 +275,23 @@ impl Log {
                 self.writer.lock().remove_later([number]);
             }
             Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+/// Of which ids nothing is left but a removal.
+enum Removed {
+    /// Of all that have a removal which counts alone: nothing lies before.
+    AllOfThem,
+    /// By the hashes.
+    These(HashSet<u64>),
+}
+
+impl Removed {
+    fn has(&self, id: CheckpointIdRef<'_>) -> bool {
+        match self {
+            Self::AllOfThem => true,
+            Self::These(hashes) => hashes.contains(&id_hash(id)),
         }
     }
 }
@@ -390,7 +409,8 @@ mod tests {
     use super::*;
 
     fn candidate(bytes: u64, needed: u64) -> Candidate {
-        Candidate { bytes, needed, is_free: true }
+        let removals = Removals { due_bytes: 0, hint_bytes: None };
+        Candidate { bytes, needed, is_free: true, removals }
     }
 
     #[test]
@@ -408,6 +428,25 @@ mod tests {
         assert_eq!(choose(&[damaged], segment_bytes), None);
         // One that is larger than a segment is compacted by itself.
         assert_eq!(choose(&[candidate(900 << 20, 300 << 20)], segment_bytes), Some(0..1));
+    }
+
+    #[test]
+    fn removals_count_as_freed_where_it_is_cheap_to_know_that_nothing_lies_before() {
+        let segment_bytes = 100 << 20;
+        let cold = |hint_bytes| Candidate {
+            removals: Removals { due_bytes: 0, hint_bytes },
+            ..candidate(100 << 20, 99 << 20)
+        };
+        let removed = Candidate {
+            removals: Removals { due_bytes: 10 << 20, hint_bytes: Some(1) },
+            ..candidate(12 << 20, 11 << 20)
+        };
+        assert_eq!(choose(&[removed, cold(None)], segment_bytes), Some(0..1));
+        assert_eq!(choose(&[cold(Some(20 << 20)), removed], segment_bytes), Some(1..2));
+        let several = [cold(Some(20 << 20)), removed, removed];
+        assert_eq!(choose(&several, segment_bytes), Some(1..3));
+        assert_eq!(choose(&[cold(Some(81 << 20)), removed], segment_bytes), None);
+        assert_eq!(choose(&[cold(None), removed], segment_bytes), None);
     }
 
     #[test]

@@ -80,26 +80,29 @@ impl HintWriter {
         self.is_too_long = self.bytes.len() > HINT_BYTES_MAX - CHECKSUM_BYTES;
     }
 
-    /// Writes the file. Nothing is synced: what a loss of power leaves of it has another checksum.
+    /// Writes the file, and returns how many bytes it has: 0 if it would be too long. Nothing is
+    /// synced: what a loss of power leaves of it has another checksum.
     ///
     /// # Errors
     /// There is no new hint.
-    pub(super) fn write(mut self, store: &Store, number: u32) -> io::Result<()> {
+    pub(super) fn write(mut self, store: &Store, number: u32) -> io::Result<u64> {
         if self.is_too_long {
-            return Ok(());
+            return Ok(0);
         }
         let checksum = crc32c::crc32c(&self.bytes);
         self.bytes.extend_from_slice(&checksum.to_le_bytes());
         store.clear_leftovers()?;
         let temporary = store.write_temporary(&self.bytes, false)?;
         let renamed = store.files.rename(&temporary, &hint_path(number));
-        renamed.inspect_err(|_| store.discard(&temporary))
+        renamed.inspect_err(|_| store.discard(&temporary))?;
+        Ok(self.bytes.len() as u64)
     }
 }
 
 /// A hint that fits its segment.
 pub(super) struct Hint {
     bytes: Vec<u8>,
+    valid_bytes: u64,
 }
 
 /// What became of an attempt to read a hint.
@@ -133,9 +136,9 @@ impl Hint {
             return Ok(HintRead::Unusable);
         };
         bytes.truncate(content_bytes);
-        let hint = Self { bytes };
+        let hint = Self { bytes, valid_bytes };
         // Before the first is believed: what is read of the segment itself must not come twice.
-        match hint.visit(valid_bytes, &mut |_, _| {}) {
+        match hint.visit(&mut |_, _| {}) {
             Some(()) => Ok(HintRead::Found(hint)),
             None => Ok(HintRead::Unusable),
         }
@@ -149,7 +152,6 @@ impl Hint {
     /// [`read`](Self::read) has ruled out.
     pub(super) fn visit(
         &self,
-        valid_bytes: u64,
         found: &mut dyn FnMut(CheckpointIdRef<'_>, HintedRecord),
     ) -> Option<()> {
         let mut rest = self.bytes.get(HEAD_BYTES..)?;
@@ -174,7 +176,7 @@ impl Hint {
             let (captured_at, behind) = take_u32(behind)?;
             let (key, behind) = behind.split_at_checked(key_bytes as usize)?;
             let end = u64::from(offset) + u64::from(record_bytes);
-            if key.len() > KEY_BYTES_MAX || end > valid_bytes {
+            if key.len() > KEY_BYTES_MAX || end > self.valid_bytes {
                 return None;
             }
             let kind = match *kind {
@@ -203,6 +205,10 @@ pub(super) struct HintedRecord {
 }
 
 impl HintedRecord {
+    pub(super) fn kind(self) -> RecordKind {
+        self.kind
+    }
+
     pub(super) fn place(self, segment: u32) -> Place {
         let Self { version, kind, offset, record_bytes, captured_at } = self;
         Place::known(version, kind, record_bytes, captured_at, (segment, offset))

@@ -1,14 +1,14 @@
-//! Writes the hints of the segments that have none.
+//! Writes the hints of the segments that have none, and reads those of the others.
 
+use crate::storage::StorageError;
 use crate::storage::directory::error::{read_error, write_error};
 use crate::storage::log::compaction::{Pace, Unfinished};
-use crate::storage::log::hint::{HintWriter, hint_path};
+use crate::storage::log::hint::{Hint, HintRead, HintWriter, hint_path};
 use crate::storage::log::inner::Log;
 use crate::storage::log::layout::SegmentHead;
 use crate::storage::log::manifest::Listed;
-use crate::storage::log::scan::{Found, ScanError, scan};
-use crate::storage::log::segment::{Segment, segment_path};
-use crate::storage::{StorageError, StorageErrorKind};
+use crate::storage::log::scan::Found;
+use crate::storage::log::segment::Segment;
 
 impl Log {
     /// Writes the hints that are missing of segments that are not written any more.
@@ -42,7 +42,7 @@ impl Log {
         let head = SegmentHead { number: listed.number, identity: self.directory.identity() };
         let mut hint = HintWriter::new(head, valid_bytes);
         let mut failed = None;
-        let scanned = scan(segment, head, listed, &mut |found| match found {
+        self.scan_segment(segment, listed, &mut |found| match found {
             _ if failed.is_some() => {}
             Found::Record { header, offset, record } => {
                 hint.add(&header, offset, record);
@@ -51,21 +51,28 @@ impl Log {
                 }
             }
             damage => failed = Some(Unfinished::Failed(self.note_damage(segment, damage))),
-        });
-        let attempted = || format!("read {}", store.shown(&segment_path(listed.number)));
-        match (scanned, failed) {
-            (Err(ScanError::Io(err)), _) => return Err(read_error(attempted(), err).into()),
-            (Err(ScanError::Head(_)), _) => {
-                return Err(StorageError::new(StorageErrorKind::Corrupt, attempted()).into());
-            }
-            (Ok(_), Some(unfinished)) => return Err(unfinished),
-            (Ok(_), None) => {}
+        })?;
+        if let Some(unfinished) = failed {
+            return Err(unfinished);
         }
-        hint.write(store, listed.number).map_err(|err| {
+        let bytes = hint.write(store, listed.number).map_err(|err| {
             let path = store.shown(&hint_path(listed.number));
             write_error(format!("write {path}"), err)
         })?;
-        segment.set_hinted(true);
+        segment.set_hint_bytes(bytes);
         Ok(())
+    }
+
+    /// The hint of a segment, if there is one that fits.
+    pub(super) fn hint_of(&self, listed: Listed) -> Result<Option<Hint>, StorageError> {
+        let head = SegmentHead { number: listed.number, identity: self.directory.identity() };
+        let store = &self.directory.store;
+        let read = Hint::read(store, head, listed.valid_bytes.unwrap_or(0)).map_err(|err| {
+            read_error(format!("read {}", store.shown(&hint_path(listed.number))), err)
+        })?;
+        Ok(match read {
+            HintRead::Found(hint) => Some(hint),
+            HintRead::Missing | HintRead::Unusable => None,
+        })
     }
 }

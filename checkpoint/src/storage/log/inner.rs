@@ -6,13 +6,16 @@ use crate::checkpoint_id::CheckpointIdRef;
 use crate::clock::Clock;
 use crate::record::StateVersion;
 use crate::storage::directory::StoreDirectory;
+use crate::storage::directory::error::read_error;
 use crate::storage::log::compaction::Compacted;
 use crate::storage::log::compactor::Orders;
 use crate::storage::log::damages::{Damages, WrittenAt};
 use crate::storage::log::index::{Index, Place};
+use crate::storage::log::layout::SegmentHead;
+use crate::storage::log::manifest::Listed;
 use crate::storage::log::report::{LogDamage, LogDamageKind, LogStats};
 use crate::storage::log::retention::{Keep, Retentions};
-use crate::storage::log::scan::Found;
+use crate::storage::log::scan::{Found, ScanError, scan};
 use crate::storage::log::segment::{LiveChanges, Segment, Segments, segment_path};
 use crate::storage::log::writer::Writer;
 use crate::storage::{Durability, SaveBatch, StorageError, StorageErrorKind};
@@ -92,6 +95,26 @@ impl Log {
                 Err(StorageError::new(StorageErrorKind::Unsupported, attempted))
             }
         }
+    }
+
+    /// Reads what is in a segment, in order.
+    pub(super) fn scan_segment(
+        &self,
+        segment: &Segment,
+        listed: Listed,
+        found: &mut dyn FnMut(Found<'_>),
+    ) -> Result<(), StorageError> {
+        let head = SegmentHead { number: listed.number, identity: self.directory.identity() };
+        let scanned = scan(segment, head, listed, found);
+        scanned.map(|_end| ()).map_err(|err| {
+            let path = self.directory.store.shown(&segment_path(listed.number));
+            match err {
+                ScanError::Io(err) => read_error(format!("read {path}"), err),
+                ScanError::Head(_) => {
+                    StorageError::new(StorageErrorKind::Corrupt, format!("read {path}"))
+                }
+            }
+        })
     }
 
     /// Notes what was found damaged, and makes an error of it.

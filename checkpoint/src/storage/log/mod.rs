@@ -20,6 +20,7 @@ mod retention;
 mod saving;
 mod scan;
 mod segment;
+mod tombstones;
 mod verify;
 mod writer;
 

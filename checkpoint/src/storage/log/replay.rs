@@ -162,8 +162,8 @@ impl Replay {
                 return Ok(None);
             }
         };
-        hint.visit(valid_bytes, &mut |id, record| self.put(id, record.place(segment.number)));
-        segment.set_hinted(true);
+        hint.visit(&mut |id, record| self.put(id, record.place(segment.number)));
+        segment.set_hint_bytes(hint.bytes());
         self.report.hints_used += 1;
         self.report.bytes_read += hint.bytes();
         Ok(Some(valid_bytes))

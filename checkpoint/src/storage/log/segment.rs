@@ -11,7 +11,7 @@ use crate::storage::log::damages::WrittenAt;
 use crate::storage::log::hint::hint_path;
 use crate::storage::log::index::Place;
 use crate::storage::log::layout::{BatchHead, SEGMENT_HEAD_BYTES, SegmentHead};
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 
 /// The directory of segments.
 pub(super) const SEGMENTS: &str = "segments";
@@ -39,7 +39,8 @@ pub(super) struct Segment {
     tombstone_bytes: AtomicU64,
     // In seconds since 1970: from then on it may pay to look whether these are needed still.
     tombstones_due: AtomicU32,
-    has_hint: AtomicBool,
+    // 0 if there is none.
+    hint_bytes: AtomicU64,
 }
 
 /// Removes the files of a segment.
@@ -61,7 +62,7 @@ impl Segment {
             live_records: AtomicU64::new(0),
             tombstone_bytes: AtomicU64::new(0),
             tombstones_due: AtomicU32::new(0),
-            has_hint: AtomicBool::new(false),
+            hint_bytes: AtomicU64::new(0),
         })
     }
 
@@ -111,13 +112,20 @@ impl Segment {
         Ok(is_expected && self.file_bytes()? >= bytes)
     }
 
-    /// Whether its hint was read or written.
-    pub(super) fn has_hint(&self) -> bool {
-        self.has_hint.load(Ordering::Relaxed)
+    /// How many bytes its hint has that was read or written, if there is one.
+    pub(super) fn hint_bytes(&self) -> Option<u64> {
+        match self.hint_bytes.load(Ordering::Relaxed) {
+            0 => None,
+            bytes => Some(bytes),
+        }
     }
 
-    pub(super) fn set_hinted(&self, has_hint: bool) {
-        self.has_hint.store(has_hint, Ordering::Relaxed);
+    pub(super) fn has_hint(&self) -> bool {
+        self.hint_bytes().is_some()
+    }
+
+    pub(super) fn set_hint_bytes(&self, bytes: u64) {
+        self.hint_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// How many bytes of its records count.
