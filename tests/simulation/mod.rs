@@ -50,3 +50,4 @@ mod zombie;
 pub use self::ledger::planned_panic;
 pub use self::many::{Simulation, Summary};
 pub use self::outcome::{Outcome, Telling};
+pub use self::power_loss::{Fate, Left, Machine};

@@ -1,17 +1,19 @@
 //! A disk in memory: the file operations that the storage does, each of which may be the last.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use checkpoint::{FileHandle, FileOps, SharedSync};
 
-use super::node::{Directory, File, Node};
+use super::node::{Directory, File, Left, Node};
 use crate::simulation::dice::Dice;
 use crate::simulation::trace::{Trace, lock};
 
 const ROOT: usize = 0;
 
+#[derive(Clone)]
 pub(super) struct Disk {
     nodes: Vec<Node>,
     /// Only operations of this start of the machine are done.
@@ -22,6 +24,8 @@ pub(super) struct Disk {
     is_locked: bool,
     /// How many of a hundred operations fail.
     errors_percent: u64,
+    /// The operation that fails, counted from the start.
+    fails_at: Option<u64>,
     has_shared_sync: bool,
     pub(super) operations: u64,
     pub(super) errors: u64,
@@ -41,6 +45,7 @@ pub(super) struct Files {
 pub(super) struct Boot {
     pub(super) off_after: Option<u64>,
     pub(super) errors_percent: u64,
+    pub(super) fails_at: Option<u64>,
     pub(super) has_shared_sync: bool,
 }
 
@@ -55,12 +60,18 @@ impl Disk {
             left: None,
             is_locked: false,
             errors_percent: 0,
+            fails_at: None,
             has_shared_sync: false,
             operations: 0,
             errors: 0,
             dice,
             trace,
         }))
+    }
+
+    /// A copy, with other randomness.
+    pub(super) fn copied(&self, dice: Dice) -> Self {
+        Self { dice, ..self.clone() }
     }
 
     pub(super) fn is_on(&self) -> bool {
@@ -73,11 +84,17 @@ impl Disk {
         disk.boot += 1;
         disk.is_on = true;
         disk.is_locked = false;
-        disk.left = boot.off_after;
-        disk.errors_percent = boot.errors_percent;
-        disk.has_shared_sync = boot.has_shared_sync;
+        disk.befall(boot);
         disk.trace.add(format_args!("start: {boot:?}"));
         Files { disk: this.clone(), boot: disk.boot }
+    }
+
+    /// Changes what is to go wrong.
+    pub(super) fn befall(&mut self, boot: Boot) {
+        self.left = boot.off_after;
+        self.fails_at = boot.fails_at;
+        self.errors_percent = boot.errors_percent;
+        self.has_shared_sync = boot.has_shared_sync;
     }
 
     /// Ends the process that has the disk; the power stays on.
@@ -87,13 +104,14 @@ impl Disk {
     }
 
     /// The power goes, if it has not yet. Returns whether anything is lost by it.
-    pub(super) fn lose_power(&mut self) -> bool {
+    pub(super) fn lose_power(&mut self, how: Left) -> bool {
         self.is_on = false;
+        self.is_locked = false;
         let mut has_lost = false;
         for node in &mut self.nodes {
             has_lost |= match node {
-                Node::File(file) => file.lose_power(&mut self.dice),
-                Node::Directory(directory) => directory.lose_power(&mut self.dice),
+                Node::File(file) => file.lose_power(how, &mut self.dice),
+                Node::Directory(directory) => directory.lose_power(how, &mut self.dice),
             };
         }
         self.trace.add(format_args!("the power goes; something is lost: {has_lost}"));
@@ -150,6 +168,33 @@ impl Disk {
         Ok(())
     }
 
+    /// What is in each file that has a name, by path.
+    pub(super) fn contents(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut contents = BTreeMap::new();
+        let mut pending = vec![(String::new(), ROOT)];
+        while let Some((path, at)) = pending.pop() {
+            match &self.nodes[at] {
+                Node::File(file) => drop(contents.insert(path, file.now.clone())),
+                Node::Directory(directory) => {
+                    for (name, node) in &directory.now {
+                        let below =
+                            if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
+                        pending.push((below, *node));
+                    }
+                }
+            }
+        }
+        contents
+    }
+
+    /// Changes the bytes of a file behind everybody's back, durably.
+    pub(super) fn damage(&mut self, path: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let at = self.find(path).unwrap();
+        let file = self.file(at);
+        change(&mut file.now);
+        file.sync();
+    }
+
     fn sync_all(&mut self) {
         for node in &mut self.nodes {
             match node {
@@ -185,6 +230,9 @@ impl Files {
         let fate = if disk.left == Some(0) {
             disk.is_on = false;
             if disk.dice.chance(50) { Fate::Failed } else { Fate::DoneAndFailed }
+        } else if disk.fails_at == Some(0) {
+            disk.errors += 1;
+            if disk.dice.chance(50) { Fate::Failed } else { Fate::DoneAndFailed }
         } else if disk.errors_percent > 0 && {
             let percent = disk.errors_percent;
             disk.dice.chance(percent)
@@ -195,6 +243,7 @@ impl Files {
             Fate::Done
         };
         disk.left = disk.left.map(|left| left.saturating_sub(1));
+        disk.fails_at = disk.fails_at.and_then(|at| at.checked_sub(1));
         let (told, is_on) = (if fate == Fate::Done { "" } else { " fails" }, disk.is_on);
         let off = if is_on { "" } else { ": the last" };
         disk.trace.add(format_args!("  {what} {path}{told}{off}"));

@@ -14,6 +14,7 @@ use checkpoint::{
 
 use super::disk::{Boot, Disk, Files};
 use super::model::Model;
+use super::node::Left;
 use crate::simulation::dice::Dice;
 use crate::simulation::met::{Met, Tally};
 use crate::simulation::outcome::{Outcome, Telling};
@@ -168,14 +169,17 @@ impl History {
             self.trace.add("killed");
             return self.met.count(Met::Killed);
         }
-        let has_lost = lock(&self.disk).lose_power();
+        let has_lost = lock(&self.disk).lose_power(Left::Drawn);
         self.met.count(if has_lost { Met::PowerLost } else { Met::PowerLostInVain });
     }
 
     /// Opens the store, which may be cut off.
     fn open(&mut self, off_after: Option<u64>, errors_percent: u64) -> Option<(Files, Store)> {
         let has_shared_sync = self.has_shared_sync;
-        let files = Disk::start(&self.disk, Boot { off_after, errors_percent, has_shared_sync });
+        let files = Disk::start(
+            &self.disk,
+            Boot { off_after, errors_percent, fails_at: None, has_shared_sync },
+        );
         let over = Arc::new(files.clone());
         let random = Arc::new(SeededRandom::new(self.dice.next()));
         let opened = match self.log {
@@ -340,7 +344,8 @@ impl History {
             self.trace.violate(format_args!("temporary files are left: {left:?}"));
         }
         if let Store::Log(log) = &storage {
-            let (segments, listed) = (files.list("segments").unwrap(), log.stats().segments);
+            let (mut segments, listed) = (files.list("segments").unwrap(), log.stats().segments);
+            segments.retain(|name| !name.ends_with(".hint"));
             if segments.len() as u64 != listed {
                 self.trace.violate(format_args!("{segments:?} are there, {listed} are listed"));
             }

@@ -14,7 +14,10 @@
 
 mod disk;
 mod history;
+mod machine;
 mod model;
 mod node;
 
 pub(super) use self::history::{run_files, run_log};
+pub use self::machine::{Fate, Machine};
+pub use self::node::Left;

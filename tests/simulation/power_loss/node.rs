@@ -7,14 +7,25 @@ use crate::simulation::dice::Dice;
 /// What is written whole or not at all.
 const SECTOR: usize = 512;
 
-#[derive(Debug)]
+/// What is left when the power goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Only what was synced.
+    Synced,
+    /// All that was written: only the process was killed, and what was not synced stays so.
+    All,
+    /// Whatever the seed draws.
+    Drawn,
+}
+
+#[derive(Debug, Clone)]
 pub(super) enum Node {
     File(File),
     Directory(Directory),
 }
 
 /// The bytes of a file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct File {
     pub(super) now: Vec<u8>,
     /// What it was at the last sync and after each write since; the disk may hold sectors of any.
@@ -24,7 +35,7 @@ pub(super) struct File {
 }
 
 /// The names in a directory.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Directory {
     pub(super) now: BTreeMap<String, usize>,
     synced: BTreeMap<String, usize>,
@@ -62,8 +73,12 @@ impl File {
     }
 
     /// What is on the disk, if the power goes now. Returns whether something is lost.
-    pub(super) fn lose_power(&mut self, dice: &mut Dice) -> bool {
-        let left = self.left(dice);
+    pub(super) fn lose_power(&mut self, how: Left, dice: &mut Dice) -> bool {
+        let left = match (how, self.since_sync.first()) {
+            (Left::All, _) => return false,
+            (Left::Synced, Some(first)) => first.clone(),
+            _ => self.left(dice),
+        };
         let has_lost = left != self.now;
         *self = Self { now: left.clone(), since_sync: vec![left], has_lost: false };
         has_lost
@@ -114,9 +129,15 @@ impl Directory {
     }
 
     /// Which names are on the disk, if the power goes now. Returns whether something is lost.
-    pub(super) fn lose_power(&mut self, dice: &mut Dice) -> bool {
+    pub(super) fn lose_power(&mut self, how: Left, dice: &mut Dice) -> bool {
+        if how == Left::All {
+            return false;
+        }
         let mut left = std::mem::take(&mut self.synced);
-        let pending = std::mem::take(&mut self.pending);
+        let mut pending = std::mem::take(&mut self.pending);
+        if how == Left::Synced {
+            pending.clear();
+        }
         let upto = dice.index(pending.len() + 1);
         let mut stopped: Vec<&str> = Vec::new();
         for (at, (name, node)) in pending.iter().enumerate() {
