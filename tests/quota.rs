@@ -11,12 +11,20 @@ pub struct Quota {
 impl Quota {
     /// How often a writing process is killed with SIGKILL and looked at after its restart.
     pub const KILLS: Self = Self::of("CHECKPOINT_KILLS");
+    /// How often a process that writes a log is killed so.
+    pub const LOG_KILLS: Self = Self::of("CHECKPOINT_LOG_KILLS");
     /// How many system calls of opening and saving are hit: all there are, or a part.
     pub const SYSTEM_CALLS: Self = Self::of("CHECKPOINT_SYSTEM_CALLS");
+    /// How many system calls of a log are hit.
+    pub const LOG_SYSTEM_CALLS: Self = Self::of("CHECKPOINT_LOG_SYSTEM_CALLS");
     /// How many PEs have changes over a storage that does not answer.
     pub const DIRTY_KEYS: Self = Self::of("CHECKPOINT_DIRTY_KEYS");
+    /// How many operations of a log's life the machine crashes at: all there are, or a part.
+    pub const LOG_CRASHES: Self = Self::of("CHECKPOINT_LOG_CRASHES");
     /// For how many seconds a keeper is watched.
     pub const SOAK_SECONDS: Self = Self::of("CHECKPOINT_SOAK_SECONDS");
+    /// For how many seconds a log is watched that is killed now and then.
+    pub const LOG_SOAK_SECONDS: Self = Self::of("CHECKPOINT_LOG_SOAK_SECONDS");
     /// How many seeds the deterministic simulation of the keeper runs.
     pub const SIMULATION_SEEDS: Self = Self::of("CHECKPOINT_SIMULATION_SEEDS");
     /// How many seeds the simulated file system storage runs whose disk loses power.

@@ -1,5 +1,6 @@
 //! File operations that are written down, and fail when told to.
 
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -20,6 +21,20 @@ pub(crate) struct Script {
     state: Mutex<State>,
 }
 
+/// Something to be done before an operation.
+struct Before {
+    operation: String,
+    /// After so many more that begin like it.
+    after: usize,
+    act: Box<dyn FnOnce() + Send>,
+}
+
+impl fmt::Debug for Before {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Before").field("operation", &self.operation).finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     log: Vec<String>,
@@ -29,7 +44,10 @@ struct State {
     dead_from: Option<usize>,
     // Operations whose line begins like this fail.
     fail_all: Option<(String, Errno)>,
+    before: Option<Before>,
     short_writes: bool,
+    // The number of the write that takes only half of what it is given.
+    short_at: Option<usize>,
     writes: u64,
 }
 
@@ -46,6 +64,12 @@ impl Script {
         state.fail_at = Some((at, with));
     }
 
+    /// The same, if that is a write, of its second half: the first one is written.
+    pub(crate) fn fail_in_the_middle_of(&self, at: usize, with: Errno) {
+        self.fail_at(at + 1, with);
+        self.state.lock().unwrap().short_at = Some(at);
+    }
+
     /// Forgets what was done, and lets all operations fail from the `at`-th from now on.
     ///
     /// Nothing can be cleaned up any more: the directory stays as a killed process leaves it.
@@ -60,6 +84,29 @@ impl Script {
         self.state.lock().unwrap().fail_all = Some((operation.to_owned(), with));
     }
 
+    /// Has something done once before an operation whose line begins like this, when there were so
+    /// many of them.
+    pub(crate) fn before(
+        &self,
+        operation: &str,
+        after: usize,
+        act: impl FnOnce() + Send + 'static,
+    ) {
+        let (operation, act) = (operation.to_owned(), Box::new(act));
+        self.state.lock().unwrap().before = Some(Before { operation, after, act });
+    }
+
+    /// Returns what is to be done before this operation, if anything is.
+    fn due(&self, line: &str) -> Option<Before> {
+        let mut state = self.state.lock().unwrap();
+        let before = state.before.as_mut().filter(|due| line.starts_with(&due.operation))?;
+        if before.after == 0 {
+            return state.before.take();
+        }
+        before.after -= 1;
+        None
+    }
+
     pub(crate) fn heal(&self) {
         let mut state = self.state.lock().unwrap();
         state.fail_at = None;
@@ -71,7 +118,21 @@ impl Script {
         std::mem::take(&mut self.state.lock().unwrap().log)
     }
 
+    /// Returns how much of a write the next operation takes.
+    fn taken(&self, bytes: usize) -> usize {
+        let state = self.state.lock().unwrap();
+        match state.short_writes {
+            true => bytes.min(7),
+            false if state.short_at == Some(state.log.len()) => bytes.div_ceil(2),
+            false => bytes,
+        }
+    }
+
     fn step(&self, line: String) -> io::Result<()> {
+        // Not under the lock: it may do file operations itself.
+        if let Some(due) = self.due(&line) {
+            (due.act)();
+        }
         let mut state = self.state.lock().unwrap();
         let number = state.log.len();
         let failed = match (&state.fail_at, &state.fail_all) {
@@ -182,8 +243,9 @@ impl FileHandle for Handle {
         if short && number.is_multiple_of(3) {
             return Err(Errno::INTR.into());
         }
+        let taken = self.script.taken(bytes.len());
         self.script.step(format!("write {}", self.path))?;
-        self.inner.write(if short { &bytes[..bytes.len().min(7)] } else { bytes })
+        self.inner.write(&bytes[..taken])
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

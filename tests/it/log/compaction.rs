@@ -14,6 +14,7 @@ use checkpoint::{
 };
 
 use super::{fetch, id, payload, segments, store};
+use crate::file_system::files_that_fail::FilesThatFail;
 use crate::support::eventually;
 
 /// A log of small segments that is only compacted when it is told to be.
@@ -194,6 +195,44 @@ fn a_removal_is_forgotten_when_nothing_older_can_come_back() {
     let storage = open();
     assert_eq!(payload(&storage, "gone"), None);
     assert_eq!(storage.stats().ids, 1);
+}
+
+/// The removal is on its way to be forgotten when it becomes an older version, which is kept.
+#[test]
+fn a_removal_that_something_newer_is_saved_over_is_forgotten_all_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("state");
+    let clock = Arc::new(TestClock::new());
+    let kept = Duration::from_secs(60);
+    let files = FilesThatFail::new(&root);
+    let script = files.script();
+    let builder = || {
+        let builder = builder(&root).older_versions_max(1).removals_kept(kept);
+        builder.clock(clock.clone())
+    };
+    let storage = Arc::new(builder().open_over(Arc::new(files)).unwrap());
+    remove(&*storage, "gone", StateVersion::new(1, 1), clock.wall());
+    store(&*storage, "stays", 2, b"state");
+    for sequence in 3..=20 {
+        store(&*storage, "other", sequence, &[1; 200]);
+    }
+    clock.advance(kept);
+    // The first one is of the head; before the second all was read.
+    let saver = Arc::downgrade(&storage);
+    script.before("sync_data segments/", 1, move || {
+        store(&*saver.upgrade().unwrap(), "gone", 100, b"back");
+    });
+    storage.compact().unwrap();
+    assert!(storage.stats().segments_compacted > 0);
+    let check = |storage: &LogStorage| {
+        assert_eq!(payload(storage, "gone").as_deref(), Some(&b"back"[..]));
+        let versions = storage.versions(&id("gone")).unwrap();
+        let sequences: Vec<_> = versions.iter().map(|stored| stored.version.sequence.0).collect();
+        assert_eq!(sequences, [100]);
+    };
+    check(&storage);
+    drop(storage);
+    check(&builder().open().unwrap());
 }
 
 #[test]

@@ -1,11 +1,21 @@
 //! Each changed byte of a log that was closed is noticed, and hides its own state only (P7).
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use checkpoint::{LogStorage, RecordView, StateStorage, StorageErrorKind};
+use checkpoint::storage::conformance;
+use checkpoint::{
+    CheckpointId, FetchVersion, LogStorage, LogStorageBuilder, RecordView, SaveOutcome,
+    StateStorage, StateVersion, StorageError, StorageErrorKind,
+};
+use checkpoint_tests::Quota;
+use checkpoint_tests::simulation::{Fate, Machine};
 
 use super::{fetch, id, segments, store};
+use crate::processes::show;
 
 const KEYS: &[&str] = &["a", "b", "c", "d"];
 
@@ -75,4 +85,230 @@ fn a_damaged_state_is_not_replaced_by_an_older_one_and_can_be_stored_anew() {
     assert!(storage.may_contain(&id("a")) && !storage.may_contain(&id("b")));
     store(&storage, "a", 3, b"anew");
     assert!(fetch(&storage, "a").unwrap().is_some());
+}
+
+/// Of one batch, too.
+#[test]
+fn a_damaged_state_is_not_replaced_by_an_older_one_of_the_same_batch() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("state");
+    let storage = LogStorage::open(&root).unwrap();
+    let record = |sequence, payload: &[u8]| {
+        conformance::record(&id("a"), StateVersion::new(1, sequence), payload)
+    };
+    let outcomes = conformance::save(&storage, &[record(2, b"newer"), record(1, b"older")]);
+    assert!(matches!(outcomes[0], SaveOutcome::Stored), "{outcomes:?}");
+    drop(storage);
+    let path = &segments(&root)[0];
+    let mut bytes = fs::read(path).unwrap();
+    let at = bytes.windows(5).position(|found| found == b"newer").unwrap();
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
+    let storage = LogStorage::open(&root).unwrap();
+    assert_eq!(fetch(&storage, "a").unwrap_err().kind(), StorageErrorKind::Corrupt);
+}
+
+/// C4: its checksums are right, and it is called like the one that was there.
+#[test]
+fn a_segment_of_another_store_is_not_taken_for_one_of_this() {
+    let directory = tempfile::tempdir().unwrap();
+    let roots = ["one", "another"].map(|name| directory.path().join(name));
+    for root in &roots {
+        let storage = LogStorage::open(root).unwrap();
+        store(&storage, "a", 1, root.to_str().unwrap().as_bytes());
+        store(&storage, "b", 2, b"state");
+    }
+    fs::copy(&segments(&roots[1])[0], &segments(&roots[0])[0]).unwrap();
+    let storage = LogStorage::open(&roots[0]).unwrap();
+    let report = storage.open_report();
+    assert!(!report.damages.is_empty(), "{report:?}");
+    for key in ["a", "b"] {
+        let found = fetch(&storage, key);
+        assert!(found.is_err(), "{key}: {found:?}");
+    }
+}
+
+const ROOT: &str = "/simulated";
+/// The mark of a closed log.
+const END_BYTES: usize = 44;
+
+/// A store with everything in it that there is, and what must be found there.
+struct Sound {
+    machine: Machine,
+    newest: BTreeMap<CheckpointId, Option<Vec<u8>>>,
+    metadata: BTreeMap<&'static str, Vec<u8>>,
+}
+
+fn builder() -> LogStorageBuilder {
+    LogStorage::builder(ROOT)
+        .segment_bytes(6_000)
+        .older_versions_max(2)
+        .background_compaction(false)
+}
+
+fn open(machine: &Machine) -> Result<LogStorage, StorageError> {
+    builder().open_over(machine.start(Fate::default()))
+}
+
+/// States of all sizes, older versions, removals, several segments, compacted ones, several
+/// openings, epochs of two partitions, metadata.
+fn sound() -> Sound {
+    let machine = Machine::new(5);
+    let (mut newest, mut metadata) = (BTreeMap::new(), BTreeMap::new());
+    for opening in 1..=3_u64 {
+        let log = open(&machine).unwrap();
+        log.open_epoch(0).unwrap();
+        log.open_epoch(7).unwrap();
+        for round in 0..6_u64 {
+            let mut batch = Vec::new();
+            for key in 0..32_u64 {
+                // Some are overwritten again and again, others once.
+                if key < 4 || key % 6 == round && opening == key % 3 + 1 {
+                    let id = id(&format!("k{key}"));
+                    let version = StateVersion::new(opening, round * 100 + key);
+                    let bytes = usize::try_from(key * key * 9 + round).unwrap();
+                    let is_removed = key % 11 == 3 && round % 2 == 1;
+                    let record = match is_removed {
+                        true => conformance::tombstone(&id, version),
+                        false => conformance::record(&id, version, &vec![b'a'; bytes]),
+                    };
+                    newest.insert(id, Some(record.clone()));
+                    batch.push(record);
+                }
+            }
+            let outcomes = conformance::save(&log, &batch);
+            assert!(outcomes.iter().all(|told| matches!(told, SaveOutcome::Stored)));
+        }
+        for name in ["m", "another"] {
+            let expected = log.metadata(name).unwrap().map(|found| found.version);
+            let bytes = format!("{name} {opening}").repeat(20).into_bytes();
+            log.put_metadata(name, expected, &bytes).unwrap();
+            metadata.insert(name, bytes);
+        }
+        if opening == 2 {
+            assert!(log.compact().unwrap() > 0);
+        }
+    }
+    newest.insert(id("never"), None);
+    let log = open(&machine).unwrap();
+    assert!(log.open_report().closed);
+    assert!(log.stats().segments >= 4, "{:?}", log.stats());
+    for (id, expected) in &newest {
+        assert_eq!(&conformance::fetch(&log, id, FetchVersion::Newest).unwrap(), expected);
+    }
+    Sound { machine, newest, metadata }
+}
+
+/// What became of a changed byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Noticed {
+    WhenOpened,
+    /// The others are there.
+    InTheReport,
+    ByWhoeverReads,
+    ByVerify,
+    No,
+}
+
+impl Sound {
+    /// Checks a copy of which one byte was changed: nothing wrong is read, and at most one state is
+    /// missed.
+    fn check(&self, copy: &Machine, path: &str, context: &str) -> Noticed {
+        let log = match open(copy) {
+            Ok(log) => log,
+            Err(err) => {
+                assert!(err.to_string().contains(ROOT), "{context}: {err}");
+                let name = path.rsplit('/').next().unwrap();
+                let is_named = err.to_string().contains(name) || path == "store";
+                assert!(is_named, "{context}: {err}");
+                return Noticed::WhenOpened;
+            }
+        };
+        let mut missed = Vec::new();
+        for (id, expected) in &self.newest {
+            match conformance::fetch(&log, id, FetchVersion::Newest) {
+                Ok(found) if found == *expected => {}
+                Ok(Some(found)) => {
+                    // Whoever gets it checks it.
+                    let parsed = RecordView::parse(&found).and_then(|view| view.of(id.as_ref()));
+                    assert!(parsed.is_err(), "{context}: {id} is another");
+                    missed.push(id);
+                }
+                Ok(None) => panic!("{context}: {id} is gone"),
+                Err(err) => {
+                    assert!(err.to_string().contains(path), "{context}: {err}");
+                    missed.push(id);
+                }
+            }
+        }
+        for (name, expected) in &self.metadata {
+            match log.metadata(name) {
+                Ok(Some(found)) => assert_eq!(found.bytes, *expected, "{context}"),
+                Ok(None) => panic!("{context}: the metadata {name} is gone"),
+                Err(err) => {
+                    assert!(path.starts_with("meta/"), "{context}: {err}");
+                    missed.push(self.newest.keys().next().unwrap());
+                }
+            }
+        }
+        assert!(missed.len() <= 1, "{context}: {missed:?}");
+        let report = log.open_report();
+        if report.cut.is_some() || !report.damages.is_empty() {
+            return Noticed::InTheReport;
+        }
+        if !missed.is_empty() {
+            return Noticed::ByWhoeverReads;
+        }
+        match log.verify(|_| {}) {
+            Ok(report) if report.damages.is_empty() => Noticed::No,
+            _ => Noticed::ByVerify,
+        }
+    }
+}
+
+#[test]
+fn every_changed_byte_of_a_whole_store_is_noticed_and_hides_one_state_at_most() {
+    let sound = sound();
+    let contents = sound.machine.contents();
+    let total: u64 = contents.values().map(|bytes| bytes.len() as u64).sum();
+    assert!(total >= 64 << 10, "{total} bytes: {:?}", contents.keys());
+    let is_segment = |path: &&String| path.starts_with("segments/") && !path.ends_with(".hint");
+    let last_segment = contents.keys().rfind(is_segment).unwrap();
+    // With the quotas of CI it is every byte.
+    let quota = Quota::HOSTILE_INPUTS.get();
+    let step = if quota >= 25_000 { 1 } else { usize::try_from(total / quota).unwrap().max(1) };
+    let bytes: Vec<(&str, usize)> = contents
+        .iter()
+        .flat_map(|(path, bytes)| (0..bytes.len()).map(|at| (path.as_str(), at)))
+        .step_by(step)
+        .collect();
+    let next = AtomicUsize::new(0);
+    let seen: Mutex<BTreeMap<(&str, Noticed), u64>> = Mutex::default();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some((path, at)) = bytes.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let copy = sound.machine.copy(0);
+                    copy.damage(path, |bytes| bytes[*at] ^= 1 << (at % 8));
+                    let context = format!("byte {at} of {path}");
+                    let noticed = sound.check(&copy, path, &context);
+                    let is_end = path.starts_with("segments/")
+                        && path != last_segment
+                        && *at + END_BYTES >= contents[*path].len();
+                    // Who has the lock says so anew; a former end is of no use to anybody, nor is
+                    // a hint that does not fit.
+                    let may_be_missed = *path == "lock" || is_end || path.ends_with(".hint");
+                    assert!(noticed != Noticed::No || may_be_missed, "{context} was not noticed");
+                    let kind = path.split('/').next().unwrap();
+                    *seen.lock().unwrap().entry((kind, noticed)).or_default() += 1;
+                }
+            });
+        }
+    });
+    let seen = seen.into_inner().unwrap();
+    show(&format!("{} of {total} bytes were changed: {seen:?}", bytes.len()));
+    for kind in ["segments", "manifest", "store", "epoch", "meta", "lock"] {
+        assert!(seen.keys().any(|(of, _)| *of == kind), "{kind}: {seen:?}");
+    }
 }

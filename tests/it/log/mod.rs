@@ -2,12 +2,16 @@
 
 mod backup;
 mod compaction;
+mod crash;
 mod damage;
+mod faults;
 mod hints;
 mod previous;
 mod read_only;
+mod removed;
 mod torn;
 mod verify;
+mod workload;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,11 +1,12 @@
 //! A batch that was being written when the process ended is cut off, and nothing else (A1, P6).
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use checkpoint::{LogStorage, StateStorage};
+use checkpoint::{LogStorage, RecordView, StateStorage};
 
-use super::{kill, payload, segments, store};
+use super::{fetch, kill, payload, segments, store};
 use crate::file_system::files_that_fail::FilesThatFail;
 
 #[test]
@@ -87,4 +88,75 @@ fn a_death_at_any_operation_of_a_recovery_leaves_no_batch_in_doubt() {
             break;
         }
     }
+}
+
+#[test]
+fn a_batch_that_is_known_to_be_durable_is_not_written_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, killed) = (directory.path().join("state"), directory.path().join("killed"));
+    let storage = LogStorage::open(&root).unwrap();
+    store(&storage, "a", 1, b"first");
+    let whole = fs::read(&segments(&root)[0]).unwrap().len();
+    store(&storage, "b", 2, b"second");
+    kill(storage, &root, &killed);
+    let all = fs::read(&segments(&killed)[0]).unwrap();
+    // Only the head of the torn batch says how much was durable when it was written.
+    for (bytes, expected) in [(whole + 10, 2), (all.len() - 1, 1)] {
+        let torn = directory.path().join(format!("torn{bytes}"));
+        let copied = std::process::Command::new("cp").arg("-a").args([&killed, &torn]).status();
+        assert!(copied.unwrap().success());
+        fs::write(&segments(&torn)[0], &all[..bytes]).unwrap();
+        let storage = LogStorage::open(&torn).unwrap();
+        assert_eq!(payload(&storage, "a").as_deref(), Some(&b"first"[..]));
+        assert_eq!(payload(&storage, "b"), None);
+        assert_eq!(segments(&torn).len(), expected, "{bytes} bytes");
+    }
+}
+
+/// A recovery reads the last batch twice: what is gone the second time was there, and is missed.
+#[test]
+fn what_is_lost_during_a_recovery_is_not_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, killed) = (directory.path().join("state"), directory.path().join("killed"));
+    let storage = LogStorage::open(&root).unwrap();
+    store(&storage, "a", 1, b"first");
+    store(&storage, "a", 2, b"second");
+    kill(storage, &root, &killed);
+    let mut missed = 0;
+    for at in 0.. {
+        let copy = directory.path().join(format!("copy{at}"));
+        let copied = std::process::Command::new("cp").arg("-a").args([&killed, &copy]).status();
+        assert!(copied.unwrap().success());
+        let path = segments(&copy)[0].clone();
+        let files = FilesThatFail::new(&copy);
+        let has_happened = Arc::new(AtomicBool::new(false));
+        let happens = Arc::clone(&has_happened);
+        files.script().before("", at, move || {
+            happens.store(true, Ordering::Relaxed);
+            let bytes = fs::metadata(&path).unwrap().len();
+            OpenOptions::new().write(true).open(&path).unwrap().set_len(bytes - 1).unwrap();
+        });
+        let storage = LogStorage::builder(&copy).open_over(Arc::new(files)).unwrap();
+        if !has_happened.load(Ordering::Relaxed) {
+            assert!(at > 10 && missed > 0, "of {at} operations {missed} were too late");
+            return;
+        }
+        let seen = fetch(&storage, "a").map(|record| payload_of(&record.unwrap()));
+        drop(storage);
+        let again = LogStorage::open(&copy).unwrap();
+        let seen_again = fetch(&again, "a").map(|record| payload_of(&record.unwrap()));
+        match seen {
+            // It was torn before anybody has read it.
+            Ok(seen) if seen == b"first" => {}
+            Ok(_) => assert_eq!(seen_again.unwrap(), b"second", "{at}"),
+            Err(_) => {
+                missed += 1;
+                assert!(seen_again.is_err(), "{at}: {seen_again:?}");
+            }
+        }
+    }
+}
+
+fn payload_of(record: &[u8]) -> Vec<u8> {
+    RecordView::parse(record).unwrap().payload().to_vec()
 }

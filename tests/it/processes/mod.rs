@@ -16,6 +16,6 @@ mod writer;
 
 /// Tells what a test has seen, where its output is not captured: in the log of a long run.
 #[expect(clippy::print_stdout, reason = "the test harness captures it")]
-fn show(seen: &str) {
+pub(crate) fn show(seen: &str) {
     println!("seen: {seen}");
 }

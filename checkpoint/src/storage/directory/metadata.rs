@@ -52,7 +52,8 @@ impl StoreDirectory {
             // Maybe not durable: it is made so before anybody relies on it.
             if let Some(Content { number, bytes }) = &found {
                 self.write_metadata_file(name, *number, bytes).map_err(|err| {
-                    write_error(format!("settle metadata {name:?}"), err.into_inner())
+                    let path = self.store.shown(&metadata_path(name));
+                    write_error(format!("settle metadata {name:?} in {path}"), err.into_inner())
                 })?;
             }
             unsettled.remove(name);
@@ -93,7 +94,8 @@ impl StoreDirectory {
                 if let ReplaceError::Unknown(_) = err {
                     unsettled.insert(name.to_owned());
                 }
-                Err(write_error(attempted(), err.into_inner()))
+                let path = self.store.shown(&metadata_path(name));
+                Err(write_error(format!("{} in {path}", attempted()), err.into_inner()))
             }
         }
     }

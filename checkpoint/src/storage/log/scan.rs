@@ -68,12 +68,12 @@ pub(super) fn scan(
 ) -> Result<End, ScanError> {
     let mut head = [0; SEGMENT_HEAD_BYTES];
     let read = segment.read(&mut head, 0)?;
-    let is_expected = match SegmentHead::parse(head.get(..read).unwrap_or_default()) {
-        Ok(head) => head == expected,
-        Err(HeadError::Damaged) => false,
+    let parsed = match SegmentHead::parse(head.get(..read).unwrap_or_default()) {
+        Ok(head) => Some(head),
+        Err(HeadError::Damaged) => None,
         Err(err) => return Err(ScanError::Head(err)),
     };
-    if !is_expected {
+    if parsed != Some(expected) {
         // What follows has checksums of its own, salted with what should stand here.
         found(Found::DamagedHead { offset: 0 });
     }
@@ -85,7 +85,13 @@ pub(super) fn scan(
         durable_bytes: listed.durable_bytes,
         found,
     };
-    let end = scan.run()?;
+    let mut end = scan.run()?;
+    if end.cut_bytes > 0 && parsed.is_some_and(|head| head != expected) {
+        // Nothing is torn: it is another segment, and what was here is gone.
+        let (offset, bytes) = (end.valid_bytes, end.cut_bytes);
+        (scan.found)(Found::Unknown { offset, bytes });
+        end = End { valid_bytes: offset + bytes, ..End::default() };
+    }
     if file_bytes < listed.durable_bytes {
         let bytes = listed.durable_bytes - file_bytes;
         (scan.found)(Found::Unknown { offset: file_bytes, bytes });

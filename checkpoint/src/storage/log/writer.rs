@@ -187,6 +187,12 @@ impl Writer {
             self.seal(Some(active));
             return Err(AppendError::Unknown(err));
         }
+        // An open file takes bytes also when it was removed, and then nobody finds them.
+        if let Err(err) = directory.store.files.mode(&path) {
+            let err = write_error(format!("find {}", directory.store.shown(&path)), err);
+            self.seal(Some(active));
+            return Err(AppendError::Unknown(err));
+        }
         active.end = end;
         self.active = Some(active);
         Ok(())
