@@ -2,6 +2,7 @@
 
 mod account;
 mod append_sink;
+mod backend;
 mod conversation;
 mod program;
 mod quota;
@@ -10,6 +11,7 @@ mod unsteady;
 
 pub use account::Account;
 pub use append_sink::AppendSink;
+pub use backend::Backend;
 pub use conversation::Conversation;
 pub use program::example;
 pub use quota::{Quota, first_seed};

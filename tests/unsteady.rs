@@ -21,12 +21,12 @@ pub enum Weather {
 
 /// Passes everything on, unless it is switched off. A clone is the same storage.
 #[derive(Debug)]
-pub struct Unsteady<S> {
+pub struct Unsteady<S: ?Sized> {
     inner: Arc<S>,
     weather: Arc<(Mutex<Weather>, Condvar)>,
 }
 
-impl<S> Clone for Unsteady<S> {
+impl<S: ?Sized> Clone for Unsteady<S> {
     fn clone(&self) -> Self {
         Self { inner: Arc::clone(&self.inner), weather: Arc::clone(&self.weather) }
     }
@@ -35,7 +35,14 @@ impl<S> Clone for Unsteady<S> {
 impl<S: StateStorage> Unsteady<S> {
     /// Wraps `inner`.
     pub fn new(inner: S, weather: Weather) -> Self {
-        Self { inner: Arc::new(inner), weather: Arc::new((Mutex::new(weather), Condvar::new())) }
+        Self::over(Arc::new(inner), weather)
+    }
+}
+
+impl<S: StateStorage + ?Sized> Unsteady<S> {
+    /// Wraps a storage that others know too.
+    pub fn over(inner: Arc<S>, weather: Weather) -> Self {
+        Self { inner, weather: Arc::new((Mutex::new(weather), Condvar::new())) }
     }
 
     /// Changes how it is from now on.
@@ -55,7 +62,7 @@ fn down(attempted: String) -> StorageError {
     StorageError::new(StorageErrorKind::Unavailable, attempted)
 }
 
-impl<S: StateStorage> StateStorage for Unsteady<S> {
+impl<S: StateStorage + ?Sized> StateStorage for Unsteady<S> {
     fn capabilities(&self) -> StorageCapabilities {
         self.inner.capabilities()
     }

@@ -1,32 +1,78 @@
-//! Opens a file system store and saves in every way there is, all on one thread, so that the n-th
-//! system call of a run is the n-th of the next.
+//! Opens a store over files and saves in every way there is, all on one thread, so that the n-th
+//! system call of a run is the n-th of the next. A log has tiny segments, and is compacted.
 //!
-//! Argument: the directory. Prints `tried KEY EPOCH SEQUENCE .` before a record is saved, and
-//! `stored`, `failed` or `unknown` in place of `tried` after it; the same of the key `metadata`,
-//! whose sequence is its version. What was not stored is tried once more, and must be then.
+//! Arguments: `files` or `log`, the directory. Prints `tried KEY EPOCH SEQUENCE .` before a record
+//! is saved, and `stored`, `failed` or `unknown` in place of `tried` after it; the same of the key
+//! `metadata`, whose sequence is its version. What was not stored is tried once more, and must be
+//! then.
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{self, Write};
+use std::ops::Deref;
 
 use checkpoint::storage::conformance;
 use checkpoint::{
-    CheckpointId, DefaultFileSystemStateStorage, SaveOutcome, StateStorage, StateVersion,
+    CheckpointId, DefaultFileSystemStateStorage, LogStorage, SaveOutcome, StateStorage,
+    StateVersion, StorageError,
 };
+use checkpoint_tests::Backend;
 
 /// Few enough for syncs of their own.
 const FEW: &[&str] = &["a", "b"];
 /// Enough for a shared one, where the file system has it; some are new to the store.
 const MANY: &[&str] = &["c", "d", "e", "f", "g", "new1", "new2", "new3"];
 const REMOVED: &[&str] = &["b"];
+/// Two batches fill a segment.
+const SEGMENT_BYTES: u64 = 1_000;
+
+/// The store that is open.
+enum Store {
+    Files(DefaultFileSystemStateStorage),
+    Log(LogStorage),
+}
+
+impl Store {
+    fn open(backend: Backend, root: &str) -> Result<Self, StorageError> {
+        match backend {
+            Backend::Files => DefaultFileSystemStateStorage::open(root).map(Self::Files),
+            Backend::Log => {
+                let builder = LogStorage::builder(root).segment_bytes(SEGMENT_BYTES);
+                builder.background_compaction(false).open().map(Self::Log)
+            }
+        }
+    }
+
+    /// Compacts it, if it is a log.
+    fn compact(&self) -> Result<(), StorageError> {
+        match self {
+            Self::Files(_) => Ok(()),
+            Self::Log(log) => log.compact().map(drop),
+        }
+    }
+}
+
+impl Deref for Store {
+    type Target = dyn StateStorage;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Files(files) => files,
+            Self::Log(log) => log,
+        }
+    }
+}
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let root = std::env::args().nth(1).ok_or("usage: save_steps DIRECTORY")?;
-    let storage = match DefaultFileSystemStateStorage::open(&root) {
+    let usage = "usage: save_steps files|log DIRECTORY";
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let [backend, root] = arguments.as_slice() else { return Err(usage.into()) };
+    let backend = Backend::named(backend).ok_or(usage)?;
+    let storage = match Store::open(backend, root) {
         Ok(storage) => storage,
         Err(err) => {
             print(&format!("not open: {err}"))?;
-            DefaultFileSystemStateStorage::open(&root)?
+            Store::open(backend, root)?
         }
     };
     let epoch = match storage.open_epoch(0) {
@@ -40,7 +86,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if steps.put().is_err() {
         steps.put()?;
     }
-    Ok(())
+    steps.overwrite(backend)
 }
 
 fn payload(id: &CheckpointId, version: StateVersion) -> Vec<u8> {
@@ -48,7 +94,7 @@ fn payload(id: &CheckpointId, version: StateVersion) -> Vec<u8> {
 }
 
 struct Steps {
-    storage: DefaultFileSystemStateStorage,
+    storage: Store,
     epoch: u64,
     sequence: u64,
 }
@@ -81,7 +127,7 @@ impl Steps {
             print(&format!("tried {key} {} {} .", self.epoch, self.sequence))?;
             records.push(record(&CheckpointId::new("p", *key)?, version));
         }
-        let outcomes = conformance::save(&self.storage, &records);
+        let outcomes = conformance::save(&*self.storage, &records);
         let mut failed = BTreeMap::new();
         for ((key, sequence), outcome) in keys.iter().zip(first..).zip(outcomes) {
             let what = match outcome {
@@ -95,6 +141,22 @@ impl Steps {
             }
         }
         Ok(failed)
+    }
+
+    /// Overwrites some of a log until it pays to compact it, does so, and goes on.
+    fn overwrite(&mut self, backend: Backend) -> Result<(), Box<dyn Error>> {
+        if backend == Backend::Files {
+            return Ok(());
+        }
+        let state =
+            |id: &CheckpointId, version| conformance::record(id, version, &payload(id, version));
+        for _ in 0..2 {
+            self.save_all(FEW, state)?;
+        }
+        if self.storage.compact().is_err() {
+            self.storage.compact()?;
+        }
+        self.save_all(FEW, state)
     }
 
     fn put(&self) -> Result<(), Box<dyn Error>> {

@@ -1,26 +1,31 @@
 //! Works on accounts for a long time, with evictions, restores and a storage that is away now and
 //! then, and prints what the process has of the system meanwhile.
 //!
-//! Arguments: the directory, for how many seconds, a seed. Prints four times a second
-//! `sample THREADS DESCRIPTORS RSS_KIB EVENTS`, and at the end, when every account was checked,
-//! `checked ACCOUNTS restored N failed N away N`.
+//! Arguments: `files` or `log`, the directory, for how many seconds, a seed. Prints four times a
+//! second `sample THREADS DESCRIPTORS RSS_KIB EVENTS DISK_KIB` (the last of a log only, else 0),
+//! and at the end, when every account was checked, `checked ACCOUNTS restored N failed N away N`.
+//! It can be killed and started again.
 
 use std::collections::HashMap;
 use std::error::Error;
 use std::fs;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use checkpoint::{
-    CheckpointingConfig, CheckpointingMode, Clock, DefaultFileSystemStateStorage, PePrototype,
-    ProcessError, RandomSource, SafeKeeper, SeededRandom, SystemClock,
+    CheckpointingConfig, CheckpointingMode, Clock, PePrototype, ProcessError, RandomSource,
+    SafeKeeper, SeededRandom, StateStorage, SystemClock,
 };
-use checkpoint_tests::{Account, Unsteady, Weather};
+use checkpoint_tests::{Account, Backend, Unsteady, Weather};
 
 const DRIVERS: u64 = 2;
+/// A log of all accounts has some dozen.
+const SEGMENT_BYTES: u64 = 1 << 20;
 const KEYS: u64 = 10_000;
 /// A third: the others are on the disk.
 const CAPACITY: usize = 3_000;
@@ -32,11 +37,15 @@ const AWAY: u64 = 8;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let [root, seconds, seed] = arguments.as_slice() else {
-        return Err("usage: soak DIRECTORY SECONDS SEED".into());
-    };
+    let usage = "usage: soak files|log DIRECTORY SECONDS SEED";
+    let [backend, root, seconds, seed] = arguments.as_slice() else { return Err(usage.into()) };
+    let backend = Backend::named(backend).ok_or(usage)?;
     let (time, seed) = (Duration::from_secs(seconds.parse()?), seed.parse::<u64>()?);
-    let storage = Unsteady::new(DefaultFileSystemStateStorage::open(root)?, Weather::Fair);
+    let inner: Arc<dyn StateStorage> = match backend {
+        Backend::Files => backend.open(root)?,
+        Backend::Log => Arc::new(Backend::log(root).segment_bytes(SEGMENT_BYTES).open()?),
+    };
+    let storage = Unsteady::over(inner, Weather::Fair);
     let keeper = SafeKeeper::builder(storage.clone())
         // However busy the machine is.
         .fetching_max_wait(Duration::from_secs(60))
@@ -74,7 +83,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             away += u64::from(is_away);
             storage.set(if is_away { Weather::Down } else { Weather::Fair });
             thread::park_timeout(SAMPLE);
-            sample(events)?;
+            sample(events, root)?;
         }
         is_over.store(true, Ordering::Relaxed);
         storage.set(Weather::Fair);
@@ -114,7 +123,15 @@ fn drive(
     while !is_over.load(Ordering::Relaxed) {
         for _ in 0..EVENTS_IN_A_ROW {
             let key = random.next_u64() % (KEYS / DRIVERS) * DRIVERS + driver;
-            let before = sent.get(&key).copied().unwrap_or(0);
+            let before = match sent.get(&key) {
+                Some(before) => *before,
+                // An earlier life may have left something.
+                None => match retry(is_over, || accounts.read(key, Account::position)) {
+                    Ok(before) => before,
+                    Err(_) if is_over.load(Ordering::Relaxed) => break,
+                    Err(err) => return Err(err),
+                },
+            };
             let found = retry(is_over, || {
                 accounts.process(key, |account| {
                     let found = account.position();
@@ -163,7 +180,7 @@ fn retry<R>(
     }
 }
 
-fn sample(events: &AtomicU64) -> Result<(), Box<dyn Error>> {
+fn sample(events: &AtomicU64, root: &str) -> Result<(), Box<dyn Error>> {
     let status = fs::read_to_string("/proc/self/status")?;
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -176,6 +193,9 @@ fn sample(events: &AtomicU64) -> Result<(), Box<dyn Error>> {
     }
     let (threads, rss) = (field("Threads:"), field("VmRSS:"));
     let events = events.load(Ordering::Relaxed);
-    writeln!(io::stdout(), "sample {threads} {descriptors} {rss} {events}")?;
+    let segments = fs::read_dir(Path::new(root).join("segments")).into_iter().flatten();
+    // One that is compacted may be gone by now.
+    let disk = segments.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len())).sum::<u64>();
+    writeln!(io::stdout(), "sample {threads} {descriptors} {rss} {events} {}", disk / 1024)?;
     Ok(())
 }

@@ -1,9 +1,9 @@
-//! Applies events to a thousand accounts, checkpointed into a file system store, until it is
-//! killed, and prints what was acknowledged.
+//! Applies events to a thousand accounts, checkpointed into a store, until it is killed, and prints
+//! what was acknowledged.
 //!
-//! Arguments: the directory, a seed, how many captured states may be outstanding, and maybe
-//! `hungry`, to take more memory with each event and never give it back. Prints `start`; `ready`
-//! when the store is open and some accounts were restored; from then on
+//! Arguments: `files` or `log`, the directory, a seed, how many captured states may be outstanding,
+//! and maybe `hungry`, to take more memory with each event and never give it back. Prints `start`;
+//! `ready` when the store is open and some accounts were restored; from then on
 //! `stored KEY EPOCH SEQUENCE .` for each acknowledged version, and now and then
 //! `holds KEY POSITION .`: all events up to that one are stored. The dot tells a line that was cut
 //! off. What must not be is printed as `wrong …`, and ends the process.
@@ -16,11 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use checkpoint::{
-    CheckpointTicket, CheckpointingConfig, CheckpointingMode, DefaultFileSystemStateStorage,
-    PePrototype, ProcessError, RandomSource, SafeKeeper, SaveFailure, SeededRandom,
-    StorageCallback, StorageCallbackFactory, StorageResult, StorageResultCode,
+    CheckpointTicket, CheckpointingConfig, CheckpointingMode, PePrototype, ProcessError,
+    RandomSource, SafeKeeper, SaveFailure, SeededRandom, StorageCallback, StorageCallbackFactory,
+    StorageResult, StorageResultCode,
 };
-use checkpoint_tests::Account;
+use checkpoint_tests::{Account, Backend};
 
 const EATEN_BYTES: usize = 500;
 const PARTITIONS: u32 = 4;
@@ -37,16 +37,17 @@ const REPLAYED: u64 = 2;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let (root, seed, outstanding_max, is_hungry) = match arguments.as_slice() {
-        [root, seed, outstanding_max] => (root, seed, outstanding_max, false),
-        [root, seed, outstanding_max, _] => (root, seed, outstanding_max, true),
-        _ => return Err("usage: writer DIRECTORY SEED OUTSTANDING_MAX [hungry]".into()),
+    let usage = "usage: writer files|log DIRECTORY SEED OUTSTANDING_MAX [hungry]";
+    let [backend, root, seed, outstanding_max, is_hungry @ ..] = arguments.as_slice() else {
+        return Err(usage.into());
     };
+    let backend = Backend::named(backend).ok_or(usage)?;
+    let is_hungry = !is_hungry.is_empty();
     print("start");
     let random = SeededRandom::new(seed.parse()?);
     let outstanding_max: NonZeroUsize = outstanding_max.parse()?;
     let two = NonZeroUsize::MIN.saturating_add(1);
-    let keeper = SafeKeeper::builder(DefaultFileSystemStateStorage::open(root)?)
+    let keeper = SafeKeeper::builder_over(backend.open(root)?)
         .partitions(PARTITIONS.try_into()?)
         .storage_max_threads(two)
         .serialization_max_threads(two)

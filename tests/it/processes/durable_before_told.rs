@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use checkpoint_tests::Backend;
+
 use crate::processes::strace::Call;
 
 /// What would be lost if the power failed now, by path.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct NotDurable {
     // Files with content that was not synced.
     contents: BTreeSet<String>,
@@ -13,6 +15,8 @@ struct NotDurable {
     names: BTreeSet<String>,
     // Where files were put, by their names.
     placed: BTreeMap<String, String>,
+    // The segment that was written last, since somebody began to save.
+    segment: Option<String>,
 }
 
 impl NotDurable {
@@ -21,6 +25,16 @@ impl NotDurable {
         match (call.name.as_str(), paths.as_slice(), texts.as_slice()) {
             ("write" | "pwrite64" | "ftruncate", [path, ..], _) => {
                 self.contents.insert((*path).to_owned());
+                if path.contains("/segments/") {
+                    self.segment = Some((*path).to_owned());
+                }
+            }
+            // A segment has its name from the start.
+            ("openat", [at, ..], [name]) if call.arguments.contains("O_CREAT|O_EXCL") => {
+                let path = join(at, name);
+                if path.contains("/segments/") {
+                    self.names.insert(path);
+                }
             }
             ("fsync" | "fdatasync", [path], _) => {
                 self.contents.remove(*path);
@@ -47,11 +61,21 @@ impl NotDurable {
     }
 
     /// Returns what an acknowledgement of this file should have waited for, and has not.
-    fn missing(&self, file: &str) -> Option<String> {
-        let Some(target) = self.placed.get(file) else { return Some(format!("{file} at all")) };
+    fn missing(&self, backend: Backend, key: &str) -> Option<String> {
         // The epoch is part of the version: it must not be drawn again.
-        let needed = [Some(target), self.placed.get("epoch"), self.placed.get("store")];
-        needed.into_iter().flatten().find_map(|path| {
+        let mut needed: Vec<_> =
+            ["epoch", "store"].into_iter().filter_map(|own| self.placed.get(own)).collect();
+        if backend == Backend::Log && key != "metadata" {
+            // Where in it the record lies is not known: what is written must be durable, all of it.
+            needed.extend(self.placed.get("manifest"));
+            let Some(segment) = &self.segment else { return Some(format!("{key} at all")) };
+            needed.push(segment);
+        } else {
+            let file = file_of(key);
+            let Some(target) = self.placed.get(&file) else { return Some(format!("{key} at all")) };
+            needed.push(target);
+        }
+        needed.into_iter().find_map(|path| {
             let is_above = |name: &&String| path.strip_prefix(*name).is_some_and(is_rest);
             self.contents.get(path).or_else(|| self.names.iter().find(is_above)).cloned()
         })
@@ -79,16 +103,20 @@ fn file_of(key: &str) -> String {
 
 /// Checks that what was printed as stored would have survived a loss of power at that moment, and
 /// that no sync was tried again after it failed. Returns how many acknowledgements there were.
-pub(crate) fn check(calls: &[Call]) -> Result<usize, String> {
+pub(crate) fn check(backend: Backend, calls: &[Call]) -> Result<usize, String> {
     let mut not_durable = NotDurable::default();
-    let mut acknowledged = 0;
+    let (mut acknowledged, mut was_tried) = (0, false);
     for (at, call) in calls.iter().enumerate() {
         if call.name == "write" && call.arguments.starts_with("1<") {
             let text = call.texts().first().copied().unwrap_or_default();
+            if text.starts_with("tried ") && !was_tried {
+                not_durable.segment = None;
+            }
+            was_tried = text.starts_with("tried ");
             let Some(line) = text.strip_prefix("stored ") else { continue };
             acknowledged += 1;
             let key = line.split(' ').next().unwrap_or_default();
-            if let Some(path) = not_durable.missing(&file_of(key)) {
+            if let Some(path) = not_durable.missing(backend, key) {
                 return Err(format!("{text}: told before {path} was durable"));
             }
         } else if call.succeeded() {

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use checkpoint::{RandomSource, SeededRandom};
-use checkpoint_tests::{Quota, first_seed};
+use checkpoint_tests::{Backend, Quota, first_seed};
 
 use crate::processes::store::Store;
 use crate::processes::writer::Writer;
@@ -26,6 +26,7 @@ struct Tally {
     in_recovery: AtomicU64,
     acknowledged: AtomicU64,
     leftovers: AtomicU64,
+    compacted: AtomicU64,
 }
 
 /// The life of one store.
@@ -46,7 +47,7 @@ impl Life<'_> {
     }
 
     fn start(&mut self) -> Writer {
-        Writer::start(self.store.root(), self.seed ^ self.random.next_u64())
+        Writer::start(self.store.backend(), self.store.root(), self.seed ^ self.random.next_u64())
     }
 
     /// Kills a writer while it saves.
@@ -96,11 +97,11 @@ impl Life<'_> {
     }
 }
 
-fn live(seed: u64, kills: u64, tally: &Tally) {
+fn live(backend: Backend, seed: u64, kills: u64, tally: &Tally) {
     let on_disk = (seed / KILLS_PER_STORE).is_multiple_of(ON_DISK);
     let directory = if on_disk { places::on_disk() } else { places::in_memory() };
     let mut life = Life {
-        store: Store::new(directory.path().join("state")),
+        store: Store::new(backend, directory.path().join("state")),
         random: SeededRandom::new(seed),
         seed,
         recovery: Duration::ZERO,
@@ -112,14 +113,15 @@ fn live(seed: u64, kills: u64, tally: &Tally) {
     tally.kills.fetch_add(life.kills, Ordering::Relaxed);
     tally.in_recovery.fetch_add(life.in_recovery, Ordering::Relaxed);
     tally.acknowledged.fetch_add(life.store.acknowledged, Ordering::Relaxed);
+    tally.compacted.fetch_add(life.store.compacted_segments(), Ordering::Relaxed);
     // Else the kills have shown nothing.
     let is_whole = life.kills == KILLS_PER_STORE;
     assert!(life.store.acknowledged > 0 || !is_whole, "seed {seed}: nothing was acknowledged");
 }
 
-#[test]
-fn nothing_acknowledged_is_lost_by_kills_at_any_instant_and_during_recovery() {
-    let (first, kills) = (first_seed(), Quota::KILLS.get());
+/// Kills so many writers; returns what has happened.
+fn kill_all(backend: Backend, kills: u64) -> Tally {
+    let first = first_seed();
     let next = AtomicU64::new(0);
     let tally = Tally::default();
     // More than there are processors: much of the time is spent waiting.
@@ -132,7 +134,7 @@ fn nothing_acknowledged_is_lost_by_kills_at_any_instant_and_during_recovery() {
                     let Some(left) = kills.checked_sub(begun).filter(|left| *left > 0) else {
                         return;
                     };
-                    live(first + begun, left.min(KILLS_PER_STORE), &tally);
+                    live(backend, first + begun, left.min(KILLS_PER_STORE), &tally);
                 }
             });
         }
@@ -141,8 +143,8 @@ fn nothing_acknowledged_is_lost_by_kills_at_any_instant_and_during_recovery() {
         [&tally.kills, &tally.in_recovery, &tally.acknowledged, &tally.leftovers]
             .map(|count| count.load(Ordering::Relaxed));
     let seen = format!(
-        "{done} kills, {in_recovery} during recovery, {acknowledged} acknowledgements, at most \
-         {leftovers} of {} temporary files",
+        "{backend:?}: {done} kills, {in_recovery} during recovery, {acknowledged} acknowledged, at \
+         most {leftovers} of {} temporary files",
         store::OUTSTANDING_MAX
     );
     show(&seen);
@@ -150,4 +152,18 @@ fn nothing_acknowledged_is_lost_by_kills_at_any_instant_and_during_recovery() {
     if kills >= KILLS_PER_STORE {
         assert!(in_recovery * 5 >= done && acknowledged >= done, "{seen}");
     }
+    tally
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_by_kills_at_any_instant_and_during_recovery() {
+    kill_all(Backend::Files, Quota::KILLS.get());
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_by_kills_of_a_log_that_is_compacted() {
+    let kills = Quota::LOG_KILLS.get();
+    let compacted = kill_all(Backend::Log, kills).compacted.into_inner();
+    show(&format!("{compacted} segments were compacted"));
+    assert!(compacted > 0 || kills < KILLS_PER_STORE, "nothing was compacted");
 }

@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
 use checkpoint::{RandomSource, SeededRandom};
-use checkpoint_tests::{Quota, first_seed};
+use checkpoint_tests::{Backend, Quota, first_seed};
 
 use crate::processes::store::{OUTSTANDING_MAX, Store};
 use crate::processes::writer::Writer;
@@ -56,7 +56,9 @@ fn an_event_of_a_resident_pe_allocates_nothing() {
 /// A writer with a limit on its memory, of which it takes more and more.
 fn starved(store: &Store, seed: u64, limit_kib: u64) -> Writer {
     let script = format!(
-        "ulimit -c 0 && ulimit -v {limit_kib} && exec \"$0\" \"$1\" {seed} {OUTSTANDING_MAX} hungry"
+        "ulimit -c 0 && ulimit -v {limit_kib} && \
+         exec \"$0\" {} \"$1\" {seed} {OUTSTANDING_MAX} hungry",
+        store.backend().name()
     );
     let mut command = Command::new("bash");
     command.args(["-c", &script, env!("CARGO_BIN_EXE_writer")]).arg(store.root());
@@ -66,10 +68,20 @@ fn starved(store: &Store, seed: u64, limit_kib: u64) -> Writer {
 
 #[test]
 fn a_process_that_runs_out_of_memory_leaves_nothing_half_stored() {
+    check_starved(Backend::Files);
+}
+
+#[test]
+fn a_process_that_runs_out_of_memory_leaves_a_log_whole() {
+    check_starved(Backend::Log);
+}
+
+#[track_caller]
+fn check_starved(backend: Backend) {
     let (seed, deaths) = (first_seed(), (Quota::KILLS.get() / 100).max(4));
     let random = SeededRandom::new(seed);
     let directory = places::in_memory();
-    let mut store = Store::new(directory.path().join("state"));
+    let mut store = Store::new(backend, directory.path().join("state"));
     let mut aborted = 0;
     for death in 0..deaths {
         // Threads and their stacks need some hundred MiB of address space.

@@ -1,8 +1,10 @@
 //! A keeper at work for long: threads, descriptors and memory stay what they are: T15, P5.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-use checkpoint_tests::{Quota, first_seed};
+use checkpoint_tests::{Backend, Quota, first_seed};
 
 use crate::processes::{places, show};
 
@@ -16,13 +18,14 @@ struct Sample {
     descriptors: u64,
     rss_kib: u64,
     events: u64,
+    disk_kib: u64,
 }
 
 fn parse(line: &str) -> Option<Sample> {
     let numbers: Vec<u64> =
         line.strip_prefix("sample ")?.split(' ').map(|word| word.parse().unwrap()).collect();
-    let [threads, descriptors, rss_kib, events] = numbers[..] else { panic!("{line}") };
-    Some(Sample { threads, descriptors, rss_kib, events })
+    let [threads, descriptors, rss_kib, events, disk_kib] = numbers[..] else { panic!("{line}") };
+    Some(Sample { threads, descriptors, rss_kib, events, disk_kib })
 }
 
 fn median(values: impl Iterator<Item = u64>) -> u64 {
@@ -36,6 +39,7 @@ fn threads_descriptors_and_memory_stay_what_they_are() {
     let (seconds, seed) = (Quota::SOAK_SECONDS.get(), first_seed());
     let directory = places::in_memory();
     let output = Command::new(env!("CARGO_BIN_EXE_soak"))
+        .arg("files")
         .arg(directory.path().join("state"))
         .args([seconds.to_string(), seed.to_string()])
         .output()
@@ -70,5 +74,62 @@ fn threads_descriptors_and_memory_stay_what_they_are() {
     // In a short run everything is still getting warm.
     if seconds >= 30 {
         assert!(rss[1] <= rss[0] + rss[0] / 20 + RSS_KIB_SLACK, "{seen}");
+    }
+}
+
+/// So many times a log's program is killed, and goes on.
+const LIVES: u64 = 4;
+
+/// Lets a program work on a log for so long, until it is killed or ends by itself.
+fn live(root: &Path, seconds: u64, seed: u64, is_killed: bool) -> Vec<Sample> {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_soak"))
+        .arg(Backend::Log.name())
+        .arg(root)
+        // One that is to be killed would go on.
+        .args([(seconds * if is_killed { 100 } else { 1 }).to_string(), seed.to_string()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let (mut samples, mut last_line) = (Vec::new(), String::new());
+    for line in lines {
+        samples.extend(parse(&line));
+        last_line = line;
+        if is_killed && samples.len() as u64 >= 4 * seconds {
+            process.kill().unwrap();
+            break;
+        }
+    }
+    let status = process.wait().unwrap();
+    assert_eq!(status.success(), !is_killed, "{status}: {last_line}");
+    assert!(is_killed || last_line.starts_with("checked "), "{last_line}");
+    samples
+}
+
+#[test]
+fn a_log_that_is_compacted_and_killed_stays_as_large_as_it_is() {
+    let (seconds, seed) = (Quota::LOG_SOAK_SECONDS.get() / LIVES, first_seed());
+    let directory = places::in_memory();
+    let root = directory.path().join("state");
+    let lives: Vec<_> = (1..=LIVES)
+        .map(|number| live(&root, seconds.max(1), seed + number, number < LIVES))
+        .collect();
+    // The first life fills the log.
+    let of_life = |samples: &[Sample]| {
+        let late = &samples[samples.len() / 2..];
+        let of = |value: fn(&Sample) -> u64| median(late.iter().map(value));
+        (of(|s| s.rss_kib), of(|s| s.disk_kib), late.iter().map(|s| s.descriptors).min().unwrap())
+    };
+    let all: Vec<_> = lives.iter().map(|samples| of_life(samples)).collect();
+    let events: Vec<_> = lives.iter().map(|samples| samples[samples.len() - 1].events).collect();
+    let seen = format!("{seconds} s each, {events:?} events; KiB, KiB on disk, files: {all:?}");
+    show(&seen);
+    assert!(events.iter().all(|events| *events > 0), "{seen}");
+    let ((rss, disk, files), (rss_last, disk_last, files_last)) = (all[1], all[all.len() - 1]);
+    // In a short run everything is still growing.
+    if seconds >= 15 {
+        assert!(rss_last <= rss + rss / 10 + RSS_KIB_SLACK, "{seen}");
+        assert!(disk_last <= disk + disk / 4 + 2048, "{seen}");
+        assert!(files_last <= files + files / 4 + 8, "{seen}");
     }
 }

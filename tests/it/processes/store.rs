@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use checkpoint::{
-    CheckpointId, DefaultFileSystemStateStorage, Epoch, FetchEntry, FetchVersion, RecordView,
-    StateLimits, StateStorage, StateVersion, restore_state,
+    CheckpointId, Epoch, FetchEntry, FetchVersion, RecordView, StateLimits, StateStorage,
+    StateVersion, restore_state,
 };
-use checkpoint_tests::Account;
+use checkpoint_tests::{Account, Backend};
 
 use crate::processes::writer::Acknowledged;
 
@@ -20,6 +20,7 @@ const KEYS: u64 = 1000;
 
 /// What was acknowledged of a store, and what was found in it.
 pub(crate) struct Store {
+    backend: Backend,
     root: PathBuf,
     versions: BTreeMap<u64, StateVersion>,
     // All events up to these are stored: by an acknowledgement, or because they were seen there.
@@ -30,8 +31,9 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    pub(crate) fn new(root: PathBuf) -> Self {
+    pub(crate) fn new(backend: Backend, root: PathBuf) -> Self {
         Self {
+            backend,
             root,
             versions: BTreeMap::new(),
             positions: BTreeMap::new(),
@@ -42,6 +44,19 @@ impl Store {
 
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    pub(crate) fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// Returns how many segments of a log were compacted: their numbers are missing.
+    pub(crate) fn compacted_segments(&self) -> u64 {
+        let Ok(entries) = fs::read_dir(self.root.join("segments")) else { return 0 };
+        let numbers = entries
+            .filter_map(|entry| u64::from_str_radix(entry.ok()?.file_name().to_str()?, 16).ok());
+        let numbers: Vec<_> = numbers.collect();
+        numbers.iter().max().map_or(0, |highest| highest - numbers.len() as u64)
     }
 
     /// Notes what a writer has acknowledged.
@@ -80,10 +95,12 @@ impl Store {
     /// Opens the store, and checks that every account is whole and has what was acknowledged.
     #[track_caller]
     pub(crate) fn check(&mut self, context: &str) {
-        let storage = DefaultFileSystemStateStorage::open(&self.root)
+        let storage = self
+            .backend
+            .open(&self.root)
             .unwrap_or_else(|err| panic!("{context}: not open: {err}: {:?}", err.source()));
         assert_eq!(self.temporary_files(), 0, "{context}: not swept");
-        for (key, outcome) in fetch_all(&storage) {
+        for (key, outcome) in fetch_all(&*storage) {
             let fetched = outcome.unwrap_or_else(|err| panic!("{context}: {key}: {err}"));
             let expected = self.versions.get(&key).copied();
             let Some(bytes) = fetched else {

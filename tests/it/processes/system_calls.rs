@@ -1,5 +1,5 @@
-//! Every system call of opening and saving that changes files is hit in turn: the process is killed
-//! at it (A1, A2, T2), or it fails (B1 to B5, B7 to B9, T7).
+//! Every system call of opening, saving and compacting that changes files is hit in turn: the
+//! process is killed at it (A1, A2, T2), or it fails (B1 to B5, B7 to B9, T7).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
@@ -11,10 +11,9 @@ use std::{fs, thread};
 
 use checkpoint::storage::conformance;
 use checkpoint::{
-    CheckpointId, DefaultFileSystemStateStorage, Durability, FetchVersion, RecordKind, RecordView,
-    SaveOutcome, StateStorage, StateVersion,
+    CheckpointId, Durability, FetchVersion, RecordKind, RecordView, SaveOutcome, StateVersion,
 };
-use checkpoint_tests::Quota;
+use checkpoint_tests::{Backend, Quota};
 
 use crate::processes::strace::{Call, Traced, trace};
 use crate::processes::{durable_before_told, places, show};
@@ -28,9 +27,10 @@ const NEW: &[&str] = &["new1", "new2", "new3"];
 /// What a system call may be hit with.
 const KILL: &str = "signal=SIGKILL";
 
-/// Where the store of a run lies, and whether there is one before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the store of a run is, where it lies, and whether there is one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Scenario {
+    backend: Backend,
     on_disk: bool,
     is_new: bool,
 }
@@ -56,13 +56,12 @@ fn prepare(scenario: Scenario) -> (tempfile::TempDir, BTreeMap<String, StateVers
     let root = directory.path().join("state");
     let mut old = BTreeMap::new();
     if !scenario.is_new {
-        let builder = DefaultFileSystemStateStorage::builder(&root);
-        let storage = builder.durability(Durability::Process).open().unwrap();
+        let storage = scenario.backend.open_with(&root, Durability::Process).unwrap();
         let epoch = storage.open_epoch(0).unwrap().0;
         for (key, sequence) in OLD.iter().zip(1..) {
             let (id, version) = (id(key), StateVersion::new(epoch, sequence));
             let record = conformance::record(&id, version, &payload(&id, version));
-            let outcomes = conformance::save(&storage, &[record]);
+            let outcomes = conformance::save(&*storage, &[record]);
             assert!(matches!(outcomes.as_slice(), [SaveOutcome::Stored]), "{outcomes:?}");
             old.insert((*key).to_owned(), version);
         }
@@ -83,9 +82,9 @@ fn payload(id: &CheckpointId, version: StateVersion) -> Vec<u8> {
     format!("{id} {version}").into_bytes().repeat(20)
 }
 
-fn run(directory: &Path, inject: Option<&str>) -> Traced {
+fn run(backend: Backend, directory: &Path, inject: Option<&str>) -> Traced {
     let mut program = Command::new(env!("CARGO_BIN_EXE_save_steps"));
-    program.arg(directory.join("state"));
+    program.arg(backend.name()).arg(directory.join("state"));
     trace(&mut program, &directory.join("log"), inject)
 }
 
@@ -99,10 +98,12 @@ fn is_ours(call: &Call, directory: &Path) -> bool {
 /// All system calls of a run that is left alone.
 fn points(scenario: Scenario) -> Vec<(String, usize)> {
     let (directory, _) = prepare(scenario);
-    let traced = run(directory.path(), None);
+    let backend = scenario.backend;
+    let traced = run(backend, directory.path(), None);
     assert!(traced.status.success(), "{}", traced.output);
-    let acknowledged = durable_before_told::check(&traced.calls).unwrap();
-    assert_eq!(acknowledged, 12, "{}", traced.output);
+    let acknowledged = durable_before_told::check(backend, &traced.calls).unwrap();
+    let expected = if backend == Backend::Log { 18 } else { 12 };
+    assert_eq!(acknowledged, expected, "{}", traced.output);
     let ours = traced.calls.iter().filter(|call| is_ours(call, directory.path()));
     let mut points: Vec<_> = ours.map(|call| (call.name.clone(), call.ordinal)).collect();
     // One more than there is of each: that run must end clean, or not all were enumerated.
@@ -142,15 +143,16 @@ impl Told {
     /// Checks what is in the store after all processes have ended.
     fn check(
         &self,
+        backend: Backend,
         root: &Path,
         old: &BTreeMap<String, StateVersion>,
     ) -> Result<(), Box<dyn std::error::Error>> {
-        let storage = DefaultFileSystemStateStorage::open(root)?;
+        let storage = backend.open(root)?;
         assert_eq!(fs::read_dir(root.join("temp"))?.count(), 0, "not swept");
         for key in OLD.iter().chain(NEW) {
             let id = id(key);
             let (old, stored) = (old.get(*key).copied(), self.stored.get(*key).copied());
-            let Some(bytes) = conformance::fetch(&storage, &id, FetchVersion::Newest)? else {
+            let Some(bytes) = conformance::fetch(&*storage, &id, FetchVersion::Newest)? else {
                 if old.max(stored).is_some() {
                     return Err(format!("{key} is gone").into());
                 }
@@ -183,22 +185,23 @@ fn hit(point: &Point) -> Result<bool, Box<dyn std::error::Error>> {
     let (directory, old) = prepare(point.scenario);
     let root = directory.path().join("state");
     let mut told = Told::default();
-    let mut traced = run(directory.path(), Some(&point.inject()));
+    let backend = point.scenario.backend;
+    let mut traced = run(backend, directory.path(), Some(&point.inject()));
     told.read(&traced.output);
     if point.hit != KILL {
-        durable_before_told::check(&traced.calls)?;
+        durable_before_told::check(backend, &traced.calls)?;
         // It goes on, and what failed is stored when it is tried again.
         if !traced.status.success() {
             return Err(format!("{}: {}", traced.status, traced.output).into());
         }
-        check_told(&told, &root, &old, &traced)?;
+        check_told(backend, &told, &root, &old, &traced)?;
         return Ok(traced.calls.iter().any(Call::is_injected));
     }
     let was_hit = traced.status.signal() == Some(9);
     // One in three times the next process is killed too, while it recovers.
     if point.ordinal.is_multiple_of(3) {
         let early = Point { ordinal: point.ordinal / 2 + 1, ..point.clone() };
-        let next = run(directory.path(), Some(&early.inject()));
+        let next = run(backend, directory.path(), Some(&early.inject()));
         told.read(&next.output);
         traced.calls.extend(next.calls);
     }
@@ -208,24 +211,25 @@ fn hit(point: &Point) -> Result<bool, Box<dyn std::error::Error>> {
     if root.exists() {
         let copied = Command::new("cp").arg("-a").args([&root, &copy]).status()?;
         assert!(copied.success(), "{copied}");
-        check_told(&told, &copy, &old, &traced)?;
+        check_told(backend, &told, &copy, &old, &traced)?;
     }
-    let last = run(directory.path(), None);
+    let last = run(backend, directory.path(), None);
     if !last.status.success() {
         return Err(format!("afterwards: {}: {}", last.status, last.output).into());
     }
     traced.calls.extend(last.calls);
-    durable_before_told::check(&traced.calls)?;
+    durable_before_told::check(backend, &traced.calls)?;
     Ok(was_hit)
 }
 
 fn check_told(
+    backend: Backend,
     told: &Told,
     root: &Path,
     old: &BTreeMap<String, StateVersion>,
     traced: &Traced,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    told.check(root, old).map_err(|err| format!("{err}\n{}", traced.output).into())
+    told.check(backend, root, old).map_err(|err| format!("{err}\n{}", traced.output).into())
 }
 
 /// Chooses so many of them, evenly.
@@ -235,15 +239,14 @@ fn choose(points: Vec<Point>, count: usize) -> Vec<Point> {
 }
 
 /// Hits all points, on several threads, and tells of all that went wrong.
-fn hit_all(points: &[Point], last: &BTreeMap<(String, bool, bool), usize>) {
+fn hit_all(points: &[Point], last: &BTreeMap<(String, Scenario), usize>) {
     let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let threads = 2 * thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some(point) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let Scenario { on_disk, is_new } = point.scenario;
-                    let last = last[&(point.name.clone(), on_disk, is_new)];
+                    let last = last[&(point.name.clone(), point.scenario)];
                     match hit(point) {
                         Ok(was_hit) if was_hit == (point.ordinal < last) => {}
                         Ok(was_hit) => {
@@ -260,14 +263,14 @@ fn hit_all(points: &[Point], last: &BTreeMap<(String, bool, bool), usize>) {
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), points.len(), wrong.join("\n"));
 }
 
-fn check(hits: &[String]) {
+fn check(backend: Backend, quota: Quota, hits: &[String]) {
     let mut all = Vec::new();
     let mut last = BTreeMap::new();
     let mut names = BTreeSet::new();
     for (on_disk, is_new) in [(false, false), (false, true), (true, false)] {
-        let scenario = Scenario { on_disk, is_new };
+        let scenario = Scenario { backend, on_disk, is_new };
         for (name, ordinal) in points(scenario) {
-            let highest = last.entry((name.clone(), on_disk, is_new)).or_insert(ordinal);
+            let highest = last.entry((name.clone(), scenario)).or_insert(ordinal);
             *highest = ordinal.max(*highest);
             names.insert(name.clone());
             // The disk differs from memory in its syncs only, and takes its time.
@@ -287,18 +290,34 @@ fn check(hits: &[String]) {
         assert!(names.contains(name), "{name} was not enumerated: {names:?}");
     }
     let count = all.len();
-    let chosen = choose(all, Quota::SYSTEM_CALLS.get().try_into().unwrap());
+    let chosen = choose(all, quota.get().try_into().unwrap());
     hit_all(&chosen, &last);
-    show(&format!("{} of {count} system calls hit with {hits:?}: {names:?}", chosen.len()));
+    show(&format!(
+        "{backend:?}: {} of {count} system calls hit with {hits:?}: {names:?}",
+        chosen.len()
+    ));
 }
 
 #[test]
 fn a_kill_at_any_system_call_loses_nothing_acknowledged() {
-    check(&[KILL.to_owned()]);
+    check(Backend::Files, Quota::SYSTEM_CALLS, &[KILL.to_owned()]);
+}
+
+#[test]
+fn a_kill_at_any_system_call_of_a_log_loses_nothing_acknowledged() {
+    check(Backend::Log, Quota::LOG_SYSTEM_CALLS, &[KILL.to_owned()]);
 }
 
 #[test]
 fn a_failure_of_any_system_call_is_told_and_passes() {
-    let hits: Vec<_> = ERRORS.iter().map(|error| format!("error={error}")).collect();
-    check(&hits);
+    check(Backend::Files, Quota::SYSTEM_CALLS, &errors());
+}
+
+#[test]
+fn a_failure_of_any_system_call_of_a_log_is_told_and_passes() {
+    check(Backend::Log, Quota::LOG_SYSTEM_CALLS, &errors());
+}
+
+fn errors() -> Vec<String> {
+    ERRORS.iter().map(|error| format!("error={error}")).collect()
 }

@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use checkpoint::{Clock, StateVersion, SystemClock};
+use checkpoint_tests::Backend;
 
 use crate::processes::store::OUTSTANDING_MAX;
 
@@ -34,9 +35,9 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Starts one over the store at `root`.
-    pub(crate) fn start(root: &Path, seed: u64) -> Self {
+    pub(crate) fn start(backend: Backend, root: &Path, seed: u64) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_writer"));
-        command.arg(root).args([seed.to_string(), OUTSTANDING_MAX.to_string()]);
+        command.arg(backend.name()).arg(root).args([seed.to_string(), OUTSTANDING_MAX.to_string()]);
         Self::start_by(&mut command)
     }
 
