@@ -40,6 +40,10 @@
 //! report.assert_passed();
 //! ```
 //!
+//! And what is durable as soon as it is acknowledged is checked with a [`CrashHarness`]. It has the
+//! machine crash under the storage: for a storage over files by a disk in memory that loses what
+//! was not synced, for a server by ending it.
+//!
 //! Or a program: `main` returns [`Conformance::main`], which takes options from the command line.
 //!
 //! # What is done
@@ -99,6 +103,27 @@ pub trait Harness: Send + Sync {
     fn reopen(&self, storage: Arc<dyn StateStorage>) -> Option<Arc<dyn StateStorage>>;
 }
 
+/// Makes storages whose machine can be crashed under them.
+///
+/// What must survive is what a storage declares: one of [`Durability::Power`] is expected to be
+/// cut off from its power by [`crash_and_reopen`](Self::crash_and_reopen), so that whatever it has
+/// not synced is lost or not. Others are not checked.
+///
+/// [`Durability::Power`]: crate::Durability::Power
+pub trait CrashHarness: Harness {
+    /// Lets things go wrong from now on for the storage that was returned last, until it crashes:
+    /// operations fail now and then, a crash comes in the middle of one, as is drawn from `seed`.
+    ///
+    /// Without it a storage would only ever crash between two calls.
+    fn trouble(&self, seed: u64);
+
+    /// Crashes the machine under the storage that was returned last, of which this is the only
+    /// handle, and opens it again as a new process would, with nothing going wrong any more.
+    ///
+    /// What of all that was not durable is lost may be drawn from `seed`.
+    fn crash_and_reopen(&self, storage: Arc<dyn StateStorage>, seed: u64) -> Arc<dyn StateStorage>;
+}
+
 /// A harness that cannot reopen.
 struct Fresh<F>(F);
 
@@ -132,6 +157,7 @@ pub fn run(fresh: impl Fn() -> Arc<dyn StateStorage> + Send + Sync + 'static) ->
 #[must_use = "nothing is checked before `run`"]
 pub struct Conformance {
     harness: Arc<dyn Harness>,
+    crashes: Option<Arc<dyn CrashHarness>>,
     deadline: Duration,
     only: Option<String>,
     histories: Histories,
@@ -140,8 +166,18 @@ pub struct Conformance {
 impl Conformance {
     /// Returns the checks of the storages that a harness makes.
     pub fn new(harness: impl Harness + 'static) -> Self {
+        Self::with(Arc::new(harness), None)
+    }
+
+    /// Returns the checks of storages that can also be crashed.
+    pub fn crashing(harness: impl CrashHarness + 'static) -> Self {
+        let harness = Arc::new(harness);
+        Self::with(Arc::clone(&harness) as Arc<dyn Harness>, Some(harness))
+    }
+
+    fn with(harness: Arc<dyn Harness>, crashes: Option<Arc<dyn CrashHarness>>) -> Self {
         let histories = Histories { seed: 1, count: 20, operations: 40 };
-        Self { harness: Arc::new(harness), deadline: DEADLINE, only: None, histories }
+        Self { harness, crashes, deadline: DEADLINE, only: None, histories }
     }
 
     /// Returns the checks of the storages that `fresh` returns, each of them empty.
@@ -200,11 +236,14 @@ impl Conformance {
 
     fn run_one(&self, check: &'static Check) -> CheckReport {
         let (harness, deadline) = (Arc::clone(&self.harness), self.deadline);
+        let (crashes, seed) = (self.crashes.clone(), self.histories.seed);
         let trail = Trail::default();
         let of_check = trail.clone();
         // Twice: an answer that is missing is noticed, and named, by the check itself.
         let checked = bounded(check.name, &trail, deadline.saturating_mul(2), move || {
-            (check.run)(&mut Subject::new(harness, of_check, deadline))
+            let mut subject = Subject::new(harness, of_check, deadline);
+            subject.may_crash(crashes, seed);
+            (check.run)(&mut subject)
         });
         let verdict = match checked {
             Ok(()) => Verdict::Passed,

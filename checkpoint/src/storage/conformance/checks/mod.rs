@@ -2,6 +2,7 @@
 
 mod batches;
 mod concurrency;
+mod crash;
 mod ids;
 mod metadata;
 mod ownership;
@@ -105,6 +106,10 @@ pub(super) const CHECKS: &[Check] = checks![
         states_and_tombstones_survive_reopening = SURVIVES,
         metadata_survives_reopening = "When a put returns, the value is as durable as a save.",
         epochs_rise_over_reopening = EPOCHS;
+    crash:
+        what_is_acknowledged_survives_crashes = SURVIVES,
+        metadata_and_epochs_survive_crashes =
+            "When a put returns, the value is as durable as a save; and so is an epoch.";
 ];
 
 /// An id that is known to be valid.
