@@ -2,7 +2,9 @@
 
 mod memory_files;
 mod sealed;
+mod sealed_batch;
 pub mod shapes;
 
 pub use memory_files::MemoryFiles;
 pub use sealed::sealed;
+pub use sealed_batch::sealed_batch;
