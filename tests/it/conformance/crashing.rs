@@ -76,7 +76,7 @@ impl Harness for Crashing {
 
 impl CrashHarness for Crashing {
     fn trouble(&self, seed: u64) {
-        let off_after = (seed % 3 > 0).then_some(seed / 8 % 60);
+        let off_after = (!seed.is_multiple_of(3)).then_some(seed / 8 % 60);
         let errors_percent = [0, 0, 5, 15][usize::try_from(seed / 512 % 4).unwrap()];
         let fate = Fate { off_after, errors_percent, ..Fate::default() };
         self.machine.lock().unwrap().befall(fate);
