@@ -47,6 +47,20 @@ impl Backend {
         self.open_with(root, Durability::Power)
     }
 
+    /// Opens one to be looked at: a log is not compacted meanwhile.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub fn open_at_rest(
+        self,
+        root: impl AsRef<Path>,
+    ) -> Result<Arc<dyn StateStorage>, StorageError> {
+        match self {
+            Self::Files => self.open(root),
+            Self::Log => Ok(Arc::new(Self::log(root).background_compaction(false).open()?)),
+        }
+    }
+
     /// Opens one with this durability.
     ///
     /// # Errors

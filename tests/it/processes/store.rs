@@ -97,7 +97,7 @@ impl Store {
     pub(crate) fn check(&mut self, context: &str) {
         let storage = self
             .backend
-            .open(&self.root)
+            .open_at_rest(&self.root)
             .unwrap_or_else(|err| panic!("{context}: not open: {err}: {:?}", err.source()));
         assert_eq!(self.temporary_files(), 0, "{context}: not swept");
         for (key, outcome) in fetch_all(&*storage) {

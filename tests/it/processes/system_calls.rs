@@ -147,7 +147,7 @@ impl Told {
         root: &Path,
         old: &BTreeMap<String, StateVersion>,
     ) -> Result<(), Box<dyn std::error::Error>> {
-        let storage = backend.open(root)?;
+        let storage = backend.open_at_rest(root)?;
         assert_eq!(fs::read_dir(root.join("temp"))?.count(), 0, "not swept");
         for key in OLD.iter().chain(NEW) {
             let id = id(key);
