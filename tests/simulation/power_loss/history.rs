@@ -55,7 +55,9 @@ struct History {
     model: Arc<Mutex<Model>>,
     trace: Trace,
     met: Tally,
-    ids: Vec<CheckpointId>,
+    /// With how many percent of the batches each is saved in: a log treats what is often
+    /// overwritten in another way than what never changes.
+    ids: Vec<(CheckpointId, u64)>,
     shared_sync_entries_min: usize,
     has_shared_sync: bool,
     errors_percent: u64,
@@ -107,7 +109,7 @@ impl History {
             // Some too long for a file's name.
             let bytes = if dice.chance(20) { vec![b'k'; 150] } else { b"k".to_vec() };
             let key = [bytes, key.to_le_bytes().to_vec()].concat();
-            CheckpointId::new(name, key).unwrap()
+            (CheckpointId::new(name, key).unwrap(), dice.pick(&[3, 20, 40, 80]))
         });
         Self {
             ids: ids.collect(),
@@ -135,7 +137,10 @@ impl History {
 
     fn live(&mut self) {
         for _ in 0..self.dice.between(1, 4) {
-            let most = self.dice.pick(&[10, 40, 150]);
+            let most = match self.log {
+                Some(_) => self.dice.pick(&[10, 40, 150, 150, 1000]),
+                None => self.dice.pick(&[10, 40, 150]),
+            };
             let off_after = self.dice.chance(80).then(|| self.dice.below(most));
             if let Some((_files, storage)) = self.open(off_after, self.errors_percent) {
                 self.work(&storage);
@@ -254,7 +259,8 @@ impl History {
 
     fn work(&mut self, storage: &Store) {
         let mut again = Vec::new();
-        for _ in 0..self.dice.between(1, 12) {
+        let most = if self.log.is_some() { self.dice.pick(&[12, 12, 60]) } else { 12 };
+        for _ in 0..self.dice.between(1, most) {
             match self.dice.below(10) {
                 0 | 1 => self.read(storage),
                 2 => self.put_metadata(storage),
@@ -274,8 +280,8 @@ impl History {
         again: Vec<(CheckpointId, StateVersion, Vec<u8>)>,
     ) -> Vec<(CheckpointId, StateVersion, Vec<u8>)> {
         let mut batch: Vec<_> = again.into_iter().filter(|_| self.dice.chance(70)).collect();
-        for id in &self.ids {
-            if self.dice.chance(40) && !batch.iter().any(|(known, ..)| known == id) {
+        for (id, percent) in &self.ids {
+            if self.dice.chance(*percent) && !batch.iter().any(|(known, ..)| known == id) {
                 let (version, made) = lock(&self.model).draw(&mut self.dice, id);
                 batch.push((id.clone(), version, made));
             }
@@ -308,7 +314,7 @@ impl History {
     }
 
     fn read(&mut self, storage: &Store) {
-        let id = self.ids[self.dice.index(self.ids.len())].clone();
+        let (id, _) = self.ids[self.dice.index(self.ids.len())].clone();
         let found = fetch(&**storage, &id, FetchVersion::Newest);
         if self.is_on() {
             lock(&self.model).fetched(&id, &found, self.errors_percent > 0);
