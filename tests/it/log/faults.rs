@@ -85,7 +85,7 @@ fn live(at: usize, fault: Fault) -> Lived {
 /// A segment of which a write or a sync has failed is not written any more, nor synced again.
 fn check_given_up(log: &[String], context: &str) {
     for (at, line) in log.iter().enumerate() {
-        let Some((operation, _)) = line.rsplit_once(": ") else { continue };
+        let Some((operation, _)) = line.split_once(": ") else { continue };
         let Some((what @ ("write" | "sync_data"), path)) = operation.split_once(' ') else {
             continue;
         };
