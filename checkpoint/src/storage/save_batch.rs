@@ -123,6 +123,11 @@ impl SaveEntry {
         self.record.record_in(bytes)
     }
 
+    /// Returns where the record lies in the buffer of its batch.
+    pub(crate) fn range(&self) -> Range<usize> {
+        self.record.record.clone()
+    }
+
     /// Returns whether the record is a state or a tombstone.
     #[must_use]
     pub fn kind(&self) -> RecordKind {

@@ -10,12 +10,12 @@ use crate::file_ops::{FileHandle, write_all};
 use crate::record::RecordHeader;
 use crate::storage::StorageError;
 use crate::storage::directory::error::write_error;
-use crate::storage::log::index::Place;
 use crate::storage::log::inner::Log;
 use crate::storage::log::layout::{
     BATCH_RECORDS_MAX, BatchHead, BatchKind, Listed, SEGMENT_HEAD_BYTES, id_hash,
 };
 use crate::storage::log::manifest;
+use crate::storage::log::place::Place;
 use crate::storage::log::retention::seconds;
 use crate::storage::log::scan::Found;
 use crate::storage::log::segment::{LiveChanges, Segment, remove_segment, segment_path};

@@ -10,8 +10,8 @@ use std::str;
 use crate::checkpoint_id::{CheckpointIdRef, KEY_BYTES_MAX, PROTOTYPE_NAME_BYTES_MAX};
 use crate::record::{RecordHeader, RecordKind, StateVersion, captured_seconds};
 use crate::storage::directory::store::Store;
-use crate::storage::log::index::Place;
 use crate::storage::log::layout::SegmentHead;
+use crate::storage::log::place::Place;
 use crate::storage::log::segment::segment_path;
 
 const MAGIC: [u8; 4] = [0x89, b'C', b'K', b'H'];

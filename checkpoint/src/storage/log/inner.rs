@@ -2,21 +2,19 @@
 
 use std::sync::Arc;
 
-use crate::checkpoint_id::CheckpointIdRef;
 use crate::clock::Clock;
-use crate::record::StateVersion;
 use crate::storage::directory::StoreDirectory;
 use crate::storage::directory::error::read_error;
 use crate::storage::log::compaction::Compacted;
 use crate::storage::log::compactor::Orders;
 use crate::storage::log::damages::{Damages, WrittenAt};
-use crate::storage::log::index::{Index, Place};
+use crate::storage::log::index::Index;
 use crate::storage::log::layout::SegmentHead;
 use crate::storage::log::manifest::Listed;
 use crate::storage::log::report::{LogDamage, LogDamageKind, LogStats};
-use crate::storage::log::retention::{Keep, Retentions};
+use crate::storage::log::retention::Retentions;
 use crate::storage::log::scan::{Found, ScanError, scan};
-use crate::storage::log::segment::{LiveChanges, Segment, Segments, segment_path};
+use crate::storage::log::segment::{Segment, Segments, segment_path};
 use crate::storage::log::writer::Writer;
 use crate::storage::{Durability, SaveBatch, StorageError, StorageErrorKind};
 use crate::sync::{AtomicU64, Mutex, Ordering};
@@ -69,19 +67,6 @@ impl CompactedSoFar {
 }
 
 impl Log {
-    /// Notes a record that is durable. Returns the newer version that is there, if this is not the
-    /// newest.
-    pub(super) fn put(
-        &self,
-        id: CheckpointIdRef<'_>,
-        place: Place,
-        keep: Keep,
-        changes: &mut LiveChanges,
-    ) -> Option<StateVersion> {
-        changes.add_place(place);
-        self.index.put(id, place, keep, &mut |dropped| changes.drop_place(dropped))
-    }
-
     /// Refuses what would write to a log that is only read.
     pub(super) fn check_writable(
         &self,

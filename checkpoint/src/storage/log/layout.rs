@@ -31,8 +31,17 @@ pub(super) const BATCH_RECORDS_MAX: usize = 1 << 20;
 ///
 /// It is written to disk, so that a record whose own bytes are damaged can be told from others.
 pub(super) fn id_hash(id: CheckpointIdRef<'_>) -> u64 {
-    let seed = xxhash_rust::xxh3::xxh3_64(id.prototype.as_bytes());
-    xxhash_rust::xxh3::xxh3_64_with_seed(id.key, seed)
+    key_hash(id.key, name_seed(id.prototype))
+}
+
+/// The part of it that all ids of a prototype have in common.
+pub(super) fn name_seed(prototype: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(prototype.as_bytes())
+}
+
+/// The hash of an id of the prototype that has this seed.
+pub(super) fn key_hash(key: &[u8], name_seed: u64) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(key, name_seed)
 }
 
 /// The head of a segment.

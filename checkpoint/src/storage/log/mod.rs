@@ -10,9 +10,11 @@ mod hint;
 mod hinting;
 mod index;
 mod inner;
+mod keys;
 mod layout;
 mod manifest;
 mod opening;
+mod place;
 mod reading;
 mod replay;
 mod report;
@@ -20,6 +22,7 @@ mod retention;
 mod saving;
 mod scan;
 mod segment;
+mod shard;
 mod tombstones;
 mod verify;
 mod writer;
@@ -49,7 +52,7 @@ use crate::storage::{
 
 /// Keeps all states in a log of segments, with an index in memory.
 ///
-/// A batch is appended by one write and made durable by one sync, however many states are in it,
+/// A batch is appended and made durable by one sync, however many states are in it,
 /// and however many threads save at once.
 ///
 /// # Guarantees

@@ -9,9 +9,9 @@ use crate::checkpoint_id::CheckpointId;
 use crate::record::RecordHeader;
 use crate::storage::directory::error::read_error;
 use crate::storage::log::damages::WrittenAt;
-use crate::storage::log::index::Place;
 use crate::storage::log::inner::{Access, Log};
 use crate::storage::log::layout::id_hash;
+use crate::storage::log::place::Place;
 use crate::storage::log::segment::{Segment, segment_path};
 use crate::storage::{FetchOutcome, FetchVersion, StorageError, StorageErrorKind, StoredVersion};
 

@@ -10,10 +10,11 @@ use crate::storage::directory::error::read_error;
 use crate::storage::directory::store::Store;
 use crate::storage::log::damages::Damages;
 use crate::storage::log::hint::{Hint, HintRead, hint_path};
-use crate::storage::log::index::{Index, Place};
+use crate::storage::log::index::Index;
 use crate::storage::log::inner::damage_of;
 use crate::storage::log::layout::{BatchHead, HeadError, SegmentHead, id_hash};
 use crate::storage::log::manifest::{Listed, Manifest};
+use crate::storage::log::place::Place;
 use crate::storage::log::report::{LogCut, LogOpenReport};
 use crate::storage::log::retention::{Retentions, seconds};
 use crate::storage::log::scan::{End, Found, ScanError, scan};
@@ -218,8 +219,9 @@ impl Replay {
         let records: Vec<_> = moving
             .iter()
             .map(|(id, _, range)| ToAppend {
-                id: id.as_ref(),
-                record: bytes.get(range.clone()).unwrap_or_default(),
+                id_hash: id_hash(id.as_ref()),
+                bytes: &bytes,
+                range: range.clone(),
             })
             .collect();
         let mut begun = Vec::new();

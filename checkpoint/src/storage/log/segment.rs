@@ -9,8 +9,8 @@ use crate::file_ops::{FileHandle, FileOps, write_all};
 use crate::storage::directory::StoreDirectory;
 use crate::storage::log::damages::WrittenAt;
 use crate::storage::log::hint::hint_path;
-use crate::storage::log::index::Place;
 use crate::storage::log::layout::{BatchHead, SEGMENT_HEAD_BYTES, SegmentHead};
+use crate::storage::log::place::Place;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 
 /// The directory of segments.
@@ -236,6 +236,7 @@ impl Segments {
 }
 
 /// How many bytes of records count in which segment, more or less than before.
+// By the numbers of the segments.
 #[derive(Default)]
 pub(super) struct LiveChanges(Vec<Change>);
 
@@ -251,12 +252,13 @@ struct Change {
 
 impl LiveChanges {
     fn of(&mut self, segment: u32) -> &mut Change {
-        // Those of one batch are of few segments, and mostly of the same as the one before.
-        let known = self.0.iter().rposition(|change| change.segment == segment);
-        let at = known.unwrap_or_else(|| {
-            self.0.push(Change { segment, ..Change::default() });
-            self.0.len() - 1
-        });
+        let at = match self.0.binary_search_by_key(&segment, |change| change.segment) {
+            Ok(at) => at,
+            Err(at) => {
+                self.0.insert(at, Change { segment, ..Change::default() });
+                at
+            }
+        };
         match self.0.get_mut(at) {
             Some(change) => change,
             None => unreachable!("it is there"),

@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 
-use crate::checkpoint_id::CheckpointIdRef;
 use crate::file_ops::{FileHandle, write_all};
 use crate::storage::directory::StoreDirectory;
 use crate::storage::directory::error::write_error;
 use crate::storage::log::layout::{
-    BATCH_RECORDS_MAX, BatchHead, BatchKind, Listed, SEGMENT_HEAD_BYTES, SegmentHead, id_hash,
+    BATCH_RECORDS_MAX, BatchHead, BatchKind, Listed, SEGMENT_HEAD_BYTES, SegmentHead,
 };
 use crate::storage::log::manifest::{self, Manifest};
 use crate::storage::log::segment::{Segment, remove_segment, segment_path};
@@ -19,11 +19,17 @@ const BATCH_BYTES_MAX: usize = 16 << 20;
 /// A buffer that has grown beyond this for one batch is given back.
 const BUFFER_KEPT_BYTES: usize = 4 << 20;
 
+/// Records that lie one behind the other are written from where they lie if they have so many
+/// bytes, and are copied behind the batch's head else, which is less than another system call.
+const DIRECT_BYTES: usize = 32 << 10;
+
 /// A record to be appended.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct ToAppend<'a> {
-    pub(super) id: CheckpointIdRef<'a>,
-    pub(super) record: &'a [u8],
+    pub(super) id_hash: u64,
+    /// What it lies in, others maybe beside it.
+    pub(super) bytes: &'a [u8],
+    pub(super) range: Range<usize>,
 }
 
 /// Where appended records lie.
@@ -129,7 +135,6 @@ impl Writer {
         records: &[ToAppend<'_>],
         begun: Begun<'_>,
     ) -> Result<Vec<Appended>, AppendError> {
-        let needed = records.iter().map(|to| to.record.len() as u64).sum::<u64>();
         let active = match self.active.take() {
             Some(active) if active.end < self.segment_bytes => active,
             full => {
@@ -138,9 +143,9 @@ impl Writer {
             }
         };
         let listed = records.iter().map(|to| Listed {
-            id_hash: id_hash(to.id),
+            id_hash: to.id_hash,
             // The caller has checked the length.
-            record_bytes: u32::try_from(to.record.len()).unwrap_or(u32::MAX),
+            record_bytes: u32::try_from(to.range.len()).unwrap_or(u32::MAX),
         });
         let head = BatchHead {
             kind: BatchKind::Records,
@@ -149,32 +154,30 @@ impl Writer {
             listed: listed.collect(),
         };
         self.buffer.clear();
-        self.buffer.reserve(head.head_bytes() + usize::try_from(needed).unwrap_or(0));
         head.encode(active.salt, &mut self.buffer);
-        for to in records {
-            self.buffer.extend_from_slice(to.record);
-        }
         let places = head.places().map(|(offset, _)| Appended {
             segment: active.head.number,
             offset: u32::try_from(offset).unwrap_or(u32::MAX),
         });
         let places = places.collect();
-        self.write(directory, active, head.end())?;
+        self.write(directory, active, records, head.end())?;
         if self.buffer.capacity() > BUFFER_KEPT_BYTES {
             self.buffer = Vec::new();
         }
         Ok(places)
     }
 
-    /// Writes what is in the buffer to the end of `active`, which is given up if that fails.
+    /// Writes what is in the buffer, and the records, to the end of `active`, which is given up if
+    /// that fails.
     fn write(
         &mut self,
         directory: &StoreDirectory,
         mut active: Active,
+        records: &[ToAppend<'_>],
         end: u64,
     ) -> Result<(), AppendError> {
         let path = segment_path(active.head.number);
-        if let Err(err) = write_all(&mut *active.file, &self.buffer) {
+        if let Err(err) = write_records(&mut *active.file, &mut self.buffer, records) {
             let err = write_error(format!("write {}", directory.store.shown(&path)), err);
             self.seal(Some(active));
             // Most likely not all of it is there; but an error is no proof of that.
@@ -344,7 +347,8 @@ impl Writer {
         let head = BatchHead { kind: BatchKind::End, offset, synced, listed: Vec::new() };
         self.buffer.clear();
         head.encode(active.salt, &mut self.buffer);
-        let written = self.write(directory, active, head.end()).map_err(AppendError::into_inner);
+        let written = self.write(directory, active, &[], head.end());
+        let written = written.map_err(AppendError::into_inner);
         self.seal_active();
         written
     }
@@ -362,6 +366,34 @@ impl fmt::Debug for Writer {
     }
 }
 
+/// Writes what is in the buffer, and the records behind it.
+fn write_records(
+    file: &mut dyn FileHandle,
+    buffer: &mut Vec<u8>,
+    mut records: &[ToAppend<'_>],
+) -> io::Result<()> {
+    while let Some((first, mut rest)) = records.split_first() {
+        let Range { start, mut end } = first.range;
+        while let Some((next, others)) = rest.split_first()
+            && std::ptr::eq(next.bytes, first.bytes)
+            && next.range.start == end
+        {
+            end = next.range.end;
+            rest = others;
+        }
+        records = rest;
+        let run = first.bytes.get(start..end).unwrap_or_default();
+        if run.len() < DIRECT_BYTES {
+            buffer.extend_from_slice(run);
+        } else {
+            write_all(file, buffer)?;
+            buffer.clear();
+            write_all(file, run)?;
+        }
+    }
+    write_all(file, buffer)
+}
+
 /// Cuts records into runs that are each one batch.
 pub(super) fn batches<'a, 'b>(
     mut records: &'b [ToAppend<'a>],
@@ -369,7 +401,7 @@ pub(super) fn batches<'a, 'b>(
     std::iter::from_fn(move || {
         let mut bytes = 0_usize;
         let fits = records.iter().take(BATCH_RECORDS_MAX).take_while(|to| {
-            bytes = bytes.saturating_add(to.record.len());
+            bytes = bytes.saturating_add(to.range.len());
             bytes <= BATCH_BYTES_MAX
         });
         let count = fits.count().max(1);
