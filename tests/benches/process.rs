@@ -53,7 +53,8 @@ fn main() {
     let timed = ours(CheckpointingMode::Time(Duration::from_secs(1)));
     let map = Mutex::new(plain(keys));
     let directory = tempfile::tempdir().unwrap();
-    let dumped = Mutex::new(Dumped::new(plain(keys), Dumping::StopTheWorld, directory));
+    let second = Duration::from_secs(1);
+    let dumped = Mutex::new(Dumped::new(plain(keys), Dumping::StopTheWorld, directory, second));
     let sharded = Sharded::new(keys);
     let two = |n, run: &(dyn Fn(u64, u64) + Sync)| on_two_threads(n, run);
     let ways: Vec<Way<'_>> = vec![

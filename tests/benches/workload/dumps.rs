@@ -6,9 +6,9 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use checkpoint::{StateLimits, encode_state};
+use checkpoint::{StateLimits, encode_state, restore_state};
 
-use super::{Numbers, Plain};
+use super::{Numbers, Plain, State};
 
 /// Encodes everything, writes a temporary file, syncs it, renames it.
 pub(crate) fn dump(map: &Plain, directory: &Path) {
@@ -25,6 +25,21 @@ pub(crate) fn dump(map: &Plain, directory: &Path) {
     std::fs::rename(&temporary, directory.join("dump")).unwrap();
 }
 
+/// Reads what was dumped last.
+pub(crate) fn load(directory: &Path) -> Plain {
+    let limits = StateLimits::default();
+    let bytes = std::fs::read(directory.join("dump")).unwrap();
+    // All states have the same number of bytes.
+    let state_bytes = encode_state(&State::new(), &limits).unwrap().len();
+    let entries = bytes.chunks_exact(8 + state_bytes).map(|entry| {
+        let (key, encoded) = entry.split_first_chunk().unwrap();
+        let mut state = State::new();
+        restore_state(&mut state, encoded, &limits).unwrap();
+        (u64::from_le_bytes(*key), state)
+    });
+    entries.collect()
+}
+
 /// How a dump is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dumping {
@@ -34,20 +49,26 @@ pub(crate) enum Dumping {
     Background,
 }
 
-/// A map that is dumped each second.
+/// A map that is dumped at an interval.
 pub(crate) struct Dumped {
     pub(crate) map: Plain,
     pub(crate) dumps: u64,
     how: Dumping,
     directory: tempfile::TempDir,
+    interval: Duration,
     next: Instant,
     running: Option<thread::JoinHandle<()>>,
 }
 
 impl Dumped {
-    pub(crate) fn new(map: Plain, how: Dumping, directory: tempfile::TempDir) -> Self {
-        let next = Instant::now() + Duration::from_secs(1);
-        Self { map, dumps: 0, how, directory, next, running: None }
+    pub(crate) fn new(
+        map: Plain,
+        how: Dumping,
+        directory: tempfile::TempDir,
+        interval: Duration,
+    ) -> Self {
+        let next = Instant::now() + interval;
+        Self { map, dumps: 0, how, directory, interval, next, running: None }
     }
 
     pub(crate) fn run(&mut self, keys: u64, events: u64, seed: u64) {
@@ -78,7 +99,7 @@ impl Dumped {
             }
         }
         self.dumps += 1;
-        self.next = Instant::now() + Duration::from_secs(1);
+        self.next = Instant::now() + self.interval;
     }
 }
 

@@ -11,6 +11,19 @@ pub(crate) fn setting(name: &str, default: u64) -> u64 {
     }
 }
 
+/// Whether each thing is to be measured for a moment only, to see that it works.
+pub(crate) fn is_quick() -> bool {
+    setting("CHECKPOINT_BENCH_QUICK", 0) != 0
+}
+
+/// Whether a part of a bench is to run: all do if no argument names one.
+pub(crate) fn is_wanted(part: &str) -> bool {
+    // Cargo adds options.
+    let named = std::env::args().skip(1).filter(|argument| !argument.starts_with('-'));
+    let parts: Vec<_> = named.collect();
+    parts.is_empty() || parts.iter().any(|named| named == part)
+}
+
 /// Returns ns per event.
 pub(crate) fn time(events: u64, work: impl FnOnce()) -> f64 {
     let begun = Instant::now();

@@ -3,6 +3,7 @@
 
 #![expect(dead_code, reason = "each bench uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "a bench that fails may panic")]
+#![expect(clippy::print_stdout, reason = "a bench prints")]
 #![expect(clippy::disallowed_methods, reason = "a bench measures real time")]
 #![expect(
     clippy::cast_possible_truncation,
@@ -10,10 +11,16 @@
     reason = "counts of events and nanoseconds fit"
 )]
 
+pub(crate) mod changed;
+pub(crate) mod draw;
 pub(crate) mod dumps;
 pub(crate) mod measure;
+pub(crate) mod progress;
+pub(crate) mod rivals;
+pub(crate) mod usage;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use checkpoint::{
     Checkpointable, CheckpointingConfig, CheckpointingMode, PePrototype, SafeKeeper, StateStorage,
@@ -88,7 +95,11 @@ impl Ours {
         mode: CheckpointingMode,
         keys: u64,
     ) -> Self {
-        let keeper = SafeKeeper::builder(storage).build().unwrap();
+        Self::over(Arc::new(storage), mode, keys)
+    }
+
+    pub(crate) fn over(storage: Arc<dyn StateStorage>, mode: CheckpointingMode, keys: u64) -> Self {
+        let keeper = SafeKeeper::builder_over(storage).build().unwrap();
         let config = CheckpointingConfig::builder(mode).build().unwrap();
         let states = keeper.prototype("states").config(config).create(|_| State::new());
         let states = states.build().unwrap();
