@@ -308,3 +308,62 @@ fn descriptions_of_schemas_allocate_what_their_bytes_can_hold() {
         }
     }
 }
+
+/// C7: a record of some hundred bytes that claims to have gigabytes in it, or really has more than
+/// a state may have.
+#[test]
+fn a_bomb_takes_no_more_memory_than_a_state_may_have() {
+    use checkpoint::storage::conformance;
+    use checkpoint::{
+        CheckpointId, CheckpointingConfig, CheckpointingMode, Compression, FetchVersion,
+        InMemoryStorage, SafeKeeper, SaveOutcome,
+    };
+
+    const STATE_BYTES_MAX: usize = 4 << 20;
+    let _turn = alone();
+    let id = CheckpointId::new("texts", "bomb").unwrap();
+    for compression in [Compression::Lz4, Compression::Zstd { level: 19 }] {
+        let storage = InMemoryStorage::new();
+        let open = |state_bytes_max: usize| {
+            let keeper = SafeKeeper::builder(storage.clone()).compression(compression);
+            let keeper = keeper.build().unwrap();
+            let config = CheckpointingConfig::builder(CheckpointingMode::None)
+                .state_bytes_max(state_bytes_max as u64)
+                .build()
+                .unwrap();
+            let texts = keeper.prototype::<String, String>("texts").config(config);
+            let texts = texts.create(|_| String::new()).build().unwrap();
+            (keeper, texts)
+        };
+        let (keeper, texts) = open(32 << 20);
+        texts.process("bomb", |state| *state = "0".repeat(16 << 20)).unwrap();
+        texts.checkpoint("bomb").unwrap().wait().unwrap();
+        drop((keeper, texts));
+        let sound = conformance::fetch(&storage, &id, FetchVersion::Newest).unwrap().unwrap();
+        let raw = u32::try_from((16 << 20) + 8).unwrap().to_le_bytes();
+        let at = sound.windows(4).position(|bytes| bytes == raw).unwrap();
+        let header_end = checkpoint::RecordHeader::parse(&sound).unwrap().header_bytes() - 4;
+        // As it is; and with the length of something else.
+        for (epoch, claimed) in [(0, None), (200, Some(u32::MAX)), (201, Some(4 << 20))] {
+            let mut bomb = sound.clone();
+            if let Some(claimed) = claimed {
+                bomb[at..at + 4].copy_from_slice(&u32::to_le_bytes(claimed));
+                bomb[24] = epoch; // A newer version than what is there.
+                let crc = crc32c::crc32c(&bomb[..header_end]).to_le_bytes();
+                bomb[header_end..header_end + 4].copy_from_slice(&crc);
+                let end = bomb.len() - 4;
+                let crc = crc32c::crc32c(&bomb[..end]).to_le_bytes();
+                bomb[end..].copy_from_slice(&crc);
+                let outcomes = conformance::save(&storage, &[bomb]);
+                assert!(matches!(outcomes[..], [SaveOutcome::Stored]), "{outcomes:?}");
+            }
+            let (keeper, texts) = open(STATE_BYTES_MAX);
+            let (result, peak) = peak_of(|| texts.read("bomb", String::len));
+            assert!(result.is_err(), "{compression:?}, {claimed:?}");
+            // The decoder of zstd needs some memory of its own.
+            let allowed = STATE_BYTES_MAX + sound.len() + 2 * SLACK;
+            assert!(peak <= allowed, "{compression:?}, {claimed:?}: {peak} bytes");
+            drop((keeper, texts));
+        }
+    }
+}

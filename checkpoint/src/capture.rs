@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::checkpoint_id::CheckpointIdRef;
 use crate::clock::Timestamp;
 use crate::prototype_index::PrototypeIndex;
-use crate::record::{RecordKind, RecordWriter, StateVersion};
+use crate::record::{RecordKind, RecordWriter, Sealer, Sealing, StateVersion};
 use crate::save_error::{SaveError, SaveFailure};
 use crate::storage::RecordPlace;
 use crate::wait::Signal;
@@ -55,6 +55,8 @@ pub struct CaptureBatch {
     bytes: Vec<u8>,
     captures: Vec<Capture>,
     failures: Vec<CaptureFailure>,
+    // Of the prototypes whose states are compressed or encrypted.
+    sealings: Vec<(PrototypeIndex, Arc<Sealing>)>,
 }
 
 /// One captured state or removal.
@@ -71,6 +73,8 @@ pub struct Capture {
     pub(crate) captured_at: Timestamp,
     /// What is stored could not be restored: put it aside before replacing it.
     pub(crate) preserve: bool,
+    /// It was to be encrypted and could not be: there is no record to be stored.
+    pub(crate) is_unsealed: bool,
     pub(crate) requests: Vec<Arc<RequestSignal>>,
 }
 
@@ -147,11 +151,54 @@ impl CaptureBatch {
         &self.captures
     }
 
-    /// Computes the checksums of all records. Until then they are none: to be called once, before
-    /// any record is stored.
+    /// Compresses and encrypts what is to be, and computes the checksums of all records. Until then
+    /// they are none: to be called once, before any record is stored, and where it may take a
+    /// while.
+    ///
+    /// Where the system gives no random numbers, nothing can be encrypted: such captures
+    /// [have no record](Capture::has_record) then, and are to end as one that the storage refused.
     pub fn seal(&mut self) {
+        if !self.sealings.is_empty() {
+            return self.seal_each();
+        }
         for capture in &self.captures {
             capture.writer.seal(&mut self.bytes, capture.place.record.end);
+        }
+    }
+
+    /// The same where some records change their length.
+    fn seal_each(&mut self) {
+        /// Sections and a tag: more than they have.
+        const ADDED_BYTES_MAX: usize = 96;
+        let plain = std::mem::take(&mut self.bytes);
+        let mut sealed = Vec::with_capacity(plain.len() + self.captures.len() * ADDED_BYTES_MAX);
+        let nothing = Sealing::default();
+        for of_prototype in self.captures.chunk_by_mut(|a, b| a.prototype == b.prototype) {
+            let prototype = of_prototype.first().map(|capture| capture.prototype);
+            let known = self.sealings.iter().find(|(of, _)| Some(*of) == prototype);
+            let sealing = known.map_or(&nothing, |(_, sealing)| sealing);
+            let mut sealer = sealing.sealer(of_prototype.len());
+            for capture in of_prototype {
+                let start = sealed.len();
+                let record = plain.get(..capture.place.record.end).unwrap_or_default();
+                match sealer.seal(record, capture.writer, &mut sealed) {
+                    Ok(writer) => capture.writer = writer,
+                    Err(_) => {
+                        sealed.truncate(start);
+                        Sealer::give_up(record, capture.writer, &mut sealed);
+                        capture.is_unsealed = true;
+                    }
+                }
+                capture.place.move_to(start..sealed.len());
+            }
+        }
+        self.bytes = sealed;
+    }
+
+    /// Says how the states of a prototype are sealed.
+    pub(crate) fn seal_by(&mut self, prototype: PrototypeIndex, sealing: &Arc<Sealing>) {
+        if !self.sealings.iter().any(|(known, _)| *known == prototype) {
+            self.sealings.push((prototype, sealing.clone()));
         }
     }
 
@@ -206,6 +253,13 @@ impl Capture {
     #[must_use]
     pub fn record<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         self.place.record_in(bytes)
+    }
+
+    /// Returns whether there is a record to be stored, once the batch is sealed. If not, what lies
+    /// in its place must not be.
+    #[must_use]
+    pub fn has_record(&self) -> bool {
+        !self.is_unsealed
     }
 
     /// Returns whether this is a state or a removal.

@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::record::Compression;
+#[cfg(feature = "zstd")]
+use crate::record::ZstdDictionary;
+
 /// When a PE is checkpointed without being asked.
 ///
 /// In every mode a PE is also stored on a manual `checkpoint()`, on `flush()`, before it is
@@ -134,6 +138,9 @@ pub struct CheckpointingConfig {
     state_bytes_max: u64,
     quarantined_max: usize,
     shards: usize,
+    compression: Option<Compression>,
+    #[cfg(feature = "zstd")]
+    dictionary: Option<ZstdDictionary>,
 }
 
 impl CheckpointingConfig {
@@ -238,6 +245,19 @@ impl CheckpointingConfig {
     pub fn shards(&self) -> usize {
         self.shards
     }
+
+    /// Returns how states are compressed, if that is not left to the keeper.
+    #[must_use]
+    pub fn compression(&self) -> Option<Compression> {
+        self.compression
+    }
+
+    /// Returns the dictionary that states are compressed with.
+    #[cfg(feature = "zstd")]
+    #[must_use]
+    pub fn dictionary(&self) -> Option<&ZstdDictionary> {
+        self.dictionary.as_ref()
+    }
 }
 
 impl Default for CheckpointingConfig {
@@ -259,6 +279,9 @@ impl Default for CheckpointingConfig {
             state_bytes_max: 64 << 20,
             quarantined_max: 1000,
             shards: 4,
+            compression: None,
+            #[cfg(feature = "zstd")]
+            dictionary: None,
         }
     }
 }
@@ -371,6 +394,21 @@ impl CheckpointingConfigBuilder {
         self
     }
 
+    /// Sets how states are compressed before they are stored. Default: as the
+    /// [keeper's](crate::SafeKeeperBuilder::compression) are.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.0.compression = Some(compression);
+        self
+    }
+
+    /// Sets the dictionary that zstd compresses states with. It is put into the store when the
+    /// prototype is built, and stays there for what was compressed with it. Default: none.
+    #[cfg(feature = "zstd")]
+    pub fn dictionary(mut self, dictionary: ZstdDictionary) -> Self {
+        self.0.dictionary = Some(dictionary);
+        self
+    }
+
     /// Checks the configuration and returns it.
     ///
     /// # Errors
@@ -398,7 +436,18 @@ impl CheckpointingConfigBuilder {
         if !config.shards.is_power_of_two() {
             return Err(InvalidConfig::NoPowerOfTwo { name: "shards", value: config.shards });
         }
+        check_compression(config.compression.unwrap_or_default())?;
         Ok(config)
+    }
+}
+
+/// Checks that a compression's level is one.
+pub(crate) fn check_compression(compression: Compression) -> Result<(), InvalidConfig> {
+    match compression.level() {
+        Some((value, levels)) if !levels.contains(&value) => {
+            Err(InvalidConfig::Level { value, min: *levels.start(), max: *levels.end() })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -427,6 +476,16 @@ pub enum InvalidConfig {
         min: u64,
         /// The most that it can be.
         max: u64,
+    },
+    /// A compression has no such level.
+    #[error("the level of compression is {value}, and must be from {min} to {max}")]
+    Level {
+        /// What it was set to.
+        value: i32,
+        /// The least that it can be.
+        min: i32,
+        /// The most that it can be.
+        max: i32,
     },
     /// A number is no power of two.
     #[error("{name} is {value}, and must be a power of two")]

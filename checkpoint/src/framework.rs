@@ -15,6 +15,9 @@ use crate::partition::{Partitioner, Partitioning, Sequences};
 use crate::process_error::ProcessError;
 use crate::prototype_index::PrototypeIndex;
 use crate::random::{RandomSource, SystemRandom};
+use crate::record::Compression;
+#[cfg(feature = "encryption")]
+use crate::record::EncryptionKeys;
 use crate::restore_error::RestoreFailure;
 use crate::state::SchemaDescription;
 use crate::storage::{FetchVersion, StateStorage, StorageError};
@@ -157,6 +160,11 @@ pub struct Registration {
     pub storage: Option<Weak<dyn StateStorage>>,
     /// Whether the log may name keys, which may be private, and not only their hashes.
     pub log_keys: bool,
+    /// How states are compressed, where a prototype's configuration says nothing else.
+    pub compression: Compression,
+    /// The keys that states are encrypted with.
+    #[cfg(feature = "encryption")]
+    pub(crate) keys: Option<EncryptionKeys>,
 }
 
 impl fmt::Debug for Registration {
@@ -179,6 +187,9 @@ impl Registration {
             due: Arc::default(),
             storage: None,
             log_keys: false,
+            compression: Compression::None,
+            #[cfg(feature = "encryption")]
+            keys: None,
         }
     }
 
@@ -226,6 +237,19 @@ impl Registration {
     #[must_use]
     pub fn with_log_keys(self, log_keys: bool) -> Self {
         Self { log_keys, ..self }
+    }
+
+    /// Sets how states are compressed, where a prototype's configuration says nothing else.
+    #[must_use]
+    pub fn with_compression(self, compression: Compression) -> Self {
+        Self { compression, ..self }
+    }
+
+    /// Sets the keys that states are encrypted with.
+    #[cfg(feature = "encryption")]
+    #[must_use]
+    pub fn with_encryption(self, keys: EncryptionKeys) -> Self {
+        Self { keys: Some(keys), ..self }
     }
 
     /// Says that nothing is ever stored.

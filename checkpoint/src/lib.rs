@@ -66,7 +66,8 @@
 //!   became of checkpoints; [`ProcessError`], [`RestoreError`] and [`SaveError`] what went wrong.
 //! - [`LogStorage`] is the storage to begin with; [`storage`] holds the interface [`StateStorage`],
 //!   the other storages that come with the library, and the checks for those of others. What they
-//!   keep is a record: [`RecordView`] reads one.
+//!   keep is a record: [`RecordView`] reads one. Its payload may be compressed ([`Compression`])
+//!   and encrypted, over every storage.
 //! - [`CheckpointingFramework`] is what prototypes are built over: [`SafeKeeper::framework`],
 //!   [`NoOpCheckpointingFramework`], or one of your own. [`task`] holds the steps of the work.
 //!
@@ -87,6 +88,9 @@
 //!   or a newer one, whole; a restore that fails leaves the instance as it was.
 //! - *A changed byte is noticed* before the program sees it.
 //! - *Closing* stores everything that has changed, or says by id what it could not.
+//!
+//! - *A missing key is no missing state.* A PE whose record is encrypted with a key that the keeper
+//!   does not have gets an error that names the key, under every [`OnRestoreError`].
 //!
 //! What survives a loss of power is up to the storage, which declares it: [`Durability`].
 //!
@@ -123,6 +127,8 @@
 //! | `derive` | yes | `#[derive(Checkpointable)]` |
 //! | `uuid` | | `Uuid` in states and as a key |
 //! | `chrono`, `bytes`, `smol_str`, `indexmap` | | their types in states |
+//! | `lz4`, `zstd` | | states [compressed](SafeKeeperBuilder::compression) in what is stored; `zstd` builds C code |
+//! | `encryption` | | states [encrypted](SafeKeeperBuilder#method.encryption) in what is stored, and keys that can be changed |
 //! | `test-util` | | `storage::conformance`, a clock that is set by hand, a keeper that is stepped by hand |
 //!
 //! # Platforms
@@ -217,15 +223,20 @@ pub use process_error::ProcessError;
 pub use prototype::{
     AsKey, BulkRestore, Eviction, Key, KeyBytes, NotAKey, PartitionKey, PeGuard, PeGuardFuture,
     PePrototype, ProcessFuture, PrototypeBuilder, PrototypeBuilderWithFactory, Recover, Recovered,
-    RollBack, RunError, Session,
+    RewriteError, RewriteFailure, RewriteReport, RollBack, RunError, Session,
 };
 pub use prototype_index::PrototypeIndex;
 pub use quarantine::Quarantined;
 pub use random::{RandomSource, SeededRandom, SystemRandom};
 pub use record::{
-    Epoch, InputPosition, InputPositions, RecordError, RecordErrorKind, RecordHeader, RecordKind,
-    RecordMeta, RecordView, RecordWriter, Sequence, SourceId, StateVersion,
+    Compression, Epoch, InputPosition, InputPositions, RecordError, RecordErrorKind, RecordHeader,
+    RecordKind, RecordMeta, RecordView, RecordWriter, Sequence, SourceId, StateVersion,
+    UnsealError,
 };
+#[cfg(feature = "zstd")]
+pub use record::{DICTIONARY_BYTES_MAX, InvalidDictionary, ZstdDictionary};
+#[cfg(feature = "encryption")]
+pub use record::{EncryptionKey, EncryptionKeys};
 pub use restore_error::{RestoreError, RestoreFailure};
 pub use safe_keeper::{
     BuildError, FetchingState, KeeperStats, Overflow, Pool, SafeKeeper, SafeKeeperBuilder,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::checkpoint_id::CheckpointId;
-use crate::record::{RecordError, StateVersion};
+use crate::record::{RecordError, StateVersion, UnsealError};
 use crate::state::{DecodeError, SchemaDifference};
 use crate::storage::StorageError;
 
@@ -39,6 +39,18 @@ pub enum RestoreFailure {
     Storage(Arc<StorageError>),
     /// What is stored is no sound record of this PE.
     Record(Arc<RecordError>),
+    /// The record is sound but cannot be opened: it is encrypted with a key that is missing or
+    /// another, say.
+    ///
+    /// Where that is for want of a key, a dictionary or a feature, no
+    /// [`OnRestoreError`](crate::OnRestoreError) has the PE start with anything else: what is
+    /// stored is good, and whoever has what is missing can restore it.
+    Sealed {
+        /// The version that cannot be opened.
+        version: StateVersion,
+        /// Why.
+        error: Arc<UnsealError>,
+    },
     /// The record is sound but its state cannot be decoded.
     Decode {
         /// The version that cannot be decoded.
@@ -72,12 +84,22 @@ pub enum RestoreFailure {
 }
 
 impl RestoreFailure {
+    /// Whether the PE may start with something else, if its prototype says so.
+    pub(crate) fn may_be_passed_over(&self) -> bool {
+        match self {
+            Self::Closed => false,
+            Self::Sealed { error, .. } => error.is_of_state(),
+            _ => true,
+        }
+    }
+
     /// The version that can never be restored by this program, if that is what the failure says.
     pub(crate) fn unreadable_version(&self) -> Option<StateVersion> {
         match self {
             Self::Decode { version, .. }
             | Self::Schema { version, .. }
             | Self::Invalid { version, .. } => Some(*version),
+            Self::Sealed { version, error } if error.is_of_state() => Some(*version),
             _ => None,
         }
     }
@@ -119,6 +141,7 @@ impl fmt::Display for RestoreFailure {
             Self::Overloaded => f.write_str("more fetches are waiting than may"),
             Self::Storage(_) => f.write_str("the storage failed"),
             Self::Record(_) => f.write_str("what is stored is no sound record of it"),
+            Self::Sealed { version, .. } => write!(f, "version {version} cannot be opened"),
             Self::Decode { version, .. } => {
                 write!(f, "the state of version {version} cannot be decoded")
             }
@@ -147,6 +170,7 @@ impl Error for RestoreError {
         match &self.reason {
             RestoreFailure::Storage(error) => Some(&**error),
             RestoreFailure::Record(error) => Some(&**error),
+            RestoreFailure::Sealed { error, .. } => Some(&**error),
             RestoreFailure::Decode { error, .. } => Some(&**error),
             RestoreFailure::Invalid { error, .. } => Some(&**error),
             _ => None,

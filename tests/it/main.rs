@@ -31,6 +31,7 @@ mod roll_back;
 mod rules;
 mod s4_names;
 mod scenarios;
+mod sealing;
 mod sessions;
 mod simulation;
 mod state;

@@ -14,6 +14,7 @@ use crate::prototype::hooks::{Hooks, OnTime};
 use crate::prototype::inner::{Inner, Parts};
 use crate::prototype::key::Key;
 use crate::prototype::pe_prototype::PePrototype;
+use crate::prototype::sealed;
 use crate::state::{Checkpointable, SchemaDescription};
 use crate::sync::Mutex;
 
@@ -176,11 +177,14 @@ impl<K: Key, P: Checkpointable + Send + 'static> PrototypeBuilderWithFactory<K, 
         let registration = framework.register(&prototype)?;
         let storage = registration.storage.as_ref().and_then(std::sync::Weak::upgrade);
         prototype.check_policy(storage.as_deref())?;
+        let sealing = sealed::sealing(&name, &config, &registration, storage.as_deref())?;
         for on_time in &hooks.on_time {
             *on_time.next.lock() = registration.clock.now().after(on_time.interval);
         }
         let index = registration.index;
-        let parts = Parts { name, framework: framework.clone(), config, schema, factory, hooks };
+        let framework_of = framework.clone();
+        let parts =
+            Parts { name, framework: framework_of, config, sealing, schema, factory, hooks };
         let inner = Arc::new(Inner::new(parts, registration));
         let source: Arc<dyn CheckpointSource> = inner.clone();
         let first_tick = source.tick(inner.clock.now());

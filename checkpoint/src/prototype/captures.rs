@@ -231,6 +231,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             generation,
             captured_at: now,
             preserve,
+            is_unsealed: false,
             requests,
         }
     }

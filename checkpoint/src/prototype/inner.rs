@@ -22,7 +22,7 @@ use crate::prototype::key::{Key, KeyBytes};
 use crate::prototype::restore::Unreadable;
 use crate::prototype::shard::{Room, Shard};
 use crate::prototype_index::PrototypeIndex;
-
+use crate::record::Sealing;
 use crate::state::{SchemaDescription, StateLimits};
 use crate::storage::StateStorage;
 use crate::sync::{AtomicU32, AtomicUsize, Mutex, Ordering};
@@ -49,6 +49,9 @@ pub(super) struct Inner<K, P> {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) config: CheckpointingConfig,
     pub(super) limits: StateLimits,
+    pub(super) sealing: Arc<Sealing>,
+    /// The same if it does anything to what is stored.
+    pub(super) seals: Option<Arc<Sealing>>,
     pub(super) schema: SchemaDescription,
     pub(super) fingerprint: u64,
     pub(super) factory: Box<dyn Fn(&K) -> P + Send + Sync>,
@@ -75,6 +78,7 @@ pub(super) struct Parts<K, P> {
     pub(super) name: Arc<str>,
     pub(super) framework: Arc<dyn CheckpointingFramework>,
     pub(super) config: CheckpointingConfig,
+    pub(super) sealing: Arc<Sealing>,
     pub(super) schema: SchemaDescription,
     pub(super) factory: Box<dyn Fn(&K) -> P + Send + Sync>,
     pub(super) hooks: Hooks<K, P>,
@@ -82,7 +86,7 @@ pub(super) struct Parts<K, P> {
 
 impl<K, P> Inner<K, P> {
     pub(super) fn new(parts: Parts<K, P>, registration: Registration) -> Self {
-        let Parts { name, framework, config, schema, factory, hooks } = parts;
+        let Parts { name, framework, config, sealing, schema, factory, hooks } = parts;
         debug_assert!(name.len() <= PROTOTYPE_NAME_BYTES_MAX, "the name was checked");
         let triggers = Triggers {
             due_after: match config.mode().event_count() {
@@ -126,6 +130,8 @@ impl<K, P> Inner<K, P> {
             limits: limits
                 .with_state_bytes_max(state_bytes_max)
                 .with_memory_bytes_max(memory_bytes_max),
+            seals: (!sealing.seals_nothing()).then(|| sealing.clone()),
+            sealing,
             fingerprint: schema.fingerprint(),
             schema,
             factory,

@@ -126,7 +126,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             // Only the first event of a PE may start without its state: what was asked for by name
             // may not be replaced by something else.
             Err(reason)
-                if !matches!(reason, RestoreFailure::Closed)
+                if reason.may_be_passed_over()
                     && matches!(wanted, Wanted::Newest | Wanted::Before(_)) =>
             {
                 match self.config.on_restore_error() {
@@ -199,6 +199,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             let made = self.make_new(&coming.key, header.version)?;
             return Ok(Box::new(Arrived { preserve, changed, ..*made }));
         }
+        // Before anything is concluded from the header, which may be made up.
+        let payload = self.open(&view)?;
         if wanted == Wanted::Newest && self.has_expired(header) {
             if let Some(on_expire) = &self.hooks.on_expire
                 && contain(|| on_expire(&coming.key)).is_err()
@@ -217,7 +219,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         if let Some(reason) = self.unreadable.reason(id, header.version) {
             return Err(reason);
         }
-        let restored = self.restore_from(coming, &view);
+        let restored = self.restore_from(coming, header, &payload);
         if let Err(reason) = &restored
             && let Some(version) = reason.unreadable_version()
         {
@@ -229,15 +231,19 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         })
     }
 
-    fn restore_from(&self, coming: &Coming<K>, view: &RecordView<'_>) -> Result<P, RestoreFailure> {
-        let header = view.header();
+    fn restore_from(
+        &self,
+        coming: &Coming<K>,
+        header: &RecordHeader<'_>,
+        payload: &[u8],
+    ) -> Result<P, RestoreFailure> {
         if header.fingerprint != self.fingerprint {
             return Err(self.other_schema(header));
         }
         let (key, version) = (&coming.key, header.version);
         contain(|| {
             // Decoded before the factory runs: a bad state must not have side effects.
-            let staged = decode_state::<P>(view.payload(), &self.limits)
+            let staged = decode_state::<P>(payload, &self.limits)
                 .map_err(|error| RestoreFailure::Decode { version, error: Arc::new(error) })?;
             let mut state = (self.factory)(key);
             state.apply(staged);

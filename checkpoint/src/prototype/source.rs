@@ -49,6 +49,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
             return CaptureProgress::Busy;
         };
         let mut large = None;
+        if let Some(sealing) = &self.seals {
+            batch.seal_by(self.index, sealing);
+        }
         let started = self.now();
         let mut progress = CaptureProgress::Drained;
         for captured in 1.. {

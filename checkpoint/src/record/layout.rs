@@ -31,7 +31,23 @@ pub(super) const SECTION_HEAD_BYTES: usize = 6;
 /// Types from here up may be skipped by a reader that does not know them.
 pub(super) const SECTION_OPTIONAL: u16 = 0x8000;
 pub(super) const SECTION_POSITIONS: u16 = 1;
+pub(super) const SECTION_COMPRESSED: u16 = 2;
+pub(super) const SECTION_ENCRYPTED: u16 = 3;
 pub(super) const POSITION_BYTES: usize = 16;
+/// Method and three zeros, raw bytes (u32).
+pub(super) const COMPRESSED_BYTES: usize = 8;
+/// The same, and the dictionary (u64).
+pub(super) const COMPRESSED_WITH_DICTIONARY_BYTES: usize = 16;
+/// Method and three zeros, key (u32), nonce.
+pub(super) const ENCRYPTED_BYTES: usize = 32;
+pub(super) const NONCE_BYTES: usize = 24;
+/// Stands behind an encrypted payload.
+pub(super) const TAG_BYTES: usize = 16;
 
 /// Sections can never need more: a bound for hostile lengths.
 pub(super) const SECTIONS_BYTES_MAX: usize = 1 << 20;
+
+/// The `N` bytes at `at`; zeros where there are none, which callers have ruled out.
+pub(super) fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes.get(at..).and_then(|rest| rest.first_chunk::<N>()).copied().unwrap_or([0; N])
+}

@@ -8,9 +8,10 @@ use crate::record::layout::{
     AT_CAPTURED_MICROS, AT_EPOCH, AT_EVENT_COUNT, AT_FINGERPRINT, AT_FLAGS, AT_IDLE_MILLIS,
     AT_KEY_BYTES, AT_PARTITION, AT_PAYLOAD_BYTES, AT_PROTOTYPE_BYTES, AT_SECTIONS_BYTES,
     AT_SEQUENCE, AT_VERSION, CHECKSUM_BYTES, FIXED_BYTES, FLAG_TOMBSTONE, FLAGS_KNOWN,
-    FORMAT_VERSION, MAGIC, POSITION_BYTES, SECTION_HEAD_BYTES, SECTION_OPTIONAL, SECTION_POSITIONS,
-    SECTIONS_BYTES_MAX,
+    FORMAT_VERSION, MAGIC, POSITION_BYTES, SECTION_COMPRESSED, SECTION_ENCRYPTED,
+    SECTION_HEAD_BYTES, SECTION_OPTIONAL, SECTION_POSITIONS, SECTIONS_BYTES_MAX, array,
 };
+use crate::record::sealing::Seals;
 use crate::record::{
     InputPosition, InputPositions, RecordError, RecordErrorKind, SourceId, StateVersion,
 };
@@ -45,6 +46,7 @@ pub struct RecordHeader<'a> {
     pub fingerprint: u64,
     /// The input that the state contains.
     pub positions: InputPositions,
+    sections: &'a [u8],
     header_bytes: usize,
     payload_bytes: usize,
 }
@@ -53,6 +55,8 @@ pub struct RecordHeader<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordView<'a> {
     header: RecordHeader<'a>,
+    // The header's bytes but for its checksum.
+    header_part: &'a [u8],
     payload: &'a [u8],
 }
 
@@ -103,6 +107,12 @@ impl<'a> RecordHeader<'a> {
             _ => return Err(inconsistent(AT_PAYLOAD_BYTES)),
         };
         let captured = Duration::from_micros(u64::from_le_bytes(array(fixed, AT_CAPTURED_MICROS)));
+        let sections_at = crc_at - sections_bytes;
+        let (positions, seals) = parse_sections(sections, sections_at)?;
+        if kind == RecordKind::Tombstone && !seals.is_none() {
+            // There is nothing to be sealed.
+            return Err(inconsistent(sections_at));
+        }
         Ok(Self {
             id: CheckpointIdRef { prototype, key },
             kind,
@@ -120,7 +130,8 @@ impl<'a> RecordHeader<'a> {
                 AT_IDLE_MILLIS,
             )))),
             fingerprint: u64::from_le_bytes(array(fixed, AT_FINGERPRINT)),
-            positions: parse_sections(sections, crc_at - sections_bytes)?,
+            positions,
+            sections,
             header_bytes,
             payload_bytes,
         })
@@ -140,6 +151,22 @@ impl<'a> RecordHeader<'a> {
         } else {
             Err(RecordError::new(RecordErrorKind::WrongId, FIXED_BYTES))
         }
+    }
+
+    pub(super) fn seals(&self) -> Seals {
+        Seals::of(self.sections)
+    }
+
+    /// Returns the id of the key that the payload is encrypted with, if it is.
+    #[must_use]
+    pub fn encryption_key_id(&self) -> Option<u32> {
+        self.seals().encrypted_with()
+    }
+
+    /// Returns whether the payload is compressed.
+    #[must_use]
+    pub fn is_compressed(&self) -> bool {
+        self.seals().compressed.is_some()
     }
 
     /// Returns where in the record the prototype's name lies.
@@ -214,7 +241,8 @@ impl<'a> RecordView<'a> {
             return Err(RecordError::new(RecordErrorKind::Checksum, crc_at));
         }
         let payload = covered.get(header.header_bytes..).unwrap_or_default();
-        Ok((Self { header, payload }, rest))
+        let header_part = covered.get(..header.header_bytes - CHECKSUM_BYTES).unwrap_or_default();
+        Ok((Self { header, header_part, payload }, rest))
     }
 
     /// Checks that the record is one of `id` and returns it.
@@ -231,15 +259,27 @@ impl<'a> RecordView<'a> {
         &self.header
     }
 
-    /// Returns the payload: the encoded state, or nothing if the record marks a removal.
+    /// Returns the header's bytes but for its checksum: what an encrypted payload belongs to.
+    #[cfg(feature = "encryption")]
+    pub(super) fn header_part(&self) -> &'a [u8] {
+        self.header_part
+    }
+
+    /// Returns the payload as it is stored: the encoded state, which may be
+    /// [compressed](RecordHeader::is_compressed) or
+    /// [encrypted](RecordHeader::encryption_key_id), or nothing if the record marks a removal.
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {
         self.payload
     }
 }
 
-fn parse_sections(mut rest: &[u8], mut offset: usize) -> Result<InputPositions, RecordError> {
+fn parse_sections(
+    mut rest: &[u8],
+    mut offset: usize,
+) -> Result<(InputPositions, Seals), RecordError> {
     let mut positions = InputPositions::default();
+    let mut seals = Seals::default();
     while !rest.is_empty() {
         let inconsistent = || RecordError::new(RecordErrorKind::Header, offset);
         let (head, behind) = rest.split_at_checked(SECTION_HEAD_BYTES).ok_or_else(inconsistent)?;
@@ -251,6 +291,11 @@ fn parse_sections(mut rest: &[u8], mut offset: usize) -> Result<InputPositions, 
                 positions = body.as_chunks::<POSITION_BYTES>().0.iter().map(position).collect();
             }
             SECTION_POSITIONS => return Err(inconsistent()),
+            SECTION_COMPRESSED | SECTION_ENCRYPTED => {
+                if !seals.take_in(section, body) {
+                    return Err(inconsistent());
+                }
+            }
             SECTION_OPTIONAL.. => {}
             found => {
                 let kind = RecordErrorKind::UnsupportedFeature { found };
@@ -260,7 +305,7 @@ fn parse_sections(mut rest: &[u8], mut offset: usize) -> Result<InputPositions, 
         offset += SECTION_HEAD_BYTES + length;
         rest = behind;
     }
-    Ok(positions)
+    Ok((positions, seals))
 }
 
 fn position(bytes: &[u8; POSITION_BYTES]) -> InputPosition {
@@ -282,9 +327,4 @@ fn bounded(fixed: &[u8], at: usize, max: usize) -> Result<usize, RecordError> {
         return Err(RecordError::new(RecordErrorKind::HeaderChecksum, at));
     }
     Ok(length)
-}
-
-/// The `N` bytes at `at`; zeros where there are none, which callers have ruled out.
-fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes.get(at..).and_then(|rest| rest.first_chunk::<N>()).copied().unwrap_or([0; N])
 }

@@ -96,6 +96,11 @@ impl RecordWriter {
         Self { start, payload: bytes.len() }
     }
 
+    /// The writer of a record whose header and payload begin at these offsets.
+    pub(super) fn of_parts(start: usize, payload: usize) -> Self {
+        Self { start, payload }
+    }
+
     /// Returns the offset in the buffer where the record begins.
     #[must_use]
     pub fn start(&self) -> usize {

@@ -10,9 +10,12 @@ use thiserror::Error;
 use crate::callback::{LoggingStorageCallbackFactory, StorageCallbackFactory};
 use crate::capture::CaptureLimits;
 use crate::clock::{Alarm, Clock, system_clock};
-use crate::config::InvalidConfig;
+use crate::config::{InvalidConfig, check_compression};
 use crate::partition::{Partitioner, Partitioning, Sequences};
 use crate::random::{RandomSource, SystemRandom};
+use crate::record::Compression;
+#[cfg(feature = "encryption")]
+use crate::record::EncryptionKeys;
 use crate::safe_keeper::SafeKeeper;
 use crate::safe_keeper::breaker::FetchBreaker;
 use crate::safe_keeper::core::{Core, CoreLimits, Pool};
@@ -35,6 +38,9 @@ pub struct SafeKeeperBuilder {
     // None: the log.
     callbacks: Option<Arc<dyn StorageCallbackFactory>>,
     partitioning: Partitioning,
+    compression: Compression,
+    #[cfg(feature = "encryption")]
+    keys: Option<EncryptionKeys>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn RandomSource>,
     threads: Arc<dyn ThreadStart>,
@@ -63,6 +69,21 @@ pub enum BuildError {
         stored: String,
         /// How they would be by the settings.
         wanted: String,
+    },
+    /// Two keys have the same number.
+    #[cfg(feature = "encryption")]
+    #[error("cannot build a keeper: two of its keys have the number {key}")]
+    KeyTwice {
+        /// The number.
+        key: u32,
+    },
+    /// The store was written with another key of that number: nothing could be restored with this
+    /// one, and what was stored with it could not be told from the rest.
+    #[cfg(feature = "encryption")]
+    #[error("cannot build a keeper over this store: it was written with another key {key}")]
+    WrongKey {
+        /// The number.
+        key: u32,
     },
     /// The system gives no threads.
     #[error("cannot build a keeper: the system did not start its threads")]
@@ -94,6 +115,9 @@ impl SafeKeeperBuilder {
             settings: SafeKeeperSettings::default(),
             callbacks: None,
             partitioning: Partitioning::XxHash,
+            compression: Compression::None,
+            #[cfg(feature = "encryption")]
+            keys: None,
             clock: system_clock(),
             random: Arc::new(SystemRandom::new()),
             threads: Arc::new(SystemThreads),
@@ -170,6 +194,26 @@ impl SafeKeeperBuilder {
         self
     }
 
+    /// Sets how states are compressed before they are stored, where a prototype's
+    /// [configuration](crate::CheckpointingConfigBuilder::compression) says nothing else. Default:
+    /// not at all.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// Sets the keys that states are encrypted with before they are stored. Default: they are not.
+    ///
+    /// Encrypted is the state; the rest of a record is not, but is authenticated with it: the names
+    /// of prototypes, the keys of PEs, numbers and times. Nor are the names of files, what a store
+    /// knows of itself (but for dictionaries), and the marks of removals. Who can write to the
+    /// store cannot change a state unnoticed; he can remove it, or put back an older version.
+    #[cfg(feature = "encryption")]
+    pub fn encryption(mut self, keys: EncryptionKeys) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
     /// Sets the clock. Default: the system's.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -205,6 +249,9 @@ impl SafeKeeperBuilder {
     pub fn build(self) -> Result<SafeKeeper, BuildError> {
         let Self { storage, settings, callbacks, partitioning, clock, random, threads, .. } = self;
         settings.check().map_err(BuildError::Settings)?;
+        check_compression(self.compression).map_err(BuildError::Settings)?;
+        #[cfg(feature = "encryption")]
+        check_keys(&*storage, self.keys.as_ref())?;
         check_partitions(&*storage, &settings, &partitioning)?;
         let sequences = Arc::new(Sequences::new(settings.partitions));
         for partition in 0..settings.partitions.get() {
@@ -235,6 +282,9 @@ impl SafeKeeperBuilder {
             storage: Mutex::new(Some(storage)),
             sequences,
             partitioning,
+            compression: self.compression,
+            #[cfg(feature = "encryption")]
+            keys: self.keys,
             callbacks,
             prototypes: Mutex::default(),
             closing: AtomicBool::new(false),
@@ -265,6 +315,17 @@ fn check_partitions(
             Err(BuildError::Partitions { stored, wanted })
         }
     }
+}
+
+#[cfg(feature = "encryption")]
+fn check_keys(storage: &dyn StateStorage, keys: Option<&EncryptionKeys>) -> Result<(), BuildError> {
+    use crate::store_metadata::{KeyMismatch, check_keys};
+
+    let Some(keys) = keys else { return Ok(()) };
+    check_keys(storage, keys).map_err(BuildError::Storage)?.map_err(|mismatch| match mismatch {
+        KeyMismatch::Twice(key) => BuildError::KeyTwice { key },
+        KeyMismatch::Other(key) => BuildError::WrongKey { key },
+    })
 }
 
 fn core_limits(settings: &SafeKeeperSettings) -> CoreLimits {

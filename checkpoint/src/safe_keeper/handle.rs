@@ -56,14 +56,21 @@ impl CheckpointingFramework for KeeperHandle {
             quarantine: Arc::new(QuarantineRoom::new(prototype.config.quarantined_max())),
             source: None,
         });
-        Ok(Registration::new(index)
+        let registration = Registration::new(index)
             .with_sequences(shared.sequences.clone())
             .with_partitioning(shared.partitioning.clone())
             .with_clock(shared.clock.clone())
             .with_random(shared.random.clone())
             .with_due_counter(shared.due.clone())
             .with_log_keys(shared.settings.log_keys)
-            .with_storage(Arc::downgrade(&storage)))
+            .with_compression(shared.compression)
+            .with_storage(Arc::downgrade(&storage));
+        #[cfg(feature = "encryption")]
+        let registration = match &shared.keys {
+            Some(keys) => registration.with_encryption(keys.clone()),
+            None => registration,
+        };
+        Ok(registration)
     }
 
     fn attach(&self, index: PrototypeIndex, source: Arc<dyn CheckpointSource>) {

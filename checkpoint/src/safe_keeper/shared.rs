@@ -10,6 +10,9 @@ use crate::partition::{Partitioning, Sequences};
 use crate::prototype_index::PrototypeIndex;
 use crate::quarantine::QuarantineRoom;
 use crate::random::RandomSource;
+use crate::record::Compression;
+#[cfg(feature = "encryption")]
+use crate::record::EncryptionKeys;
 use crate::restore_error::RestoreFailure;
 use crate::safe_keeper::core::{Action, Core, Pool, Step};
 use crate::safe_keeper::flush_state::FlushState;
@@ -42,6 +45,9 @@ pub(super) struct Shared {
     pub(super) storage: Mutex<Option<Arc<dyn StateStorage>>>,
     pub(super) sequences: Arc<Sequences>,
     pub(super) partitioning: Partitioning,
+    pub(super) compression: Compression,
+    #[cfg(feature = "encryption")]
+    pub(super) keys: Option<EncryptionKeys>,
     pub(super) callbacks: Arc<dyn StorageCallbackFactory>,
     pub(super) prototypes: Mutex<Vec<Registered>>,
     /// Set under the lock of `prototypes`: no more are taken in.

@@ -175,6 +175,13 @@ impl RecordPlace {
         }
     }
 
+    /// Says that the record lies somewhere else; what it begins with is the same.
+    pub(crate) fn move_to(&mut self, record: Range<usize>) {
+        let (prototype_bytes, key_bytes) = (self.prototype.len(), self.key.len());
+        let lengths = (prototype_bytes, key_bytes);
+        *self = Self::new(record, lengths, self.kind, self.partition, self.version);
+    }
+
     pub(crate) fn id_in<'a>(&self, bytes: &'a [u8]) -> CheckpointIdRef<'a> {
         let name = bytes.get(self.prototype.clone()).and_then(|name| str::from_utf8(name).ok());
         match (name, bytes.get(self.key.clone())) {

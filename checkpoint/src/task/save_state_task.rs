@@ -9,7 +9,7 @@ use crate::checkpoint_id::CheckpointId;
 use crate::clock::SystemClock;
 use crate::quarantine::{QuarantineRoom, quarantine_id, quarantine_name};
 use crate::record::{
-    InputPositions, RecordHeader, RecordKind, RecordMeta, RecordWriter, is_intact,
+    InputPositions, NoRandomness, RecordHeader, RecordKind, RecordMeta, RecordWriter, is_intact,
 };
 use crate::storage::{
     Completion, FetchEntry, FetchOutcome, FetchVersion, SaveBatch, SaveEntry, SaveOutcome,
@@ -208,6 +208,7 @@ impl SaveReceiver for SavingRun {
 struct Work {
     place: crate::storage::RecordPlace,
     preserve: bool,
+    is_unsealed: bool,
     may_be_stored: bool,
     quarantine: Option<Arc<QuarantineRoom>>,
 }
@@ -217,6 +218,7 @@ impl Work {
         Self {
             place: saving.capture.place.clone(),
             preserve: saving.capture.preserve && !saving.was_put_aside,
+            is_unsealed: saving.capture.is_unsealed,
             may_be_stored: saving.may_be_stored,
             quarantine: saving.quarantine.clone(),
         }
@@ -228,6 +230,11 @@ impl Work {
         storage: &dyn StateStorage,
         bytes: &[u8],
     ) -> ControlFlow<SaveOutcome, crate::storage::RecordPlace> {
+        if self.is_unsealed {
+            let attempted = format!("encrypt the state of {}", self.place.id_in(bytes));
+            let error = StorageError::new(StorageErrorKind::Unavailable, attempted);
+            return ControlFlow::Break(SaveOutcome::NotStored(error.with_source(NoRandomness)));
+        }
         // The checksum was computed when the state was encoded: memory that went bad since is
         // noticed.
         if !is_intact(self.place.record_in(bytes)) {

@@ -336,6 +336,63 @@ fn an_application_that_asks_for_it_finds_ids_in_the_log_and_no_states() {
     assert!(lines.next().is_some_and(|line| line.contains(KEY)), "{log}");
 }
 
+/// Nor are the keys of encryption, whatever goes wrong with them.
+#[test]
+fn encrypted_states_and_what_they_are_encrypted_with_are_told_nowhere() {
+    use checkpoint::{EncryptionKey, EncryptionKeys, FetchVersion, StateStorage};
+
+    let secret = *b"canary-secret of thirty-two byte";
+    let keys = || EncryptionKeys::new(EncryptionKey::new(7, secret));
+    let storage = FaultyStorage::new();
+    let mut shown = String::new();
+    let log = Log::of(|| {
+        let builder = SafeKeeper::builder(storage.clone()).encryption(keys());
+        write!(shown, "{builder:?} {:?}", keys()).unwrap();
+        let keeper = stepped(builder);
+        let of_keeper = states(&keeper, manual());
+        change(&keeper, &of_keeper, to_canary).unwrap();
+        storage.on_save(1, SaveFault::NotStored(StorageErrorKind::Unavailable));
+        keeper.close(SECOND).unwrap_err();
+        write!(shown, "{keeper:?} {of_keeper:?}").unwrap();
+        let keeper = stepped(SafeKeeper::builder(storage.clone()).encryption(keys()));
+        let of_keeper = states(&keeper, manual());
+        change(&keeper, &of_keeper, to_canary).unwrap();
+        keeper.close(SECOND).unwrap();
+        // Without the key, with another one, and with one that the store knows to be another.
+        for other in [None, Some(8), Some(7)] {
+            let builder = SafeKeeper::builder(storage.clone());
+            let other = other.map(|id| EncryptionKeys::new(EncryptionKey::new(id, [1; 32])));
+            let builder = match other {
+                Some(keys) => builder.encryption(keys),
+                None => builder,
+            };
+            let keeper = match builder.stepped().clock(Arc::new(TestClock::new())).build() {
+                Ok(keeper) => keeper,
+                Err(error) => {
+                    write!(shown, "{error} {error:?}").unwrap();
+                    continue;
+                }
+            };
+            let of_keeper = states(&keeper, manual().on_restore_error(OnRestoreError::StartEmpty));
+            let error = change(&keeper, &of_keeper, to_canary).unwrap_err();
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            write!(shown, "{error} {error:?} {cause:?}").unwrap();
+        }
+    });
+    let id = checkpoint::CheckpointId::new("states", KEY).unwrap();
+    let newest = FetchVersion::Newest;
+    let record = checkpoint::storage::conformance::fetch(&storage.content(), &id, newest);
+    let record = record.unwrap().unwrap();
+    assert!(!record.windows(STATE.len()).any(|bytes| bytes == STATE.as_bytes()));
+    assert!(shown.contains("MissingKey { key: 7 }") && shown.contains("WrongKey { key: 7 }"));
+    assert!(storage.content().metadata("encryption-key-00000007").unwrap().is_some());
+    for text in [&log, &shown] {
+        check_absent(text, STATE);
+        check_absent(text, "canary-secret");
+    }
+    check_log(&log, &["checkpoint stored"]);
+}
+
 /// Errors name the id, which is what one looks for; what is stored under it they do not tell.
 #[test]
 fn errors_and_values_under_debug_have_no_state() {
