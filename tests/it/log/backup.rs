@@ -95,8 +95,11 @@ fn a_backup_while_states_are_saved_is_of_one_moment() {
         let round = |storage: &LogStorage, key| {
             payload(storage, key).map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().unwrap()))
         };
-        for number in 0..10 {
+        for number in 0.. {
             let before = round(&storage, "second");
+            if number >= 10 && before > 10 {
+                break;
+            }
             let copy = directory.path().join(format!("copy-{number}"));
             storage.backup(&copy, |_| {}).unwrap();
             let copied = builder(&copy).must_exist(true).open().unwrap();
@@ -105,7 +108,7 @@ fn a_backup_while_states_are_saved_is_of_one_moment() {
             assert!(first == second || first == second + 1, "{first} and {second}");
         }
         ended.store(true, Ordering::Relaxed);
-        assert!(writer.join().unwrap() > 10);
+        writer.join().unwrap();
     });
 }
 
