@@ -195,10 +195,13 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             return Ok(Begun::Full);
         }
         let obstacle = table.obstacle(place.hash, key);
-        match self.overcome(place, key, obstacle, locked, Caller::MustNotWait)? {
-            Hindrance::Arrival(arrival, _) => Ok(Begun::Coming(arrival)),
+        match self.overcome(place, key, obstacle, locked, Caller::MustNotWait) {
+            Ok(Hindrance::Arrival(arrival, _)) => Ok(Begun::Coming(arrival)),
             // Somebody else took the last place.
-            Hindrance::Room(_) | Hindrance::Exposure(_) => Ok(Begun::Full),
+            Ok(Hindrance::Room(_) | Hindrance::Exposure(_)) | Err(ProcessError::Full { .. }) => {
+                Ok(Begun::Full)
+            }
+            Err(error) => Err(error),
         }
     }
 }

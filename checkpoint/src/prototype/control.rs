@@ -111,9 +111,18 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         A: AsKey<K>,
         K: Borrow<A::Borrowed>,
     {
-        let key = key.as_key();
-        let place = self.inner.place(key);
-        let mut locked = self.inner.lock_open(place.shard)?;
+        self.inner.evict(key.as_key())
+    }
+}
+
+impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
+    pub(super) fn evict<Q>(&self, key: &Q) -> Result<Eviction, ProcessError>
+    where
+        K: Borrow<Q>,
+        Q: KeyBytes + Eq + Hash + ?Sized,
+    {
+        let place = self.place(key);
+        let mut locked = self.lock_open(place.shard)?;
         let table = locked.table();
         match table.entries.find(place.hash, |entry| entry.key.borrow() == key) {
             None => Ok(Eviction::NotResident),
@@ -123,9 +132,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
             }
         }
     }
-}
 
-impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
     pub(super) fn lock_open(&self, shard: usize) -> Result<Locked<'_, K, P>, ProcessError> {
         let locked = self.lock(shard)?;
         if self.gate.is_closed() {

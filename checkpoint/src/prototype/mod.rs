@@ -48,4 +48,5 @@ pub use pe_prototype::PePrototype;
 pub use recover::{Recover, Recovered};
 pub use rewrite::{RewriteError, RewriteFailure, RewriteReport};
 pub use roll_back::RollBack;
+pub(crate) use sealed::sealing;
 pub use session::{RunError, Session};

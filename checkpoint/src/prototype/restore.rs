@@ -19,12 +19,10 @@ use crate::quarantine::quarantine_id;
 use crate::record::{RecordHeader, RecordKind, RecordView, StateVersion};
 use crate::restore_error::{RestoreError, RestoreFailure};
 use crate::state::{Checkpointable, decode_state};
-use crate::storage::{FetchVersion, StorageError, StorageErrorKind, UNKNOWN_VERSION};
+use crate::storage::{FetchVersion, NEWEST_WHOLE, StorageError, StorageErrorKind, UNKNOWN_VERSION};
 use crate::store_metadata::stored_schema;
 use crate::sync::Mutex;
 
-/// Above every version that is ever drawn.
-const NEWEST_WHOLE: StateVersion = StateVersion::new(u64::MAX, u64::MAX - 1);
 /// How many failed decodes are remembered.
 const UNREADABLE_MAX: usize = 1024;
 

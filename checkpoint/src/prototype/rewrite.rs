@@ -115,8 +115,12 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// Completes the change of a key: once the report [is complete](RewriteReport::is_complete) and
     /// names no failure, the older keys are needed no more, but for older versions that the storage
     /// keeps and for what is in quarantine. PEs that are not in memory stay out of it. Events go
-    /// on; one whose PE is just being stored anew waits for that. Takes memory for some thousand
-    /// ids and some records, and the storage's time: it lists the ids once for each 16,384.
+    /// on; one whose PE is just being stored anew waits for that. A PE in memory is stored as it is
+    /// there, also if nobody has changed it: where its checkpoint had expired, that is a new one,
+    /// and the age of its last event counts from when it was loaded. Takes memory for some thousand
+    /// ids and for 64 records, as they were and as they are sealed, and the storage's time: it
+    /// lists the ids once for each 16,384. The keys are the keeper's: an older one is needed for as
+    /// long as any of its prototypes is not rewritten.
     ///
     /// `progress` is told how far it has come, every 64 PEs; if it breaks, the rewrite ends there.
     /// A later call passes over what is done. There is no async twin: it is work for a thread of
@@ -302,7 +306,13 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         let mut under_way = Vec::new();
         let mut sealer = self.sealing.sealer(held.len());
         for (held, record) in held.iter().zip(fetch_all(storage, &ids)) {
-            match self.sealed_anew(held, record, &mut sealer, &mut bytes) {
+            let start = bytes.len();
+            let sealed = self.sealed_anew(held, record, &mut sealer, &mut bytes);
+            if !matches!(sealed, Ok(true)) {
+                // Half a record may be there.
+                bytes.truncate(start);
+            }
+            match sealed {
                 Ok(true) => under_way.push(&held.id),
                 Ok(false) => report.as_wanted += 1,
                 Err(reason) => report.fail(held.id.clone(), reason),
@@ -335,7 +345,6 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         }
         let payload = self.open(&view).map_err(|reason| match reason {
             RestoreFailure::Sealed { error, .. } => RewriteFailure::Unreadable(error),
-            RestoreFailure::Storage(error) => RewriteFailure::Storage(error),
             other => unreachable!("opening does nothing that could be {other}"),
         })?;
         let partition = self.shard(held.shard).partition;
@@ -343,7 +352,6 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             let reason = SaveFailure::SequenceExhausted;
             RewriteFailure::NotStored(Arc::new(SaveError::new(held.id.clone(), reason)))
         })?;
-        let start = sealed.len();
         let meta = meta(header, partition, version);
         let mut plain = Vec::with_capacity(header.header_bytes() + payload.len() + 8);
         let writer = RecordWriter::begin(&mut plain, held.id.as_ref(), &meta);
@@ -359,7 +367,6 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         let anew = RecordHeader::parse(anew).map_err(unreadable)?;
         // It was tried before, and compression did not make it smaller.
         if Sealer::is_like(header, &anew) {
-            sealed.truncate(start);
             return Ok(false);
         }
         Ok(true)

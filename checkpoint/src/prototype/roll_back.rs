@@ -46,18 +46,6 @@ impl RollBack {
             self.errors.push((id, Arc::new(error)));
         }
     }
-
-    /// Counts what has become durable, and what has not.
-    fn settle(&mut self, asked: &mut Vec<(Target, CheckpointTicket)>) {
-        for (target, ticket) in asked.drain(..) {
-            let id = ticket.id().clone();
-            match (ticket.wait(), target) {
-                (Ok(_), Target::Version) => self.rolled_back += 1,
-                (Ok(_), Target::Removed) => self.removed += 1,
-                (Err(error), _) => self.fail(id, error),
-            }
-        }
-    }
 }
 
 /// What a PE was at the time.
@@ -103,13 +91,35 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         for (at, id) in self.ids()?.into_iter().enumerate() {
             self.begin_roll_back(id, time, &mut report, &mut asked);
             if (at + 1).is_multiple_of(AT_ONCE_MAX) {
-                report.settle(&mut asked);
+                self.settle(&mut report, &mut asked);
                 progress(&report);
             }
         }
-        report.settle(&mut asked);
+        self.settle(&mut report, &mut asked);
         progress(&report);
         Ok(report)
+    }
+
+    /// Counts what has become durable and what has not; where more PEs are in memory than may be,
+    /// those that have come for this leave again.
+    fn settle(&self, report: &mut RollBack, asked: &mut Vec<(Target, CheckpointTicket)>) {
+        for (target, ticket) in asked.drain(..) {
+            let id = ticket.id().clone();
+            match (ticket.wait(), target) {
+                (Ok(_), Target::Version) => report.rolled_back += 1,
+                (Ok(_), Target::Removed) => report.removed += 1,
+                (Err(error), _) => {
+                    report.fail(id, error);
+                    continue;
+                }
+            }
+            if !self.inner.has_room()
+                && let Ok(key) = K::from_key_bytes(id.key())
+            {
+                // One that is in use again by now stays.
+                let _stays = self.inner.evict(&key);
+            }
+        }
     }
 
     /// Asks for the version of that time, if that is not the newest.

@@ -11,7 +11,7 @@ use crate::restore_error::RestoreFailure;
 use crate::storage::StateStorage;
 
 /// Returns how the states of a prototype are sealed; its dictionary is in the store then.
-pub(super) fn sealing(
+pub(crate) fn sealing(
     name: &str,
     config: &CheckpointingConfig,
     registration: &Registration,
@@ -46,7 +46,7 @@ impl<K, P> Inner<K, P> {
         let bytes_max = self.config.state_bytes_max();
         let opened = match self.sealing.open(view, bytes_max) {
             Err(UnsealError::MissingDictionary { dictionary }) => {
-                self.find_dictionary(dictionary)?;
+                self.find_dictionary(dictionary).map_err(|error| sealed(view, error))?;
                 self.sealing.open(view, bytes_max)
             }
             opened => opened,
@@ -56,19 +56,24 @@ impl<K, P> Inner<K, P> {
 
     /// Takes in a dictionary that the store has, if it has it.
     #[cfg(feature = "zstd")]
-    fn find_dictionary(&self, id: u64) -> Result<(), RestoreFailure> {
+    fn find_dictionary(&self, id: u64) -> Result<(), UnsealError> {
         let Some(storage) = self.storage() else { return Ok(()) };
+        // Nothing of this is the fault of the state: no policy may start without it.
+        let unreadable = |reason| UnsealError::UnreadableDictionary { dictionary: id, reason };
         let found = crate::store_metadata::stored_dictionary(&*storage, &self.sealing, id)
-            .map_err(|error| RestoreFailure::Storage(Arc::new(error)))?;
-        if let Some(dictionary) = found {
-            self.sealing.add_dictionary(&dictionary);
+            .map_err(|error| unreadable(error.to_string()))?;
+        match found {
+            Ok(Some(dictionary)) => self.sealing.add_dictionary(&dictionary),
+            Ok(None) => {}
+            Err(error) if error.is_of_state() => return Err(unreadable(error.to_string())),
+            Err(error) => return Err(error),
         }
         Ok(())
     }
 
     #[cfg(not(feature = "zstd"))]
     #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "with zstd they are used")]
-    fn find_dictionary(&self, _id: u64) -> Result<(), RestoreFailure> {
+    fn find_dictionary(&self, _id: u64) -> Result<(), UnsealError> {
         Ok(())
     }
 }

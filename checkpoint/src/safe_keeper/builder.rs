@@ -207,7 +207,9 @@ impl SafeKeeperBuilder {
     /// Encrypted is the state; the rest of a record is not, but is authenticated with it: the names
     /// of prototypes, the keys of PEs, numbers and times. Nor are the names of files, what a store
     /// knows of itself (but for dictionaries), and the marks of removals. Who can write to the
-    /// store cannot change a state unnoticed; he can remove it, or put back an older version.
+    /// store cannot change an encrypted state unnoticed; he can remove it, put back an older one,
+    /// or one of another store under the same key, and, unless the keys
+    /// [refuse it](EncryptionKeys::refusing_unencrypted), one of his own that is not encrypted.
     #[cfg(feature = "encryption")]
     pub fn encryption(mut self, keys: EncryptionKeys) -> Self {
         self.keys = Some(keys);

@@ -10,6 +10,7 @@ use crate::framework::{
     Caller, CheckpointSource, CheckpointingFramework, NewPrototype, Overloaded, PeStatus,
     RegisterError, Registration, StateFetch,
 };
+use crate::prototype::sealing;
 use crate::prototype_index::PrototypeIndex;
 use crate::quarantine::QuarantineRoom;
 use crate::reentrancy;
@@ -44,19 +45,7 @@ impl CheckpointingFramework for KeeperHandle {
             });
         }
         record_schema(&*storage, prototype.schema).map_err(failed)?;
-        let callback = shared.callbacks.create_storage_callback(prototype.name);
-        let mut prototypes = shared.prototypes.lock();
-        if prototypes.iter().any(|known| *known.name == *prototype.name) {
-            return Err(RegisterError::NameTaken { name: name() });
-        }
-        let index = PrototypeIndex(prototypes.len());
-        prototypes.push(Registered {
-            name: prototype.name.into(),
-            callback,
-            quarantine: Arc::new(QuarantineRoom::new(prototype.config.quarantined_max())),
-            source: None,
-        });
-        let registration = Registration::new(index)
+        let registration = Registration::new(PrototypeIndex(0))
             .with_sequences(shared.sequences.clone())
             .with_partitioning(shared.partitioning.clone())
             .with_clock(shared.clock.clone())
@@ -70,7 +59,21 @@ impl CheckpointingFramework for KeeperHandle {
             Some(keys) => registration.with_encryption(keys.clone()),
             None => registration,
         };
-        Ok(registration)
+        // Whatever can fail comes before the name is taken.
+        sealing(prototype.name, prototype.config, &registration, Some(&*storage))?;
+        let callback = shared.callbacks.create_storage_callback(prototype.name);
+        let mut prototypes = shared.prototypes.lock();
+        if prototypes.iter().any(|known| *known.name == *prototype.name) {
+            return Err(RegisterError::NameTaken { name: name() });
+        }
+        let index = PrototypeIndex(prototypes.len());
+        prototypes.push(Registered {
+            name: prototype.name.into(),
+            callback,
+            quarantine: Arc::new(QuarantineRoom::new(prototype.config.quarantined_max())),
+            source: None,
+        });
+        Ok(Registration { index, ..registration })
     }
 
     fn attach(&self, index: PrototypeIndex, source: Arc<dyn CheckpointSource>) {

@@ -15,6 +15,10 @@ pub type FetchOutcome = Result<Option<Vec<u8>>, StorageError>;
 /// before.
 pub(crate) const UNKNOWN_VERSION: StateVersion = StateVersion::new(u64::MAX, u64::MAX);
 
+/// Above every version that is ever drawn: `Before` it is the newest that the storage has, also if
+/// it knows that another one was newer and is damaged.
+pub(crate) const NEWEST_WHOLE: StateVersion = StateVersion::new(u64::MAX, u64::MAX - 1);
+
 /// Which version of a state is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FetchVersion {

@@ -22,8 +22,8 @@ mod state_storage;
 
 pub use capabilities::{CompareAndSet, Durability, StorageCapabilities};
 pub use error::{StorageError, StorageErrorKind};
-pub(crate) use fetch_batch::UNKNOWN_VERSION;
 pub use fetch_batch::{FetchEntry, FetchOutcome, FetchVersion};
+pub(crate) use fetch_batch::{NEWEST_WHOLE, UNKNOWN_VERSION};
 #[cfg(unix)]
 pub use file_system::{DefaultFileSystemStateStorage, DefaultFileSystemStateStorageBuilder};
 pub use in_memory::InMemoryStorage;

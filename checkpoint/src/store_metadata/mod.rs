@@ -118,12 +118,16 @@ pub(crate) fn check_keys(
     keys: &EncryptionKeys,
 ) -> Result<Result<(), KeyMismatch>, StorageError> {
     let mut seen = Vec::new();
+    // Before anything is written.
     for key in keys.all() {
         let id = key.id();
         if seen.contains(&id) {
             return Ok(Err(KeyMismatch::Twice(id)));
         }
         seen.push(id);
+    }
+    for key in keys.all() {
+        let id = key.id();
         let sealing = Sealing::default().with_keys(Some(EncryptionKeys::only(key)));
         let name = format!("encryption-key-{id:08x}");
         let number = id.to_le_bytes();
@@ -164,13 +168,23 @@ pub(crate) fn record_dictionary(
         let stored = storage.metadata(&name)?;
         let view = stored.as_ref().and_then(|stored| RecordView::parse(&stored.bytes).ok());
         // What is there may be damaged, or encrypted with an older key: it is put there anew.
-        if let Some(view) = view
+        if let Some(view) = &view
             && sealing.has_sealed(view.header())
-            && sealing.open(&view, 0).is_ok_and(|bytes| *bytes == *dictionary.bytes())
+            && sealing.open(view, 0).is_ok_and(|bytes| *bytes == *dictionary.bytes())
         {
             return Ok(());
         }
-        let expected = stored.map(|stored| stored.version);
+        if let Some(view) = view
+            && view.header().encryption_key_id().is_some()
+            && sealing.seals_nothing()
+        {
+            // It consists of pieces of states: a start without keys does not put it into the clear.
+            let attempted = format!("record dictionary {:016x}", dictionary.id());
+            let why = "the store has it encrypted, and no keys were given";
+            let kind = StorageErrorKind::Forbidden;
+            return Err(StorageError::new(kind, format!("{attempted}: {why}")));
+        }
+        let expected = stored.as_ref().map(|stored| stored.version);
         let bytes = framed::write(sealing, of, dictionary.bytes())?;
         match storage.put_metadata(&name, expected, &bytes) {
             Ok(_) => return Ok(()),
@@ -180,7 +194,7 @@ pub(crate) fn record_dictionary(
     }
 }
 
-/// Returns the dictionary of this id, if the store has it and it can be opened.
+/// Returns the dictionary of this id, if the store has it; or why it cannot be opened.
 ///
 /// # Errors
 /// The storage failed.
@@ -189,13 +203,16 @@ pub(crate) fn stored_dictionary(
     storage: &dyn StateStorage,
     sealing: &Sealing,
     id: u64,
-) -> Result<Option<ZstdDictionary>, StorageError> {
+) -> Result<Result<Option<ZstdDictionary>, crate::record::UnsealError>, StorageError> {
     let number = id.to_le_bytes();
     let (name, of) = dictionary_place(id, &number);
-    let Some(stored) = storage.metadata(&name)? else { return Ok(None) };
-    let Ok(bytes) = framed::read(sealing, of, &stored.bytes)? else { return Ok(None) };
+    let Some(stored) = storage.metadata(&name)? else { return Ok(Ok(None)) };
+    let bytes = match framed::read(sealing, of, &stored.bytes)? {
+        Ok(bytes) => bytes,
+        Err(error) => return Ok(Err(error)),
+    };
     let dictionary = ZstdDictionary::new(bytes).ok();
-    Ok(dictionary.filter(|dictionary| dictionary.id() == id))
+    Ok(Ok(dictionary.filter(|dictionary| dictionary.id() == id)))
 }
 
 #[cfg(feature = "zstd")]

@@ -12,8 +12,8 @@ use crate::record::{
     InputPositions, NoRandomness, RecordHeader, RecordKind, RecordMeta, RecordWriter, is_intact,
 };
 use crate::storage::{
-    Completion, FetchEntry, FetchOutcome, FetchVersion, SaveBatch, SaveEntry, SaveOutcome,
-    SaveReceiver, StateStorage, StorageError, StorageErrorKind,
+    Completion, FetchEntry, FetchOutcome, FetchVersion, NEWEST_WHOLE, SaveBatch, SaveEntry,
+    SaveOutcome, SaveReceiver, StateStorage, StorageError, StorageErrorKind,
 };
 use crate::sync::Mutex;
 use crate::wait::Signal;
@@ -269,8 +269,16 @@ impl Work {
     /// Puts aside what is stored now, which could not be restored.
     fn put_aside(&self, storage: &dyn StateStorage, bytes: &[u8]) -> Result<(), StorageError> {
         let id = self.place.id_in(bytes).to_owned();
-        let stored = match fetch_now(storage, id.clone()) {
+        let newest = fetch_now(storage, id.clone());
+        let stored = match newest {
+            // Something is damaged that may be newer: what is whole is the next best.
             Err(error) if error.kind() == StorageErrorKind::Corrupt => {
+                fetch_version_now(storage, id.clone(), FetchVersion::Before(NEWEST_WHOLE))
+            }
+            newest => newest,
+        };
+        let stored = match stored {
+            Err(error) if !error.kind().is_transient() => {
                 // There are no bytes to be put aside, and waiting brings none.
                 let key_hash = id.as_ref().key_hash();
                 let prototype = id.prototype();
@@ -294,11 +302,16 @@ impl Work {
         let place = self.quarantine.as_deref().map(QuarantineRoom::enter);
         if let Some(place) = &place {
             let mut others = 0;
-            storage.ids(&quarantine_name(id.prototype()), &mut |listed| {
+            let listed = storage.ids(&quarantine_name(id.prototype()), &mut |listed| {
                 // An earlier attempt may have stored this very one.
                 others += usize::from(listed != aside);
                 ControlFlow::Continue(())
-            })?;
+            });
+            match listed {
+                // There may be more that nobody can read: no reason not to put this one aside.
+                Err(error) if error.kind() == StorageErrorKind::Corrupt => {}
+                listed => listed?,
+            }
             if !place.fits_beside(others) {
                 return Err(refuse(StorageErrorKind::Overloaded).with_source(QuarantineFull));
             }
@@ -342,9 +355,17 @@ fn quarantine_record(
 
 /// Fetches a record and waits for the answer. For rare cases only: others have a pool of their own.
 fn fetch_now(storage: &dyn StateStorage, id: CheckpointId) -> FetchOutcome {
+    fetch_version_now(storage, id, FetchVersion::Newest)
+}
+
+fn fetch_version_now(
+    storage: &dyn StateStorage,
+    id: CheckpointId,
+    version: FetchVersion,
+) -> FetchOutcome {
     let answer = Signal::<Arc<Mutex<Option<FetchOutcome>>>>::new();
     let told = answer.clone();
-    storage.fetch(vec![FetchEntry::new(id, FetchVersion::Newest, move |outcome| {
+    storage.fetch(vec![FetchEntry::new(id, version, move |outcome| {
         told.finish(Arc::new(Mutex::new(Some(outcome))));
     })]);
     let outcome = answer.wait(&SystemClock::new(), None).and_then(|outcome| outcome.lock().take());

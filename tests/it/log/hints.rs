@@ -133,6 +133,43 @@ fn a_hint_is_not_believed_beside_another_segment() {
 }
 
 #[test]
+fn a_hint_that_cannot_be_read_is_no_reason_not_to_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let storage = builder(root).open().unwrap();
+    fill(&storage);
+    storage.compact().unwrap();
+    let expected = content(&storage);
+    drop(storage);
+    let hint = hints(root).remove(0);
+    fs::remove_file(&hint).unwrap();
+    fs::create_dir(&hint).unwrap();
+    let storage = builder(root).open().unwrap();
+    assert_eq!(storage.open_report().hints_unusable, 1);
+    assert_eq!(content(&storage), expected);
+}
+
+#[test]
+fn damage_that_was_found_is_told_of_by_the_next_opening_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let storage = builder(root).open().unwrap();
+    fill(&storage);
+    storage.compact().unwrap();
+    let hint = hints(root).remove(0);
+    let segment = hint.with_extension("");
+    let mut bytes = fs::read(&segment).unwrap();
+    let end = bytes.len() - 10;
+    bytes[end] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    assert_eq!(storage.verify(|_| {}).unwrap().damages.len(), 1);
+    assert!(!hint.exists());
+    drop(storage);
+    let storage = builder(root).open().unwrap();
+    assert_eq!(storage.open_report().damages.len(), 1, "{:?}", storage.open_report());
+}
+
+#[test]
 fn hints_go_with_their_segments() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();

@@ -103,3 +103,30 @@ fn damage_that_is_found_by_restoring_leads_to_the_version_before() {
         check_previous(root);
     }
 }
+
+#[test]
+fn what_is_whole_is_put_aside_although_damage_behind_it_hides_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let (keeper, counters) = open(root, OnRestoreError::Fail);
+    counters.process("early", |counter| counter.count = 7).unwrap();
+    counters.checkpoint("early").unwrap().wait().unwrap();
+    keeper.close(FAIL_SAFE).unwrap();
+    drop(counters);
+    stored(root);
+    // The list of a batch and its record are damaged: whose it was is not known any more.
+    let (path, at) = newest(root);
+    let mut bytes = fs::read(&path).unwrap();
+    let head = bytes[..at].windows(4).rposition(|found| found == b"\x89CKB").unwrap();
+    bytes[head + 41] ^= 1;
+    bytes[at + 8] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let (keeper, counters) = open(root, OnRestoreError::StartEmpty);
+    assert_eq!(counters.process("early", |counter| counter.count).unwrap(), 0);
+    counters.checkpoint("early").unwrap().wait().unwrap();
+    // That there is no more in the quarantine than can be read is not known.
+    keeper.quarantined("counter").unwrap_err();
+    let replaced_by = counters.versions("early").unwrap()[0].version;
+    counters.restore_quarantined("early", replaced_by).unwrap().wait().unwrap();
+    assert_eq!(counters.read("early", |counter| counter.count).unwrap(), 7);
+}

@@ -60,6 +60,44 @@ fn a_dictionary_that_is_missing_is_an_error_of_its_own() {
     assert_eq!(of_keeper.read("alice", String::clone).unwrap(), text("alice"));
 }
 
+#[test]
+fn a_dictionary_that_cannot_be_read_is_no_reason_to_start_without_the_states() {
+    let storage = storage();
+    let keeper = over(&storage).compression(ZSTD).build().unwrap();
+    store(&texts(&keeper, manual().dictionary(dictionary())), [("alice", text("alice"))]);
+    keeper.close(FAIL_SAFE).unwrap();
+    let sound = storage.metadata(&metadata_name()).unwrap().unwrap();
+    let version = storage.put_metadata(&metadata_name(), Some(sound.version), b"damaged").unwrap();
+    let keeper = over(&storage).build().unwrap();
+    let config = || manual().on_restore_error(checkpoint::OnRestoreError::StartEmpty);
+    let of_keeper = texts(&keeper, config());
+    match not_opened(&of_keeper, "alice") {
+        UnsealError::UnreadableDictionary { dictionary: found, reason } => {
+            assert!(found == dictionary().id() && !reason.is_empty());
+        }
+        other => panic!("{other:?}"),
+    }
+    storage.put_metadata(&metadata_name(), Some(version), &sound.bytes).unwrap();
+    assert_eq!(of_keeper.read("alice", String::clone).unwrap(), text("alice"));
+}
+
+#[test]
+fn a_start_without_keys_does_not_put_an_encrypted_dictionary_into_the_clear() {
+    let storage = storage();
+    let keeper = over(&storage).compression(ZSTD).encryption(keys(1)).build().unwrap();
+    drop(texts(&keeper, manual().dictionary(dictionary())));
+    keeper.close(FAIL_SAFE).unwrap();
+    let encrypted = storage.metadata(&metadata_name()).unwrap().unwrap().bytes;
+    let keeper = over(&storage).compression(ZSTD).build().unwrap();
+    let config = manual().dictionary(dictionary()).build().unwrap();
+    let builder = keeper.prototype::<String, String>("texts").config(config);
+    let error = builder.create(|_| String::new()).build().unwrap_err();
+    assert!(matches!(error, RegisterError::Storage { .. }), "{error:?}");
+    assert_eq!(storage.metadata(&metadata_name()).unwrap().unwrap().bytes, encrypted);
+    // What was refused has not taken the name.
+    texts(&keeper, manual());
+}
+
 /// It is made of pieces of states: it is encrypted as they are, and with the key that they are.
 #[test]
 fn a_dictionary_in_the_store_is_encrypted_with_the_present_key() {

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use checkpoint::{
-    Compression, InMemoryStorage, LogStorage, RecordHeader, RecordKind, RewriteFailure,
-    RewriteReport, SafeKeeperBuilder, StateStorage, StorageErrorKind,
+    Compression, InMemoryStorage, InputPosition, InputPositions, LogStorage, RecordHeader,
+    RecordKind, RecordMeta, RecordWriter, RewriteFailure, RewriteReport, SafeKeeperBuilder,
+    SourceId, StateStorage, StateVersion, StorageErrorKind,
 };
 
 use crate::sealing::{
@@ -294,4 +295,32 @@ fn nothing_is_rewritten_where_it_cannot_be_waited_for() {
     keeper.close(FAIL_SAFE).unwrap();
     let closed = texts.rewrite(|_| ControlFlow::Continue(())).unwrap_err();
     assert_eq!(closed.kind(), StorageErrorKind::Closed);
+}
+
+/// Sealing it makes its header longer than a header may be.
+#[test]
+fn a_record_that_cannot_be_sealed_is_named_and_the_others_are_rewritten() {
+    let storage = storage();
+    let names = many(&storage, 3);
+    let position = |source| InputPosition { source: SourceId(source), position: 1 };
+    let positions: InputPositions = (0..65_535).map(position).collect();
+    let meta = RecordMeta {
+        kind: RecordKind::State,
+        partition: 0,
+        version: StateVersion::new(1, 1_000),
+        event_count: 0,
+        captured_at: std::time::SystemTime::UNIX_EPOCH,
+        idle: std::time::Duration::ZERO,
+        fingerprint: 0,
+        positions: &positions,
+    };
+    let mut bytes = Vec::new();
+    let writer = RecordWriter::begin(&mut bytes, id("hostile").as_ref(), &meta);
+    writer.finish(&mut bytes);
+    put(&*storage, bytes);
+    let keeper = over(&storage).encryption(keys(2).with_older(key(1))).build().unwrap();
+    let report = to_the_end(&texts(&keeper, manual()));
+    check(&report, 0, 3, 1);
+    assert_eq!(report.failures[0].id(), &id("hostile"));
+    check_old_key_is_not_needed(&storage, &names);
 }

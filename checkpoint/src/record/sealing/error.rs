@@ -33,6 +33,14 @@ pub enum UnsealError {
         /// The dictionary's id.
         dictionary: u64,
     },
+    /// It is compressed with a dictionary that the store has, and that cannot be read there.
+    #[error("it is compressed with dictionary {dictionary:016x}, which cannot be read: {reason}")]
+    UnreadableDictionary {
+        /// The dictionary's id.
+        dictionary: u64,
+        /// Why it cannot be read.
+        reason: String,
+    },
     /// It takes a feature that this program was built without.
     #[error("it takes the feature `{feature}` of the library, which this program is built without")]
     NotBuiltIn {

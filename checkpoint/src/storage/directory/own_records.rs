@@ -11,10 +11,10 @@ use crate::record::{
 };
 use crate::storage::directory::error::{read_error, record_error, write_error};
 use crate::storage::directory::store::{ReplaceError, Store, TooLong};
-use crate::storage::{METADATA_BYTES_MAX, StorageError, StorageErrorKind};
+use crate::storage::{StorageError, StorageErrorKind};
 
-/// Header, name and checksums: more than they can have.
-const FRAME_BYTES_MAX: u64 = 4096;
+/// More than any of them has: a list of segments has the most, and this is one of 2.8 million.
+const BYTES_MAX: u64 = 64 << 20;
 
 /// Reads and writes the store's own records.
 #[derive(Debug)]
@@ -43,8 +43,7 @@ impl OwnRecords {
         record: OwnRecord<'_>,
     ) -> Result<Option<Content>, StorageError> {
         let attempted = || format!("read {}", store.shown(record.path));
-        let bytes_max = METADATA_BYTES_MAX as u64 + FRAME_BYTES_MAX;
-        let bytes = match store.read(record.path, bytes_max) {
+        let bytes = match store.read(record.path, BYTES_MAX) {
             Ok(Ok(bytes)) => bytes,
             Ok(Err(TooLong)) => {
                 return Err(StorageError::new(StorageErrorKind::Corrupt, attempted()));

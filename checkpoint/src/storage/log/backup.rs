@@ -9,7 +9,7 @@ use crate::storage::directory::Opening;
 use crate::storage::directory::error::{read_error, write_error};
 use crate::storage::directory::store::Store;
 use crate::storage::log::hint::hint_path;
-use crate::storage::log::inner::Log;
+use crate::storage::log::inner::{Access, Log};
 use crate::storage::log::manifest::{Listed, MANIFEST_RECORD, encode};
 use crate::storage::log::opening::LAYOUT;
 use crate::storage::log::report::{LogBackup, LogProgress};
@@ -55,7 +55,9 @@ impl Log {
         for listed in &segments {
             let valid_bytes = listed.valid_bytes.unwrap_or(0);
             // The last one is being written.
-            let links = links.filter(|_| Some(listed.number) != last);
+            // And under the names of a reader's segments others may lie by now.
+            let is_ours = self.access == Access::ReadWrite;
+            let links = links.filter(|_| is_ours && Some(listed.number) != last);
             if links.is_some_and(|root| self.link(listed.number, root)) {
                 backup.bytes_linked += valid_bytes;
                 bytes_done += valid_bytes;
@@ -77,13 +79,10 @@ impl Log {
     fn link(&self, number: u32, root: &Path) -> bool {
         let files = &self.directory.store.files;
         let path = segment_path(number);
-        let linked = files.link_out(&path, &root.join(&path)).and_then(|()| {
-            match self.directory.store.synced {
-                true => Ok(()),
-                // What was never waited for is to last in the copy.
-                false => files.open_file(&path)?.sync_data(),
-            }
-        });
+        // It may have been written when nothing was synced: in the copy it is to last.
+        let linked = files
+            .link_out(&path, &root.join(&path))
+            .and_then(|()| files.open_file(&path)?.sync_data());
         if linked.is_err() {
             return false;
         }

@@ -19,7 +19,7 @@ use crate::storage::log::place::Place;
 use crate::storage::log::retention::seconds;
 use crate::storage::log::scan::Found;
 use crate::storage::log::segment::{LiveChanges, Segment, remove_segment, segment_path};
-use crate::storage::log::tombstones::{Removals, due_bytes_free};
+use crate::storage::log::tombstones::{Removals, add_hint, due_bytes_free};
 
 /// A window is compacted if at least this share of it is freed, in percent: so a log whose states
 /// are overwritten again and again takes about twice the bytes that count, and each byte that is
@@ -33,6 +33,9 @@ const WINDOW_MAX: usize = 64;
 const BATCH_BYTES: usize = 1 << 20;
 /// What is written is made durable step by step: one sync of it all would hold up those of saves.
 const SYNC_BYTES: u64 = 8 << 20;
+
+/// Removals that had to be copied are not looked at again before this.
+const REMOVALS_PAUSE_SECONDS: u32 = 60;
 
 /// What one compaction did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -73,20 +76,19 @@ struct Candidate {
 /// Chooses the neighbours to compact: those that free the most for what has to be copied.
 fn choose(candidates: &[Candidate], segment_bytes: u64) -> Option<Range<usize>> {
     let mut best: Option<(u64, Range<usize>)> = None;
-    let removals: Vec<_> = candidates.iter().map(|candidate| candidate.removals).collect();
-    for start in 0..candidates.len() {
+    let mut hints_before = Some(0);
+    for (start, first) in candidates.iter().enumerate() {
         let (mut bytes, mut needed_with_removals, mut due) = (0, 0, 0);
-        let before = removals.get(..start).unwrap_or_default();
         let window = candidates.iter().enumerate().skip(start).take(WINDOW_MAX);
         for (at, candidate) in window.take_while(|(_, candidate)| candidate.is_free) {
             bytes += candidate.bytes;
             needed_with_removals += candidate.needed;
             due += candidate.removals.due_bytes;
-            let needed = needed_with_removals.saturating_sub(due_bytes_free(before, due));
-            // One that is larger by itself stays so.
-            if needed > segment_bytes && at > start {
+            // One that is larger by itself stays so. What seems to be due may have to be copied.
+            if needed_with_removals > segment_bytes && at > start {
                 break;
             }
+            let needed = needed_with_removals.saturating_sub(due_bytes_free(hints_before, due));
             let freed = bytes.saturating_sub(needed);
             let many = at + 1 - start >= SEGMENTS_MANY && bytes <= segment_bytes;
             if freed * 100 < bytes * FREED_PERCENT_MIN && !many {
@@ -98,6 +100,7 @@ fn choose(candidates: &[Candidate], segment_bytes: u64) -> Option<Range<usize>> 
                 best = Some((gain, start..at + 1));
             }
         }
+        hints_before = add_hint(hints_before, first.removals);
     }
     best.map(|(_, window)| window)
 }
@@ -124,10 +127,10 @@ impl Log {
             candidates.get(window).unwrap_or_default().iter().map(|candidate| candidate.removals)
         };
         let due = removals(window.clone()).map(|removals| removals.due_bytes).sum();
-        let before_it: Vec<_> = removals(0..window.start).collect();
+        let hints_before = removals(0..window.start).fold(Some(0), add_hint);
         let removed = match before {
             [] => Removed::AllOfThem,
-            _ if due_bytes_free(&before_it, due) == 0 => Removed::These(HashSet::new()),
+            _ if due_bytes_free(hints_before, due) == 0 => Removed::These(HashSet::new()),
             before => Removed::These(self.removed_for_good(before, sources)?),
         };
         let number = self.writer.lock().take_number()?;
@@ -216,7 +219,10 @@ impl Log {
                 .finish(self.directory.store.synced)
                 .map_err(|err| write_error(format!("write {path}"), err))?;
             if let Some(until) = output.tombstones_until {
-                let usual = now.saturating_add(self.removals_kept_seconds.max(1));
+                // Copying has taken its time; and not again and again.
+                let now = seconds(Some(self.clock.wall()));
+                let pause = self.removals_kept_seconds.max(REMOVALS_PAUSE_SECONDS);
+                let usual = now.saturating_add(pause);
                 segment.keep_tombstones_until(until.max(usual));
             }
             let valid_bytes = Some(end);
@@ -378,6 +384,10 @@ impl Copy {
         let head = BatchHead { kind: BatchKind::Records, offset: self.end, synced: 0, listed };
         let mut bytes = Vec::new();
         head.encode(self.salt, &mut bytes);
+        if u32::try_from(head.end()).is_err() {
+            // No place in the index could say where they are.
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         let first = self.moves.len() - head.listed.len();
         for (moved, (offset, _)) in self.moves.iter_mut().skip(first).zip(head.places()) {
             moved.to_offset = u32::try_from(offset).unwrap_or(u32::MAX);

@@ -80,15 +80,17 @@ impl HintWriter {
         self.is_too_long = self.bytes.len() > HINT_BYTES_MAX - CHECKSUM_BYTES;
     }
 
-    /// Writes the file, and returns how many bytes it has: 0 if it would be too long. Nothing is
-    /// synced: what a loss of power leaves of it has another checksum.
+    /// Whether there are more records than a hint may have.
+    pub(super) fn is_too_long(&self) -> bool {
+        self.is_too_long
+    }
+
+    /// Writes the file, and returns how many bytes it has. Nothing is synced: what a loss of power
+    /// leaves of it has another checksum.
     ///
     /// # Errors
     /// There is no new hint.
     pub(super) fn write(mut self, store: &Store, number: u32) -> io::Result<u64> {
-        if self.is_too_long {
-            return Ok(0);
-        }
         let checksum = crc32c::crc32c(&self.bytes);
         self.bytes.extend_from_slice(&checksum.to_le_bytes());
         store.clear_leftovers()?;
@@ -109,38 +111,33 @@ pub(super) struct Hint {
 pub(super) enum HintRead {
     Found(Hint),
     Missing,
-    /// It is damaged, torn, of a newer version, or of something else.
+    /// It cannot be read, is damaged, torn, of a newer version, or of something else.
     Unusable,
 }
 
 impl Hint {
     /// Reads the hint of a segment of which so many bytes count.
-    ///
-    /// # Errors
-    /// It is there, but cannot be read.
-    pub(super) fn read(
-        store: &Store,
-        segment: SegmentHead,
-        valid_bytes: u64,
-    ) -> io::Result<HintRead> {
+    pub(super) fn read(store: &Store, segment: SegmentHead, valid_bytes: u64) -> HintRead {
         let read = match store.read(&hint_path(segment.number), HINT_BYTES_MAX as u64) {
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(HintRead::Missing),
-            read => read?,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return HintRead::Missing,
+            // It is not needed: what is wrong with it is no reason not to open the log.
+            Err(_) => return HintRead::Unusable,
+            Ok(read) => read,
         };
-        let Ok(mut bytes) = read else { return Ok(HintRead::Unusable) };
+        let Ok(mut bytes) = read else { return HintRead::Unusable };
         let content = bytes.split_last_chunk::<CHECKSUM_BYTES>().filter(|(content, checksum)| {
             content.starts_with(&head(segment, valid_bytes))
                 && crc32c::crc32c(content) == u32::from_le_bytes(**checksum)
         });
         let Some(content_bytes) = content.map(|(content, _)| content.len()) else {
-            return Ok(HintRead::Unusable);
+            return HintRead::Unusable;
         };
         bytes.truncate(content_bytes);
         let hint = Self { bytes, valid_bytes };
         // Before the first is believed: what is read of the segment itself must not come twice.
         match hint.visit(&mut |_, _| {}) {
-            Some(()) => Ok(HintRead::Found(hint)),
-            None => Ok(HintRead::Unusable),
+            Some(()) => HintRead::Found(hint),
+            None => HintRead::Unusable,
         }
     }
 

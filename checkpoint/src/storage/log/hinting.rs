@@ -1,10 +1,9 @@
 //! Writes the hints of the segments that have none, and reads those of the others.
 
-use crate::storage::StorageError;
-use crate::storage::directory::error::{read_error, write_error};
+use crate::storage::directory::error::write_error;
 use crate::storage::log::compaction::{Pace, Unfinished};
 use crate::storage::log::hint::{Hint, HintRead, HintWriter, hint_path};
-use crate::storage::log::inner::Log;
+use crate::storage::log::inner::{Access, Log};
 use crate::storage::log::layout::SegmentHead;
 use crate::storage::log::manifest::Listed;
 use crate::storage::log::scan::Found;
@@ -24,7 +23,7 @@ impl Log {
             let Some(segment) = self.segments.get(listed.number) else { continue };
             // What is damaged is read each time, so that it is reported each time.
             let is_damaged = self.damages.is_damaged(listed.number);
-            if !segment.has_hint() && !is_damaged && listed.durable_bytes == valid_bytes {
+            if segment.needs_hint() && !is_damaged && listed.durable_bytes == valid_bytes {
                 self.write_hint(&segment, listed, valid_bytes, pace)?;
             }
         }
@@ -41,12 +40,14 @@ impl Log {
         let store = &self.directory.store;
         let head = SegmentHead { number: listed.number, identity: self.directory.identity() };
         let mut hint = HintWriter::new(head, valid_bytes);
-        let mut failed = None;
+        let (mut failed, mut is_too_long) = (None, false);
         self.scan_segment(segment, listed, &mut |found| match found {
-            _ if failed.is_some() => {}
+            _ if failed.is_some() || is_too_long => {}
             Found::Record { header, offset, record } => {
                 hint.add(&header, offset, record);
-                if !pace(record.len() as u64) {
+                if hint.is_too_long() {
+                    is_too_long = true;
+                } else if !pace(record.len() as u64) {
                     failed = Some(Unfinished::Ended);
                 }
             }
@@ -54,6 +55,10 @@ impl Log {
         })?;
         if let Some(unfinished) = failed {
             return Err(unfinished);
+        }
+        if is_too_long || hint.is_too_long() {
+            segment.have_no_hint();
+            return Ok(());
         }
         let bytes = hint.write(store, listed.number).map_err(|err| {
             let path = store.shown(&hint_path(listed.number));
@@ -63,16 +68,18 @@ impl Log {
         Ok(())
     }
 
-    /// The hint of a segment, if there is one that fits.
-    pub(super) fn hint_of(&self, listed: Listed) -> Result<Option<Hint>, StorageError> {
+    /// The hint of a segment.
+    pub(super) fn hint_of(&self, listed: Listed) -> HintRead {
         let head = SegmentHead { number: listed.number, identity: self.directory.identity() };
-        let store = &self.directory.store;
-        let read = Hint::read(store, head, listed.valid_bytes.unwrap_or(0)).map_err(|err| {
-            read_error(format!("read {}", store.shown(&hint_path(listed.number))), err)
-        })?;
-        Ok(match read {
-            HintRead::Found(hint) => Some(hint),
-            HintRead::Missing | HintRead::Unusable => None,
-        })
+        Hint::read(&self.directory.store, head, listed.valid_bytes.unwrap_or(0))
+    }
+
+    /// Has the next opening read a segment that is damaged, so that it tells of that too.
+    pub(super) fn drop_hint(&self, segment: &Segment) {
+        if self.access == Access::ReadWrite && segment.has_hint() {
+            segment.set_hint_bytes(0);
+            // If it stays, the damage is told of when it is met again.
+            let _stays = self.directory.store.files.remove_file(&hint_path(segment.number));
+        }
     }
 }

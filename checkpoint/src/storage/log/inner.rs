@@ -115,6 +115,7 @@ impl Log {
         let offset = damage.offset;
         tracing::error!(target: "checkpoint", path = shown, offset, "a log is damaged");
         self.damages.add(damage, at, id_hash);
+        self.drop_hint(segment);
         StorageError::new(StorageErrorKind::Corrupt, attempted)
     }
 

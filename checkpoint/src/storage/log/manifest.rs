@@ -72,8 +72,10 @@ impl Manifest {
         &mut self,
         directory: &StoreDirectory,
         segments: Vec<Listed>,
+        numbers_taken_to: u64,
     ) -> Result<(), StorageError> {
-        let generation = self.generation + 1;
+        // It rises with each change, and is no less than any number that is taken.
+        let generation = numbers_taken_to.max(self.generation + 1);
         directory.write_own(MANIFEST_RECORD, generation, &encode(&segments))?;
         *self = Self { generation, segments };
         Ok(())
@@ -82,7 +84,9 @@ impl Manifest {
     /// The number of a segment that is not there yet; it is its order, too.
     pub(super) fn next_number(&self) -> Option<u32> {
         let used = self.segments.iter().flat_map(|listed| [listed.number, listed.order]);
-        used.max().unwrap_or(0).checked_add(1)
+        // One that is not in the list any more has been there, too.
+        let used = u64::from(used.max().unwrap_or(0)).max(self.generation);
+        u32::try_from(used + 1).ok()
     }
 }
 

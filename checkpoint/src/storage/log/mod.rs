@@ -130,8 +130,8 @@ impl LogStorage {
     /// Reads all of the log and checks it, to find what is damaged before it is needed.
     ///
     /// Saves and fetches go on meanwhile, compaction does not. `progress` is told how far it has
-    /// come, at first and after each segment; it must not call this or
-    /// [`compact`](Self::compact). What is found damaged is left as it is: the newest
+    /// come, at first and after each segment; it must not call this, [`compact`](Self::compact)
+    /// or [`backup`](Self::backup). What is found damaged is left as it is: the newest
     /// version of a PE that is hidden by it is an error from now on, and no segment that has damage
     /// is compacted.
     ///
@@ -182,7 +182,8 @@ impl LogStorage {
     /// The copy is opened as any log is. It shares the files of all segments but the last with this
     /// one, by hard links, if it is on the same file system: neither ever changes them. It is
     /// durable when this returns; one that was not finished is no store. `progress` is told at
-    /// first and after each MiB. Saves and fetches go on meanwhile, compaction does not.
+    /// first and after each MiB; it must not call this, [`verify`](Self::verify) or
+    /// [`compact`](Self::compact). Saves and fetches go on meanwhile, compaction does not.
     ///
     /// Whoever goes on from a copy goes back in time, and must not do so beside the original: both
     /// would draw the same epochs.

@@ -20,7 +20,7 @@ use crate::storage::log::manifest::{MANIFEST, MANIFEST_RECORD, Manifest};
 use crate::storage::log::place::RECORD_BYTES_MAX;
 use crate::storage::log::replay::Replay;
 use crate::storage::log::report::LogOpenReport;
-use crate::storage::log::retention::{Retention, Retentions};
+use crate::storage::log::retention::{Retention, Retentions, seconds};
 use crate::storage::log::segment::{SEGMENTS, parse_segment_name};
 use crate::storage::log::writer::Writer;
 use crate::storage::{Durability, StorageError, StorageErrorKind};
@@ -226,12 +226,17 @@ impl LogStorageBuilder {
         }
         let Replay { index, segments, damages, mut report, changes, damaged, .. } = replay;
         segments.count(changes);
+        let removals_kept = u32::try_from(self.removals_kept.as_secs()).unwrap_or(u32::MAX);
+        let removals_due = seconds(Some(self.opening.clock.wall())).saturating_add(removals_kept);
+        for segment in segments.all() {
+            // They count as seen now.
+            segment.keep_tombstones_until(removals_due);
+        }
         for (damage, id_hash) in report.damages.iter_mut().zip(damaged) {
             damage.id = id_hash.and_then(|id_hash| index.id_of(id_hash));
         }
         report.ids = index.size().0;
         tell(&report, &directory);
-        let removals_kept_seconds = self.removals_kept.as_secs();
         let log = Arc::new(Log {
             directory,
             access,
@@ -239,7 +244,7 @@ impl LogStorageBuilder {
             durability: self.opening.durability,
             record_bytes_max: self.record_bytes_max,
             segment_bytes: self.segment_bytes,
-            removals_kept_seconds: u32::try_from(removals_kept_seconds).unwrap_or(u32::MAX),
+            removals_kept_seconds: removals_kept,
             compaction_bytes_per_second: self.compaction_bytes_per_second.get(),
             retentions: self.retentions,
             index,

@@ -153,7 +153,7 @@ impl Replay {
         if listed.durable_bytes != valid_bytes || !segment.may_be_whole(head, valid_bytes)? {
             return Ok(None);
         }
-        let hint = match Hint::read(store, head, valid_bytes)? {
+        let hint = match Hint::read(store, head, valid_bytes) {
             HintRead::Found(hint) => hint,
             HintRead::Missing => return Ok(None),
             HintRead::Unusable => {

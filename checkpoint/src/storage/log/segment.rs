@@ -16,6 +16,9 @@ use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 /// The directory of segments.
 pub(super) const SEGMENTS: &str = "segments";
 
+/// In place of the size of a hint: its segment has too many records for one.
+const NO_HINT: u64 = u64::MAX;
+
 /// Returns the path of a segment.
 pub(super) fn segment_path(number: u32) -> String {
     format!("{SEGMENTS}/{number:08x}")
@@ -39,7 +42,7 @@ pub(super) struct Segment {
     tombstone_bytes: AtomicU64,
     // In seconds since 1970: from then on it may pay to look whether these are needed still.
     tombstones_due: AtomicU32,
-    // 0 if there is none.
+    // 0 if there is none yet.
     hint_bytes: AtomicU64,
 }
 
@@ -115,13 +118,23 @@ impl Segment {
     /// How many bytes its hint has that was read or written, if there is one.
     pub(super) fn hint_bytes(&self) -> Option<u64> {
         match self.hint_bytes.load(Ordering::Relaxed) {
-            0 => None,
+            0 | NO_HINT => None,
             bytes => Some(bytes),
         }
     }
 
     pub(super) fn has_hint(&self) -> bool {
         self.hint_bytes().is_some()
+    }
+
+    /// Whether one is to be written.
+    pub(super) fn needs_hint(&self) -> bool {
+        self.hint_bytes.load(Ordering::Relaxed) == 0
+    }
+
+    /// Says that there can be none.
+    pub(super) fn have_no_hint(&self) {
+        self.set_hint_bytes(NO_HINT);
     }
 
     pub(super) fn set_hint_bytes(&self, bytes: u64) {

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use crate::checkpoint_id::CheckpointIdRef;
 use crate::record::RecordKind;
 use crate::storage::StorageError;
+use crate::storage::log::hint::HintRead;
 use crate::storage::log::inner::Log;
 use crate::storage::log::layout::id_hash;
 use crate::storage::log::manifest::Listed;
@@ -26,11 +27,15 @@ pub(super) struct Removals {
     pub(super) hint_bytes: Option<u64>,
 }
 
-/// How many bytes of removals can be left out if the segments from `start` on, with so many, are
-/// compacted: none if that cannot be known, or not cheaply.
-pub(super) fn due_bytes_free(before: &[Removals], due_bytes: u64) -> u64 {
-    let hints = before.iter().try_fold(0_u64, |sum, one| Some(sum.saturating_add(one.hint_bytes?)));
-    match hints {
+/// How many bytes of hints the segments before another have: `None` if one has none.
+pub(super) fn add_hint(before: Option<u64>, one: Removals) -> Option<u64> {
+    Some(before?.saturating_add(one.hint_bytes?))
+}
+
+/// How many bytes of removals can be left out, of so many, if the segments before have so many
+/// bytes of hints: none if that cannot be known, or not cheaply.
+pub(super) fn due_bytes_free(hints_before: Option<u64>, due_bytes: u64) -> u64 {
+    match hints_before {
         Some(bytes) if bytes <= due_bytes.saturating_mul(HINT_BYTES_PER_BYTE_MAX) => due_bytes,
         _ => 0,
     }
@@ -51,7 +56,7 @@ impl Log {
             }
         };
         for listed in neighbours {
-            if let Some(hint) = self.hint_of(*listed)? {
+            if let HintRead::Found(hint) = self.hint_of(*listed) {
                 hint.visit(&mut |id, record| note(id, record.kind()));
             } else if let Some(segment) = self.segments.get(listed.number) {
                 self.scan_segment(&segment, *listed, &mut |found| {
@@ -66,7 +71,7 @@ impl Log {
             if removed.is_empty() {
                 break;
             }
-            let Some(hint) = self.hint_of(*listed)? else { return Ok(HashSet::new()) };
+            let HintRead::Found(hint) = self.hint_of(*listed) else { return Ok(HashSet::new()) };
             hint.visit(&mut |id, _| {
                 removed.remove(&id_hash(id));
             });

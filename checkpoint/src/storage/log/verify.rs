@@ -1,6 +1,6 @@
 //! Reads all of a log, to find what is damaged before it is needed.
 
-use crate::storage::log::hint::hint_path;
+use crate::storage::log::hint::{HintRead, hint_path};
 use crate::storage::log::inner::{Log, damage_of};
 use crate::storage::log::report::{LogDamage, LogDamageKind, LogProgress, LogVerifyReport};
 use crate::storage::log::scan::Found;
@@ -33,9 +33,11 @@ impl Log {
                     damage.id = id_hash.and_then(|id_hash| self.index.id_of(id_hash));
                     report.damages.push(damage.clone());
                     self.damages.add(damage, at, id_hash);
+                    self.drop_hint(&segment);
                 }
             })?;
-            if segment.has_hint() && self.hint_of(listed)?.is_none() {
+            // One that is missing was removed by the writer, if this is a reader.
+            if segment.has_hint() && matches!(self.hint_of(listed), HintRead::Unusable) {
                 let file = hint_path(listed.number);
                 let kind = LogDamageKind::Hint;
                 report.damages.push(LogDamage { file, offset: 0, bytes: 0, kind, id: None });

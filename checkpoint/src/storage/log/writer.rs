@@ -256,7 +256,8 @@ impl Writer {
         directory: &StoreDirectory,
         segments: Vec<manifest::Listed>,
     ) -> Result<(), StorageError> {
-        self.manifest.replace(directory, segments)?;
+        let taken_to = self.next_number.map_or(u32::MAX, |next| next.saturating_sub(1));
+        self.manifest.replace(directory, segments, taken_to.into())?;
         let files = &directory.store.files;
         // Not before the list on disk is certainly one that does not have them.
         for number in std::mem::take(&mut self.unlisted) {
