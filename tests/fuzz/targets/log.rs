@@ -18,6 +18,9 @@ use libfuzzer_sys::fuzz_target;
 /// What the segments of the log are called: the last one is open, the others are full.
 const SEGMENTS: [&str; 3] = ["segments/00000001", "segments/00000002", "segments/00000003"];
 
+/// No segment is made longer than this.
+const SEGMENT_BYTES_MAX: usize = 16 << 10;
+
 fuzz_target!(|bytes: &[u8]| {
     let files = MemoryFiles::default();
     for (path, content) in template() {
@@ -120,6 +123,8 @@ fn change(files: &MemoryFiles, rest: &mut &[u8]) -> Option<()> {
             content.extend_from_slice(of.get(at..)?);
         }
     }
+    // What is appended to itself again and again would fill the memory.
+    content.truncate(SEGMENT_BYTES_MAX);
     files.put(path, &content);
     Some(())
 }
