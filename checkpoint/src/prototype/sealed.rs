@@ -36,6 +36,7 @@ pub(crate) fn sealing(
         }
     }
     #[cfg(not(feature = "zstd"))]
+    // Only dictionaries need them.
     let _ = (name, storage);
     Ok(Arc::new(sealing))
 }

@@ -121,6 +121,7 @@ impl With<'_> {
         compressed.clear();
         match self {
             Self::Nothing(_) => {
+                // Without both features nothing else looks at it.
                 let _ = raw;
                 None
             }

@@ -28,6 +28,7 @@ impl Sealing {
     /// Returns what seals about so many records.
     pub(crate) fn sealer(&self, records: usize) -> Sealer<'_> {
         #[cfg(not(feature = "encryption"))]
+        // Says how many nonces to draw at once.
         let _ = records;
         Sealer {
             compressor: Compressor::new(self),

@@ -40,14 +40,12 @@ impl Log {
         let store = &self.directory.store;
         let head = SegmentHead { number: listed.number, identity: self.directory.identity() };
         let mut hint = HintWriter::new(head, valid_bytes);
-        let (mut failed, mut is_too_long) = (None, false);
+        let mut failed = None;
         self.scan_segment(segment, listed, &mut |found| match found {
-            _ if failed.is_some() || is_too_long => {}
+            _ if failed.is_some() || hint.is_too_long() => {}
             Found::Record { header, offset, record } => {
                 hint.add(&header, offset, record);
-                if hint.is_too_long() {
-                    is_too_long = true;
-                } else if !pace(record.len() as u64) {
+                if !pace(record.len() as u64) {
                     failed = Some(Unfinished::Ended);
                 }
             }
@@ -56,7 +54,7 @@ impl Log {
         if let Some(unfinished) = failed {
             return Err(unfinished);
         }
-        if is_too_long || hint.is_too_long() {
+        if hint.is_too_long() {
             segment.have_no_hint();
             return Ok(());
         }

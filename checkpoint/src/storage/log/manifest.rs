@@ -36,7 +36,7 @@ pub(super) struct Listed {
 /// not yet used.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Manifest {
-    /// Counts the changes.
+    /// Rises with each change, and is no less than any number that was taken until then.
     pub(super) generation: u64,
     pub(super) segments: Vec<Listed>,
 }
