@@ -1,11 +1,13 @@
 //! How a service ends: a signal stops the intake, `close` stores what is dirty, and what could not
 //! be stored in time is named.
 //!
-//! Counts the words of its standard input, `--state DIR`. SIGTERM, Ctrl-C and the end of the input
-//! end it, with exit code 1 if a word's count is not stored after `--deadline MILLISECONDS`.
+//! Counts the words of its standard input, `--state DIR`, and stores a word's count each
+//! `--every EVENTS`. SIGTERM, Ctrl-C and the end of the input end it, with exit code 1 if a word's
+//! count is not stored after `--deadline MILLISECONDS`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
 
 use std::io::{self, BufRead};
+use std::num::NonZeroU64;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
@@ -32,6 +34,7 @@ enum End {
 
 fn main() -> anyhow::Result<ExitCode> {
     let (mut state, mut deadline) = (String::from("state"), Duration::from_secs(10));
+    let mut every = NonZeroU64::MIN;
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
@@ -39,6 +42,9 @@ fn main() -> anyhow::Result<ExitCode> {
             lexopt::Arg::Long("deadline") => {
                 let millis = option_value(&mut arguments, "deadline", str::parse)?;
                 deadline = Duration::from_millis(millis);
+            }
+            lexopt::Arg::Long("every") => {
+                every = option_value(&mut arguments, "every", str::parse)?;
             }
             _ => return Err(argument.unexpected().into()),
         }
@@ -48,7 +54,7 @@ fn main() -> anyhow::Result<ExitCode> {
     watch_signals(tx.clone())?;
 
     let keeper = SafeKeeper::builder(LogStorage::open(state)?).build()?;
-    let config = CheckpointingConfig::builder(CheckpointingMode::EventCount(1.try_into()?));
+    let config = CheckpointingConfig::builder(CheckpointingMode::EventCount(every));
     let words = keeper
         .prototype::<String, WordCount>("word-count")
         .config(config.build()?)

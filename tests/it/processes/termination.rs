@@ -27,11 +27,13 @@ fn word(number: usize) -> String {
     })
 }
 
-/// Has the program count so many words, and ends it with SIGTERM while they wait to be stored.
-fn terminate(root: &Path, words: usize, deadline_millis: u64) -> Ended {
+/// Has the program count so many words once, and ends it with SIGTERM. Saved each 2 events, all of
+/// them are still to be stored then, however fast the disk is; saved each event, some of them.
+fn terminate(root: &Path, words: usize, every: u32, deadline_millis: u64) -> Ended {
     let mut program: Child = example("graceful_shutdown")
         .arg("--state")
         .arg(root)
+        .args(["--every", &every.to_string()])
         .args(["--deadline", &deadline_millis.to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -71,7 +73,7 @@ fn stored(root: &Path) -> BTreeSet<String> {
 fn sigterm_before_a_short_deadline_names_exactly_what_is_not_stored() {
     let directory = places::on_disk();
     let words = 50_000;
-    let ended = terminate(&directory.path().join("state"), words, 1);
+    let ended = terminate(&directory.path().join("state"), words, 2, 1);
     assert_eq!(ended.code, Some(1), "{}", ended.last_line);
     assert!(!ended.named.is_empty(), "{}", ended.last_line);
     // Each word is named, or it is stored; those in doubt may be either.
@@ -90,7 +92,7 @@ fn sigterm_before_a_short_deadline_names_exactly_what_is_not_stored() {
 #[test]
 fn sigterm_before_an_ample_deadline_stores_everything() {
     let directory = places::in_memory();
-    let ended = terminate(&directory.path().join("state"), 5_000, 60_000);
+    let ended = terminate(&directory.path().join("state"), 5_000, 1, 60_000);
     assert_eq!((ended.code, ended.last_line.as_str()), (Some(0), ""));
     assert_eq!(ended.stored.len(), 5_000);
 }
