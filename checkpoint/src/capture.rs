@@ -37,10 +37,10 @@ pub struct CaptureLimits {
 }
 
 impl Default for CaptureLimits {
-    /// 1024 PEs, 4 MiB, 100 µs, 1 s.
+    /// 4096 PEs, 4 MiB, 100 µs, 1 s.
     fn default() -> Self {
         Self {
-            captures_max: 1024,
+            captures_max: 4096,
             bytes_max: 4 << 20,
             lock_time: Duration::from_micros(100),
             lock_wait: Duration::from_secs(1),

@@ -64,6 +64,14 @@ pub trait CheckpointingFramework: Send + Sync {
     #[doc(alias = "fetchSerializedState")]
     fn fetch_serialized_state(&self, fetch: StateFetch);
 
+    /// Fetches many stored states for a thread that may wait, and gives each to its request, now or
+    /// later, from any thread. The default fetches them one by one.
+    fn fetch_serialized_states(&self, fetches: Vec<StateFetch>) {
+        for fetch in fetches {
+            self.fetch_serialized_state(fetch);
+        }
+    }
+
     /// Asks that [`CheckpointSource::tick`] be called at about this time, or soon after.
     fn call_at(&self, prototype: PrototypeIndex, at: Timestamp);
 

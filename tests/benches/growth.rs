@@ -204,7 +204,7 @@ fn main() {
         );
         rows.push(row);
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../checkpoint/docs/growth.svg");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../checkpoint/docs/growth.svg");
     draw(&rows, &path);
     println!("\ndrawn into {}", path.display());
 }

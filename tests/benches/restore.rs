@@ -3,8 +3,9 @@
 //!
 //! The files lie in `CHECKPOINT_BENCH_DIR` (default: where cargo builds; it should be on a disk).
 //! `CHECKPOINT_BENCH_QUICK=1` has few keys only; `CHECKPOINT_BENCH_KEYS_MAX` is the largest number
-//! of keys that stores are opened with (10,000,000, which needs 6 GB of disk). The argument `lazy`
-//! or `open` runs that part alone. Draws `checkpoint/docs/log_restores.svg`, unless it is quick.
+//! of keys that stores are opened with (10,000,000, which needs 6 GB of disk). The arguments
+//! `lazy`, `bulk` and `open` run those parts alone. Draws `checkpoint/docs/log_restores.svg`,
+//! unless it is quick.
 
 #![expect(clippy::unwrap_used, reason = "a bench that fails may panic")]
 #![expect(clippy::print_stdout, reason = "a bench prints")]
@@ -12,6 +13,7 @@
 
 mod workload;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -24,7 +26,7 @@ use workload::draw::{Curve, Picture};
 use workload::measure::{Histogram, is_quick, is_wanted, median, setting};
 use workload::progress::Progress;
 use workload::rivals::{Logged, Open, RIVALS, Rival};
-use workload::usage::{directory, forget_cached, machine, resident_bytes};
+use workload::usage::{Usage, directory, forget_cached, machine, resident_bytes};
 
 /// A state of so many bytes.
 #[derive(Checkpointable)]
@@ -34,14 +36,24 @@ struct Blob {
 
 type Blobs = PePrototype<u64, Blob>;
 
-/// A keeper over the log in a directory, and its PEs of 1 KiB.
-fn blobs(directory: &Path) -> (SafeKeeper, Blobs) {
+/// A keeper over the log in a directory, and its PEs of so many bytes.
+fn blobs(directory: &Path, state_bytes: usize) -> (SafeKeeper, Blobs) {
     let storage = LogStorage::open(directory.join("keeper")).unwrap();
     let keeper = SafeKeeper::builder(storage).build().unwrap();
     let config = CheckpointingConfig::builder(CheckpointingMode::None).build().unwrap();
     let blobs = keeper.prototype("blobs").config(config);
-    let blobs = blobs.create(|_| Blob { bytes: vec![7; 1016] }).build().unwrap();
+    // With the length of the bytes in front.
+    let blobs = blobs.create(move |_| Blob { bytes: vec![7; state_bytes - 8] }).build().unwrap();
     (keeper, blobs)
+}
+
+/// Stores so many PEs through a keeper, each once.
+fn fill_blobs(directory: &Path, state_bytes: usize, keys: u64) {
+    let (keeper, states) = blobs(directory, state_bytes);
+    for key in 0..keys {
+        states.process(key, |_| ()).unwrap();
+    }
+    keeper.close(Duration::from_secs(600)).unwrap();
 }
 
 /// Saves so many states, each once.
@@ -115,19 +127,14 @@ fn lazy() {
     }
     progress.next("first events");
     let directory = directory();
-    let (keeper, states) = blobs(directory.path());
-    for key in 0..keys {
-        states.process(key, |_| ()).unwrap();
-    }
-    keeper.close(Duration::from_secs(600)).unwrap();
-    drop((keeper, states));
+    fill_blobs(directory.path(), 1024, keys);
     // Each PE has one first event.
-    let (_keeper, states) = blobs(directory.path());
+    let (_keeper, states) = blobs(directory.path(), 1024);
     let times = fetch(keys, keys / 2, |key| states.read(key, |_| ()).unwrap());
     warm.push(curve("a PE's first event, warm".to_owned(), &times, &progress));
     progress.done();
     drop((_keeper, states));
-    let (_keeper, states) = blobs(directory.path());
+    let (_keeper, states) = blobs(directory.path(), 1024);
     forget_cached(directory.path());
     let times = fetch(keys, cold_fetches, |key| states.read(key, |_| ()).unwrap());
     cold.push(curve("a PE's first event, cold".to_owned(), &times, &progress));
@@ -139,6 +146,66 @@ fn lazy() {
         picture.chart(1, "lazy restore, cold, us", x, &cold.iter().collect::<Vec<_>>());
         println!("drawn into {}", picture.finish());
     }
+}
+
+/// All states at once, into a map: ours those of a keeper, the others theirs.
+fn bulk() {
+    let keys = if is_quick() { 10_000 } else { 1_000_000 };
+    let progress = Progress::new(8);
+    progress.print(format!(
+        "\nbulk restore of {keys} states\n{:>7} {:12} {:>11} {:>8} {:>10}",
+        "bytes", "store", "states/s", "MB/s", "CPU us"
+    ));
+    for state_bytes in [100, 1024] {
+        let keys = keys * 100 / state_bytes as u64;
+        for (name, open) in RIVALS.into_iter().skip(1) {
+            progress.next(format!("{state_bytes} bytes: {name}"));
+            let directory = directory();
+            let is_ours = name == "LogStorage";
+            if is_ours {
+                fill_blobs(directory.path(), state_bytes, keys);
+            } else {
+                fill(&mut *open(directory.path()), keys, state_bytes);
+            }
+            let rounds = if is_quick() { 1 } else { 5 };
+            let rounds = (0..rounds).map(|_| match is_ours {
+                true => bulk_ours(directory.path(), state_bytes, keys),
+                false => bulk_rival(&*open(directory.path()), keys),
+            });
+            let rounds: Vec<_> = rounds.collect();
+            let each = median(rounds.iter().map(|round| round.0).collect()) / keys as f64;
+            let cpu = median(rounds.iter().map(|round| round.1).collect()) / keys as f64;
+            progress.print(format!(
+                "{state_bytes:>7} {name:12} {:>11.0} {:>8.1} {:>10.2}",
+                1.0 / each,
+                state_bytes as f64 / each / 1e6,
+                cpu * 1e6,
+            ));
+            progress.done();
+        }
+    }
+}
+
+/// The time and the processor time that `restore` takes, in seconds.
+fn timed(restore: impl FnOnce()) -> (f64, f64) {
+    let (usage, begun) = (Usage::now(), Instant::now());
+    restore();
+    (begun.elapsed().as_secs_f64(), (Usage::now() - usage).cpu.as_secs_f64())
+}
+
+fn bulk_ours(directory: &Path, state_bytes: usize, keys: u64) -> (f64, f64) {
+    let (_keeper, states) = blobs(directory, state_bytes);
+    timed(|| assert_eq!(states.restore_all(|_| ()).unwrap().restored, keys))
+}
+
+fn bulk_rival(rival: &dyn Rival, keys: u64) -> (f64, f64) {
+    timed(|| {
+        let mut map = HashMap::new();
+        rival.visit(&mut |key, state| {
+            map.insert(key, state.to_vec());
+        });
+        assert_eq!(map.len() as u64, keys);
+    })
 }
 
 /// How long stores take to be opened, after they were closed in good order, and what ours has in
@@ -193,6 +260,9 @@ fn main() {
     println!("{}\n", machine());
     if is_wanted("lazy") {
         lazy();
+    }
+    if is_wanted("bulk") {
+        bulk();
     }
     if is_wanted("open") {
         opening();

@@ -2,19 +2,27 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::{panic, thread};
 
+use crate::capture::PeHandle;
 use crate::checkpoint_id::CheckpointId;
-use crate::framework::Caller;
 use crate::process_error::ProcessError;
 use crate::prototype::entry::Arrival;
 use crate::prototype::inner::Inner;
 use crate::prototype::key::Key;
 use crate::prototype::pe_prototype::{Hindrance, PePrototype};
+use crate::prototype::restore::Coming;
+use crate::prototype::table::Obstacle;
+use crate::reentrancy;
 use crate::state::Checkpointable;
 use crate::storage::{StateStorage, StorageError, StorageErrorKind};
 
-/// So many are on their way at the same time.
+/// So many are on their way at the same time, for each thread.
 const AT_ONCE_MAX: usize = 256;
+/// So many threads restore at the same time at most: more would wait for the same memory.
+const THREADS_MAX: usize = 8;
+/// A thread is worth its start for so many times as many as it has on their way.
+const TURNS: usize = 2;
 /// So many errors are reported, one for each PE; all are counted.
 const ERRORS_MAX: usize = 100;
 
@@ -38,23 +46,20 @@ pub struct BulkRestore {
     is_cold: bool,
 }
 
-/// A PE that is on its way.
-struct OnItsWay<K> {
-    key: K,
-    arrival: Arc<Arrival>,
-}
-
 impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// Brings all stored PEs into memory, those with the latest checkpoints first if the storage
     /// knows their order, as [`LogStorage`](crate::LogStorage) does.
     ///
     /// PEs restore themselves with their first events; this is for a program that would rather wait
-    /// at its start. Events go on meanwhile. Up to 256 PEs are on their way at the same time, and
-    /// nobody leaves for those who come. `progress` is told after each 256.
+    /// at its start. Events go on meanwhile, and nobody leaves for those who come. Large numbers
+    /// are shared among as many threads as there are processors, at most eight, which end with
+    /// the call: the prototype's factory and hooks run on all of them. On each up to 256 PEs are
+    /// on their way at the same time. `progress` is told after each 512 for each thread.
     ///
     /// # Errors
     /// The storage cannot list its ids, the keeper is closed, or the call came from inside an
-    /// event. PEs that have come until then stay. What is wrong with single PEs is in the result.
+    /// event, a hook or a callback. PEs that have come until then stay. What is wrong with single
+    /// PEs is in the result.
     ///
     /// # Examples
     /// ```
@@ -94,9 +99,14 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         mut progress: impl FnMut(&BulkRestore),
     ) -> Result<BulkRestore, StorageError> {
         let inner = &self.inner;
+        if !reentrancy::may_wait() {
+            return Err(inner.not_restored(inner.reentrant()));
+        }
         let Some(storage) = inner.storage() else {
             return Err(inner.not_restored(inner.closed_error()));
         };
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        let together = threads * AT_ONCE_MAX * TURNS;
         let mut report = BulkRestore::default();
         let mut ids = Vec::new();
         let mut left = count;
@@ -107,10 +117,10 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
             }
             left -= 1;
             ids.push(id);
-            if ids.len() < AT_ONCE_MAX {
+            if ids.len() < together {
                 return ControlFlow::Continue(());
             }
-            ended = inner.restore_some(&*storage, &mut ids, &mut report).err();
+            ended = inner.restore_on(threads, &*storage, &mut ids, &mut report).err();
             progress(&report);
             match ended.is_some() || report.is_full {
                 true => ControlFlow::Break(()),
@@ -119,7 +129,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         });
         // Also if the list is not complete: that may be because of one of them.
         if ended.is_none() && !report.is_full {
-            ended = inner.restore_some(&*storage, &mut ids, &mut report).err();
+            ended = inner.restore_on(threads, &*storage, &mut ids, &mut report).err();
             progress(&report);
         }
         match ended {
@@ -138,35 +148,102 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         StorageError::new(kind, format!("restore the PEs of `{}`", self.name)).with_source(error)
     }
 
-    /// Brings these into memory, and waits until they are there.
-    fn restore_some(
+    /// Brings these into memory, on so many threads if they are worth it, and waits until they are
+    /// there.
+    fn restore_on(
         self: &Arc<Self>,
+        threads: usize,
         storage: &dyn StateStorage,
         ids: &mut Vec<CheckpointId>,
         report: &mut BulkRestore,
     ) -> Result<(), ProcessError> {
-        if report.is_cold {
-            storage.prefetch(ids);
+        let mut turns = Vec::new();
+        while !ids.is_empty() {
+            let rest = ids.split_off(ids.len().min(AT_ONCE_MAX));
+            turns.push(std::mem::replace(ids, rest));
         }
+        let is_worth_it = turns.len() > TURNS;
+        // The first come first: each thread takes every second one, say.
+        let mut shares: Vec<_> =
+            (0..if is_worth_it { threads } else { 1 }).map(|_| Vec::new()).collect();
+        let count = shares.len();
+        for (at, turn) in turns.into_iter().enumerate() {
+            if let Some(share) = shares.get_mut(at % count) {
+                share.push(turn);
+            }
+        }
+        let is_cold = report.is_cold;
+        let restore = |share: Vec<Vec<CheckpointId>>| {
+            let mut report = BulkRestore { is_cold, ..BulkRestore::default() };
+            let mut ended = Ok(());
+            for ids in share {
+                if ended.is_ok() && !report.is_full {
+                    ended = self.restore_some(storage, ids, &mut report);
+                }
+            }
+            (report, ended)
+        };
+        let own = shares.pop().unwrap_or_default();
+        let results = thread::scope(|scope| {
+            let restore = &restore;
+            let others: Vec<_> =
+                shares.into_iter().map(|share| scope.spawn(move || restore(share))).collect();
+            let mut results = vec![restore(own)];
+            for other in others {
+                results.push(other.join().unwrap_or_else(|panic| panic::resume_unwind(panic)));
+            }
+            results
+        });
+        let mut all = Ok(());
+        report.is_cold = false;
+        for (part, ended) in results {
+            report.add(part);
+            all = all.and(ended);
+        }
+        all
+    }
+
+    /// Brings these into memory, and waits until they are there.
+    fn restore_some(
+        self: &Arc<Self>,
+        storage: &dyn StateStorage,
+        ids: Vec<CheckpointId>,
+        report: &mut BulkRestore,
+    ) -> Result<(), ProcessError> {
+        if report.is_cold {
+            storage.prefetch(&ids);
+        }
+        let mut waiting = Vec::with_capacity(ids.len());
         let mut coming = Vec::with_capacity(ids.len());
-        for id in ids.drain(..) {
+        let mut ended = Ok(());
+        for id in ids {
             let Ok(key) = K::from_key_bytes(id.key()) else {
                 // It was stored by a program with keys of another type; no event can ask for it.
                 report.failed += 1;
                 continue;
             };
-            match self.begin_restore(&key)? {
-                Begun::Resident => report.resident += 1,
-                Begun::Full => {
+            match self.hold_place(&key) {
+                Ok(Held::Resident) => report.resident += 1,
+                Ok(Held::Full) => {
                     report.is_full = true;
                     break;
                 }
-                Begun::Coming(arrival) => coming.push(OnItsWay { key, arrival }),
+                Ok(Held::Place(shard, pe, arrival)) => {
+                    waiting.push((key.clone(), arrival));
+                    coming.push(Coming { shard, pe, key, id });
+                }
+                Err(error) => {
+                    // Those that hold a place are to come all the same.
+                    ended = Err(error);
+                    break;
+                }
             }
         }
-        report.is_cold = coming.iter().any(|one| one.arrival.result().is_none());
+        self.begin_fetches(coming.into_iter());
+        ended?;
+        report.is_cold = waiting.iter().any(|(_, arrival)| arrival.result().is_none());
         let deadline = self.deadline();
-        for OnItsWay { key, arrival } in coming {
+        for (key, arrival) in waiting {
             match self.wait(&key, Hindrance::Arrival(arrival, None), deadline) {
                 Ok(()) => report.restored += 1,
                 Err(error @ (ProcessError::Closed { .. } | ProcessError::Reentrant { .. })) => {
@@ -183,33 +260,42 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         Ok(())
     }
 
-    /// Sees to it that a PE comes that is not there.
-    fn begin_restore(self: &Arc<Self>, key: &K) -> Result<Begun, ProcessError> {
+    /// Holds the place of a PE that is not there: somebody has to see to it that it comes.
+    fn hold_place(&self, key: &K) -> Result<Held, ProcessError> {
         let place = self.place(key);
         let mut locked = self.lock_open(place.shard)?;
         let table = locked.table();
         if table.entries.find(place.hash, |entry| entry.key == *key).is_some() {
-            return Ok(Begun::Resident);
+            return Ok(Held::Resident);
         }
-        if !self.has_room() {
-            return Ok(Begun::Full);
+        let Obstacle::Fetch(pe, arrival) = table.obstacle(place.hash, key) else {
+            unreachable!("nothing is known of the PE");
+        };
+        if !self.reserve() {
+            return Ok(Held::Full);
         }
-        let obstacle = table.obstacle(place.hash, key);
-        match self.overcome(place, key, obstacle, locked, Caller::MustNotWait) {
-            Ok(Hindrance::Arrival(arrival, _)) => Ok(Begun::Coming(arrival)),
-            // Somebody else took the last place.
-            Ok(Hindrance::Room(_) | Hindrance::Exposure(_)) | Err(ProcessError::Full { .. }) => {
-                Ok(Begun::Full)
-            }
-            Err(error) => Err(error),
-        }
+        let hasher = |key: &K| self.hash(key);
+        table.insert_placeholder(key.clone(), pe, arrival.clone(), hasher);
+        Ok(Held::Place(place.shard, pe, arrival))
     }
 }
 
-/// What became of an attempt to have a PE come.
-enum Begun {
+impl BulkRestore {
+    fn add(&mut self, part: Self) {
+        self.restored += part.restored;
+        self.resident += part.resident;
+        self.failed += part.failed;
+        self.errors.extend(part.errors);
+        self.errors.truncate(ERRORS_MAX);
+        self.is_full |= part.is_full;
+        self.is_cold |= part.is_cold;
+    }
+}
+
+/// What became of an attempt to hold a PE's place.
+enum Held {
     /// It is there, or has just been removed, or is on its way already.
     Resident,
-    Coming(Arc<Arrival>),
+    Place(usize, PeHandle, Arc<Arrival>),
     Full,
 }

@@ -404,7 +404,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
     }
 
     /// Reserves a place for one more PE, if there is one.
-    fn reserve(&self) -> bool {
+    pub(super) fn reserve(&self) -> bool {
         let Some(capacity) = self.config.capacity() else { return true };
         self.occupied
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |occupied| {

@@ -98,11 +98,29 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 return self.deliver(&coming, arrived);
             }
         };
-        let inner = self.clone();
-        let fetch = StateFetch::new(id, version, caller, move |verdict| {
-            inner.fetched(coming, wanted, verdict);
-        });
+        let fetch = self.fetch(coming, (id, version), wanted, caller);
         self.framework.fetch_serialized_state(fetch);
+    }
+
+    /// Has many PEs fetched, as [`begin_fetch`](Self::begin_fetch) does, for a thread that may
+    /// wait.
+    pub(super) fn begin_fetches(self: &Arc<Self>, coming: impl Iterator<Item = Coming<K>>) {
+        let fetch = |coming: Coming<K>| {
+            let newest = (coming.id.clone(), FetchVersion::Newest);
+            self.fetch(coming, newest, Wanted::Newest, Caller::MayWait)
+        };
+        self.framework.fetch_serialized_states(coming.map(fetch).collect());
+    }
+
+    fn fetch(
+        self: &Arc<Self>,
+        coming: Coming<K>,
+        (id, version): (CheckpointId, FetchVersion),
+        wanted: Wanted,
+        caller: Caller,
+    ) -> StateFetch {
+        let inner = self.clone();
+        StateFetch::new(id, version, caller, move |verdict| inner.fetched(coming, wanted, verdict))
     }
 
     /// Makes a PE of which nothing is stored.

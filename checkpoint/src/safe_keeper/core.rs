@@ -19,7 +19,7 @@ use crate::safe_keeper::stats::Gauges;
 use crate::task::{SaveStateTask, Saving, SavingResults, SavingRun};
 
 /// How many shards one serialization visits at most.
-const SHARDS_PER_TASK: usize = 16;
+const SHARDS_PER_TASK: usize = 64;
 /// How many buffers of old batches are kept.
 const BUFFERS_MAX: usize = 4;
 

@@ -15,9 +15,10 @@ use crate::prototype_index::PrototypeIndex;
 use crate::quarantine::QuarantineRoom;
 use crate::reentrancy;
 use crate::restore_error::RestoreFailure;
+use crate::safe_keeper::breaker::FetchingState;
 use crate::safe_keeper::core::{Core, Pool, Step};
 use crate::safe_keeper::settings::Overflow;
-use crate::safe_keeper::shared::{Registered, Shared};
+use crate::safe_keeper::shared::{Registered, Shared, contained};
 use crate::storage::{FetchVersion, StateStorage, StorageError, StorageErrorKind};
 use crate::store_metadata::{Recorded, key_type_name, record_once, record_schema};
 use crate::sync::{Condvar, MutexGuard, Ordering};
@@ -133,6 +134,39 @@ impl CheckpointingFramework for KeeperHandle {
             }
         }
         self.enqueue(fetch, &*storage);
+    }
+
+    fn fetch_serialized_states(&self, fetches: Vec<StateFetch>) {
+        let shared = &*self.0;
+        let mut fetches: Vec<_> = fetches.into_iter().map(Some).collect();
+        // While fetching is off or tried out, each goes the way that counts for that.
+        let is_enabled = shared.core.lock().fetches.breaker.state() == FetchingState::Enabled;
+        if is_enabled && let Some(storage) = shared.storage() {
+            let ids: Vec<_> = fetches.iter().flatten().map(|fetch| fetch.id.as_ref()).collect();
+            let mut found = Vec::with_capacity(ids.len());
+            let asked = catch_unwind(AssertUnwindSafe(|| {
+                storage.fetch_many(&ids, &mut |at, outcome| found.push((at, outcome)));
+            }));
+            if asked.is_err() {
+                tracing::error!(target: "checkpoint", "the storage panicked; fetching one by one");
+            }
+            if found.iter().any(|(_, outcome)| outcome.is_ok()) {
+                // Once for all of them: the threads of the keeper want this lock, too.
+                shared.core.lock().fetches.breaker.succeeded();
+            }
+            for (at, outcome) in found {
+                // A place that there is not, or that was named before, is the storage's mistake.
+                let Some(fetch) = fetches.get_mut(at).and_then(Option::take) else { continue };
+                shared.counters.fetches.add(1);
+                match outcome {
+                    Ok(record) => contained(|| fetch.decide(Ok(record))),
+                    Err(_) => shared.decide(fetch, outcome),
+                }
+            }
+        }
+        for fetch in fetches.into_iter().flatten() {
+            self.fetch_serialized_state(fetch);
+        }
     }
 
     fn call_at(&self, prototype: PrototypeIndex, at: Timestamp) {

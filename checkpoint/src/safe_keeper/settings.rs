@@ -36,7 +36,7 @@ pub struct SafeKeeperSettings {
     /// Threads that save. Default: 1, as in S4.
     #[doc(alias = "s4.checkpointing.storageMaxThreads")]
     pub storage_max_threads: NonZeroUsize,
-    /// Captured states that may wait for the storage or be with it. Default: 8192; S4's is 1000,
+    /// Captured states that may wait for the storage or be with it. Default: 16,384; S4's is 1000,
     /// but here a whole batch of them costs one sync.
     #[doc(alias = "s4.checkpointing.storageMaxOutstandingRequests")]
     pub storage_max_outstanding_requests: NonZeroUsize,
@@ -129,7 +129,7 @@ impl Default for SafeKeeperSettings {
     fn default() -> Self {
         Self {
             storage_max_threads: NonZeroUsize::MIN,
-            storage_max_outstanding_requests: nonzero(8192),
+            storage_max_outstanding_requests: nonzero(16384),
             storage_overflow: Overflow::Block,
             captured_bytes_max: nonzero(64 << 20),
             serialization_max_threads: NonZeroUsize::MIN,

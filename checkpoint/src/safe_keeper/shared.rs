@@ -329,7 +329,7 @@ impl Shared {
 
 /// Runs what goes into a prototype: its own code catches the user's panics, this is for what is
 /// left, such as the drop of a state. The thread must not end by it.
-fn contained(work: impl FnOnce()) {
+pub(super) fn contained(work: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(work)).is_err() {
         tracing::error!(
             target: "checkpoint",

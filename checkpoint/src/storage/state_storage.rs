@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::time::SystemTime;
 
-use crate::checkpoint_id::CheckpointId;
+use crate::checkpoint_id::{CheckpointId, CheckpointIdRef};
 use crate::record::{Epoch, RecordKind, StateVersion};
 use crate::storage::{
     FetchEntry, FetchOutcome, Metadata, MetadataVersion, SaveBatch, StorageCapabilities,
@@ -75,6 +75,18 @@ pub trait StateStorage: Send + Sync {
 
     /// Tells the storage that these ids will be fetched soon. Does not block; may do nothing.
     fn prefetch(&self, ids: &[CheckpointId]);
+
+    /// Gives `found` the newest records of some ids, each with its place in `ids`, in any order.
+    ///
+    /// For a program that wants many PEs at once before it goes on: it may wait for the disk, and
+    /// should read what lies side by side with one call. Whatever it leaves out is fetched one by
+    /// one, also after an error: so the default, which finds nothing, is right, only slower.
+    fn fetch_many(
+        &self,
+        _ids: &[CheckpointIdRef<'_>],
+        _found: &mut dyn FnMut(usize, FetchOutcome),
+    ) {
+    }
 
     /// Calls `visit` with each id of `prototype` that has a state (not a tombstone), each once,
     /// until it breaks.

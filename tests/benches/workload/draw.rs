@@ -21,7 +21,7 @@ pub(crate) struct Picture {
 impl Picture {
     /// Begins a picture in `checkpoint/docs`.
     pub(crate) fn new(name: &str, charts: usize) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../checkpoint/docs").join(name);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../checkpoint/docs").join(name);
         // The backend borrows its path for as long as it lives; a bench draws few.
         let leaked: &'static Path = Box::leak(path.clone().into_boxed_path());
         let size = (u32::try_from(charts).unwrap() * 450, 360);

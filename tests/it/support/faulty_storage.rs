@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 
 use checkpoint::{
-    CheckpointId, Epoch, FetchEntry, FetchOutcome, FetchVersion, InMemoryStorage, Metadata,
-    MetadataVersion, SaveBatch, SaveEntry, SaveOutcome, StateStorage, StateVersion,
+    CheckpointId, CheckpointIdRef, Epoch, FetchEntry, FetchOutcome, FetchVersion, InMemoryStorage,
+    Metadata, MetadataVersion, SaveBatch, SaveEntry, SaveOutcome, StateStorage, StateVersion,
     StorageCapabilities, StorageError, StorageErrorKind, StoredVersion,
 };
 
@@ -32,6 +32,7 @@ struct State {
     late: Vec<Tracked>,
     knows_absence: bool,
     inline_panics: usize,
+    answers_many: bool,
     killed: bool,
 }
 
@@ -105,6 +106,12 @@ impl FaultyStorage {
     /// Has the next `times` inline fetches panic, on the thread that has the event.
     pub(crate) fn on_fetch_now_panic(&self, times: usize) {
         self.lock().inline_panics = times;
+    }
+
+    /// Has fetches of many at once answered for the first one, three times, and for one that there
+    /// is not, and then panic.
+    pub(crate) fn on_fetch_many_panic(&self) {
+        self.lock().answers_many = true;
     }
 
     /// Ends all faults that have not happened yet.
@@ -347,6 +354,17 @@ impl StateStorage for FaultyStorage {
 
     fn prefetch(&self, ids: &[CheckpointId]) {
         self.inner.prefetch(ids);
+    }
+
+    fn fetch_many(&self, ids: &[CheckpointIdRef<'_>], found: &mut dyn FnMut(usize, FetchOutcome)) {
+        if self.lock().answers_many {
+            let record = self.inner.fetch_now(&ids[0].to_owned()).unwrap();
+            found(0, record);
+            found(0, Ok(None));
+            found(0, Err(StorageError::new(StorageErrorKind::Broken, "once more")));
+            found(ids.len(), Ok(None));
+            panic!("the storage was told to panic");
+        }
     }
 
     fn ids(

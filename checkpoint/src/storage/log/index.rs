@@ -16,6 +16,9 @@ use crate::sync::{Mutex, MutexGuard};
 /// Locks, so that those who fetch do not wait for each other, nor long for a table that grows.
 const SHARDS: usize = 64;
 
+/// So many ids are found again at the same time, and then visited.
+const VISITED: usize = 1024;
+
 /// A record that counts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found {
@@ -134,9 +137,21 @@ impl Index {
         Some(Known { hash: id_hash(id), prototype, key: id.key })
     }
 
-    /// Returns the newest place of an id.
-    pub(super) fn newest(&self, id: CheckpointIdRef<'_>) -> Option<Place> {
-        self.find(id, FetchVersion::Newest)
+    /// Returns the newest places of ids.
+    pub(super) fn newest_of(&self, ids: &[CheckpointIdRef<'_>]) -> Vec<Option<Place>> {
+        let mut newest = vec![None; ids.len()];
+        let known: Vec<_> =
+            ids.iter().enumerate().filter_map(|(at, id)| Some((at, self.known(*id)?))).collect();
+        let (places, known): (Vec<_>, Vec<_>) = known.into_iter().unzip();
+        self.visit(&known, &mut |at, shard| {
+            if let (Some(id), Some(place)) = (known.get(at), places.get(at))
+                && let Some(newest) = newest.get_mut(*place)
+            {
+                let slot = shard.find(id.hash, (id.prototype, id.key));
+                *newest = slot.map(|slot| shard.newest(slot));
+            }
+        });
+        newest
     }
 
     /// Returns the place of a version of an id.
@@ -288,41 +303,45 @@ impl Index {
     ) {
         let Some(number) = self.find_name(prototype) else { return };
         let name: Arc<str> = prototype.into();
+        let seed = layout::name_seed(prototype);
         let is_state = |shard: &Shard, slot: u32| {
             shard.id(slot).0 == number && shard.newest(slot).kind() == RecordKind::State
         };
-        let written_at = |shard: &Shard, slot: u32| {
-            let Place { segment, offset, .. } = shard.newest(slot);
-            u64::from(order(segment)) << 32 | u64::from(offset)
-        };
-        // The ids themselves are many times as long.
+        // Where each was written, the hash of its id, and its slot; the ids themselves are several
+        // times as long.
         let mut states = Vec::new();
         for shard in &self.shards {
             let shard = shard.lock();
             states.extend(shard.iter().filter(|slot| is_state(&shard, *slot)).map(|slot| {
-                let key = shard.id(slot).1;
-                (written_at(&shard, slot), id_hash(CheckpointIdRef { prototype, key }))
+                let Place { segment, offset, .. } = shard.newest(slot);
+                let written_at = u64::from(order(segment)) << 32 | u64::from(offset);
+                (written_at, layout::key_hash(shard.id(slot).1, seed), slot)
             }));
         }
         states.sort_unstable_by(|a, b| b.cmp(a));
-        for (at, id_hash) in states {
-            let shard = self.shard(id_hash);
-            let is_it = |slot: &u32| {
-                let key = shard.id(*slot).1;
-                is_state(&shard, *slot)
-                    && layout::id_hash(CheckpointIdRef { prototype, key }) == id_hash
+        for some in states.chunks(VISITED) {
+            let known = |(_, hash, _): &(u64, u64, u32)| {
+                let (hash, prototype, key): (_, _, &[u8]) = (*hash, number, &[]);
+                Known { hash, prototype, key }
             };
-            let mut found: Vec<_> = shard.iter_hash(id_hash).filter(is_it).collect();
-            // Hardly ever more than one; if it was moved or saved meanwhile, none is at its place.
-            if found.iter().any(|slot| written_at(&shard, *slot) == at) {
-                found.retain(|slot| written_at(&shard, *slot) == at);
-            }
-            // The limits were checked when it was stored.
-            let id = |slot| CheckpointId::within_limits(Arc::clone(&name), shard.id(slot).1).ok();
-            let ids: Vec<_> = found.into_iter().filter_map(id).collect();
-            // `visit` may call the storage.
-            drop(shard);
-            for id in ids {
+            let known: Vec<_> = some.iter().map(known).collect();
+            let mut ids = vec![None; some.len()];
+            self.visit(&known, &mut |at, shard| {
+                let (Some((_, hash, slot)), Some(id)) = (some.get(at), ids.get_mut(at)) else {
+                    return;
+                };
+                // It may have been removed meanwhile, and its slot have been given to another one.
+                let is_it = |found| found == *slot && is_state(shard, found);
+                if let Some(slot) = shard.find_by(*hash, is_it)
+                    && let key = shard.id(slot).1
+                    && layout::key_hash(key, seed) == *hash
+                {
+                    // The limits were checked when it was stored.
+                    *id = CheckpointId::within_limits(Arc::clone(&name), key).ok();
+                }
+            });
+            // No lock is held: `visit` may call the storage.
+            for id in ids.into_iter().flatten() {
                 if visit(id).is_break() {
                     return;
                 }

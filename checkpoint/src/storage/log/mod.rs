@@ -39,7 +39,7 @@ pub use report::{
 };
 pub use retention::Retention;
 
-use crate::checkpoint_id::CheckpointId;
+use crate::checkpoint_id::{CheckpointId, CheckpointIdRef};
 use crate::file_ops::FileOps;
 use crate::record::Epoch;
 use crate::storage::log::compaction::Unfinished;
@@ -246,6 +246,10 @@ impl StateStorage for LogStorage {
 
     fn prefetch(&self, ids: &[CheckpointId]) {
         self.log.prefetch(ids);
+    }
+
+    fn fetch_many(&self, ids: &[CheckpointIdRef<'_>], found: &mut dyn FnMut(usize, FetchOutcome)) {
+        self.log.fetch_many(ids, found);
     }
 
     fn ids(

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::checkpoint_id::CheckpointId;
+use crate::checkpoint_id::{CheckpointId, CheckpointIdRef};
 use crate::record::RecordHeader;
 use crate::storage::directory::error::read_error;
 use crate::storage::log::damages::WrittenAt;
@@ -15,8 +15,48 @@ use crate::storage::log::place::Place;
 use crate::storage::log::segment::{Segment, segment_path};
 use crate::storage::{FetchOutcome, FetchVersion, StorageError, StorageErrorKind, StoredVersion};
 
-/// Bytes between two records that are rather read than asked for separately.
+/// Bytes between two records that the system is rather to read than to be asked twice.
 const PREFETCH_GAP_BYTES: u64 = 64 << 10;
+/// The same where they have to be copied, too: as many as are copied in the time of a call.
+const READ_GAP_BYTES: u64 = 4 << 10;
+/// Records that are read with one call have so many bytes at most, or are one.
+const READ_BYTES_MAX: u64 = 1 << 20;
+
+/// So many bytes are read for one call; larger states are fetched one by one.
+const MANY_BYTES_MAX: u64 = 16 << 20;
+
+/// Records that lie close together in a segment.
+struct Run {
+    segment: u32,
+    start: u64,
+    end: u64,
+    /// Which they are, in the order in which they lie there.
+    places: Vec<(usize, Place)>,
+}
+
+/// Gathers places, each with the number of its id, into runs.
+fn runs(newest: &[Option<Place>], gap_bytes: u64, bytes_max: u64) -> Vec<Run> {
+    let places = newest.iter().enumerate().filter_map(|(at, place)| Some((at, (*place)?)));
+    let mut places: Vec<_> = places.collect();
+    places.sort_unstable_by_key(|(_, place)| (place.segment, place.offset));
+    let mut runs: Vec<Run> = Vec::new();
+    for (at, place) in places {
+        let start = u64::from(place.offset);
+        let end = start + u64::from(place.record_bytes());
+        match runs.last_mut() {
+            Some(run)
+                if run.segment == place.segment
+                    && start <= run.end.saturating_add(gap_bytes)
+                    && end - run.start <= bytes_max =>
+            {
+                run.end = run.end.max(end);
+                run.places.push((at, place));
+            }
+            _ => runs.push(Run { segment: place.segment, start, end, places: vec![(at, place)] }),
+        }
+    }
+    runs
+}
 
 impl Log {
     pub(super) fn fetch_one(&self, id: &CheckpointId, version: FetchVersion) -> FetchOutcome {
@@ -69,15 +109,19 @@ impl Log {
             let found = place.zip(segment);
             if version == FetchVersion::Newest {
                 let at = found.as_ref().map(|(place, segment)| segment.written_at(place.offset));
-                self.check_hidden(id, at)?;
+                self.check_hidden(id.as_ref(), at)?;
             }
             return Ok(found);
         }
     }
 
     /// Fails if something newer than what was written `at` is damaged.
-    fn check_hidden(&self, id: &CheckpointId, at: Option<WrittenAt>) -> Result<(), StorageError> {
-        match self.damages.last_of(id_hash(id.as_ref())) {
+    fn check_hidden(
+        &self,
+        id: CheckpointIdRef<'_>,
+        at: Option<WrittenAt>,
+    ) -> Result<(), StorageError> {
+        match self.damages.last_of(id_hash(id)) {
             Some(damaged) if at < Some(damaged) => {
                 let path = self.directory.store.shown(&segment_path(damaged.segment));
                 let at = damaged.offset;
@@ -126,21 +170,42 @@ impl Log {
 
     /// Has the system read the newest records of these ids into memory.
     pub(super) fn prefetch(&self, ids: &[CheckpointId]) {
-        let newest = ids.iter().filter_map(|id| self.index.newest(id.as_ref()));
-        let mut places: Vec<_> = newest.map(|place| (place.segment, place.offset, place)).collect();
-        places.sort_unstable_by_key(|(segment, offset, _)| (*segment, *offset));
-        let mut places = places.into_iter().map(|(.., place)| place).peekable();
-        while let Some(first) = places.next() {
-            let start = u64::from(first.offset);
-            let mut end = start + u64::from(first.record_bytes());
-            // One request for those that lie close together.
-            while let Some(next) = places.next_if(|next| {
-                next.segment == first.segment && u64::from(next.offset) <= end + PREFETCH_GAP_BYTES
-            }) {
-                end = end.max(u64::from(next.offset) + u64::from(next.record_bytes()));
+        let ids: Vec<_> = ids.iter().map(CheckpointId::as_ref).collect();
+        for run in runs(&self.index.newest_of(&ids), PREFETCH_GAP_BYTES, u64::MAX) {
+            if let Some(segment) = self.segments.get(run.segment) {
+                segment.prefetch(run.start, run.end - run.start);
             }
-            if let Some(segment) = self.segments.get(first.segment) {
-                segment.prefetch(start, end - start);
+        }
+    }
+
+    /// Reads the newest records of these ids, with one call those that lie close together. Leaves
+    /// out those of which there is nothing, or that cannot be read, for whatever reason, and what
+    /// would take too much memory.
+    pub(super) fn fetch_many(
+        &self,
+        ids: &[CheckpointIdRef<'_>],
+        found: &mut dyn FnMut(usize, FetchOutcome),
+    ) {
+        let mut bytes = Vec::new();
+        let mut left = MANY_BYTES_MAX;
+        for run in runs(&self.index.newest_of(ids), READ_GAP_BYTES, READ_BYTES_MAX) {
+            let Some(rest) = left.checked_sub(run.end - run.start) else { continue };
+            // It may have been moved since.
+            let Some(segment) = self.segments.get(run.segment) else { continue };
+            left = rest;
+            bytes.clear();
+            bytes.resize(usize::try_from(run.end - run.start).unwrap_or(0), 0);
+            let Ok(read) = segment.read(&mut bytes, run.start) else { continue };
+            bytes.truncate(read);
+            for (at, place) in run.places {
+                let start =
+                    usize::try_from(u64::from(place.offset) - run.start).unwrap_or(usize::MAX);
+                let record =
+                    bytes.get(start..).and_then(|rest| rest.get(..place.record_bytes() as usize));
+                let Some((record, id)) = record.zip(ids.get(at)) else { continue };
+                if self.check_hidden(*id, Some(segment.written_at(place.offset))).is_ok() {
+                    found(at, Ok(Some(record.to_vec())));
+                }
             }
         }
     }

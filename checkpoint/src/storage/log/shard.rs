@@ -60,11 +60,6 @@ impl Shard {
         self.table.find(hash, |slot| is_it(*slot)).copied()
     }
 
-    /// Returns all slots that may be of this hash: some bits of it are the same.
-    pub(super) fn iter_hash(&self, hash: u64) -> impl Iterator<Item = u32> + '_ {
-        self.table.iter_hash(hash).copied()
-    }
-
     /// Reads what will be looked at to find ids of these hashes, `WARMED` at most.
     ///
     /// To find one id takes several reads from memory, each of which has to wait for the one
@@ -83,9 +78,19 @@ impl Shard {
         std::hint::black_box(bytes);
     }
 
-    /// Returns the numbers of all slots, in any order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.table.iter().copied()
+    /// Returns the numbers of all slots, in the order in which they lie in memory.
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> + use<> {
+        let mut is_used = Vec::new();
+        for slot in &self.table {
+            let at = *slot as usize;
+            if at >= is_used.len() {
+                is_used.resize(at + 1, false);
+            }
+            if let Some(is_used) = is_used.get_mut(at) {
+                *is_used = true;
+            }
+        }
+        (0..).zip(is_used).filter_map(|(slot, is_used)| is_used.then_some(slot))
     }
 
     /// Returns the numbers of the slots of which more than one version counts, among others.
