@@ -1,5 +1,6 @@
 //! All PEs are taken back to what they were at a time, and can be taken back again.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,6 +89,27 @@ fn each_pe_is_what_it_was_and_the_roll_back_can_be_rolled_back() {
     assert!(last.version > oldest.version);
     counters.restore_version("k299", oldest.version).unwrap().wait().unwrap();
     assert_eq!(count(&counters, "k299"), 3);
+}
+
+#[test]
+fn those_that_come_for_a_roll_back_leave_again_where_no_more_may_be_in_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(TestClock::new());
+    let keeper = keeper(log(directory.path(), &clock), &clock);
+    let counters = counters(&keeper, manual().capacity(NonZeroUsize::new(20).unwrap()));
+    for count in 1..=2 {
+        for key in 0..300 {
+            counters.process(&format!("k{key}"), |counter| counter.count = count).unwrap();
+        }
+        counters.flush(FAIL_SAFE).unwrap();
+        clock.advance(MINUTE);
+    }
+    let report = counters.roll_back_all(clock.wall() - MINUTE - MINUTE / 2, |_| {}).unwrap();
+    assert_eq!((report.rolled_back, report.failed), (300, 0));
+    assert!(counters.len() <= 20, "{}", counters.len());
+    for key in 0..300 {
+        assert_eq!(count(&counters, &format!("k{key}")), 1, "k{key}");
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use checkpoint::{
     FileOps, LogProgress, LogStorage, LogStorageBuilder, StateStorage, StorageErrorKind,
     SystemFiles,
 };
+use checkpoint_tests::simulation::{Fate, Left, Machine};
 use rustix::io::Errno;
 
 use super::{hints, id, payload, segments, store};
@@ -143,6 +144,43 @@ fn a_backup_that_was_not_finished_is_no_store() {
         }
     }
     assert!(operations > 20, "{operations}");
+}
+
+#[test]
+fn a_backup_that_the_machine_dies_in_is_whole_or_no_store_and_lasts_once_it_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = builder(&directory.path().join("state")).open().unwrap();
+    storage.put_metadata("m", None, b"value").unwrap();
+    fill(&storage, 1);
+    let expected = keys(&storage, 70);
+    let (mut unfinished, mut whole) = (0, 0);
+    for off_after in 0.. {
+        let machine = Machine::new(off_after);
+        let files = machine.start(Fate { off_after: Some(off_after), ..Fate::default() });
+        let made = storage.backup_over(files, "/simulated", |_| {});
+        let was_on = machine.is_on();
+        for left in [Left::All, Left::Synced, Left::Drawn] {
+            let copy = machine.copy(off_after);
+            copy.crash(left);
+            let files = copy.start(Fate::default());
+            match LogStorage::builder("/simulated").must_exist(true).open_over(files) {
+                Err(err) => {
+                    assert_eq!(err.kind(), StorageErrorKind::InvalidStore, "{off_after}: {err}");
+                    assert!(made.is_err(), "{off_after}, {left:?}: {err}");
+                    unfinished += 1;
+                }
+                Ok(copied) => {
+                    assert_eq!(keys(&copied, 70), expected, "{off_after}, {left:?}");
+                    assert!(copied.metadata("m").unwrap().is_some(), "{off_after}, {left:?}");
+                    whole += 1;
+                }
+            }
+        }
+        if was_on {
+            break;
+        }
+    }
+    assert!(unfinished > 60 && whole >= 3, "{unfinished}, {whole}");
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn a_close_ends_in_time_and_names_the_shard_that_it_could_not_look_at() {
     let other = counted(&keeper, "other", manual());
     prototype.process("a", |pe| pe.count = 1).unwrap();
     other.process("b", |pe| pe.count = 1).unwrap();
-    let report = while_held(&prototype, || keeper.close(SHORT));
+    let report = while_held(&prototype, || keeper.close(SECOND));
     let report = check_not_known(report);
     assert_eq!((report.saved, report.threads_stuck), (1, 0), "{report}");
     assert!(report.to_string().contains("shard 0 of counter"), "{report}");
