@@ -231,6 +231,8 @@ impl StateStorage for OneFileStorage {
 
     fn prefetch(&self, _ids: &[CheckpointId]) {}
 
+    fn fetch_many(&self, _ids: &[CheckpointIdRef<'_>], _found: &mut dyn FnMut(usize, Vec<u8>)) {}
+
     fn ids(
         &self,
         prototype: &str,

@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use checkpoint::{
-    CheckpointId, Epoch, FetchEntry, FetchOutcome, Metadata, MetadataVersion, SaveBatch,
-    SaveOutcome, StateStorage, StorageCapabilities, StorageError, StorageErrorKind, StoredVersion,
+    CheckpointId, CheckpointIdRef, Epoch, FetchEntry, FetchOutcome, Metadata, MetadataVersion,
+    SaveBatch, SaveOutcome, StateStorage, StorageCapabilities, StorageError, StorageErrorKind,
+    StoredVersion,
 };
 
 /// Fails so many saves, each with all its entries, and passes everything else on.
@@ -58,6 +59,10 @@ impl<S: StateStorage> StateStorage for FailingStorage<S> {
 
     fn prefetch(&self, ids: &[CheckpointId]) {
         self.inner.prefetch(ids);
+    }
+
+    fn fetch_many(&self, ids: &[CheckpointIdRef<'_>], found: &mut dyn FnMut(usize, Vec<u8>)) {
+        self.inner.fetch_many(ids, found);
     }
 
     fn ids(

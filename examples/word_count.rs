@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use checkpoint::{
     Checkpointable, CheckpointingConfig, CheckpointingMode, DefaultFileSystemStateStorage,
-    InMemoryStorage, LogStorage, PePrototype, SafeKeeper, StateStorage,
+    LogStorage, PePrototype, SafeKeeper, StateStorage,
 };
 use checkpoint_examples::{PRIDE_AND_PREJUDICE, Words, option_value, parse_mode};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -31,7 +31,8 @@ usage: word_count [OPTIONS] [FILE...]
 
 Counts the words of the files ('-' is standard input), or of Pride and Prejudice if there are none.
 
-  --state DIR       keep the counts in DIR, and start with those kept there
+  --state DIR       keep the counts in DIR, and start with those kept there; without it they are
+                    kept in a directory that is gone at the end
   --backend NAME    how they are kept: in a log (default), or a file for each word (file)
   --mode MODE       checkpoint each word after N events (count:N), after MS milliseconds with a
                     change (time:MS), or at the end only (none); default: count:10
@@ -56,7 +57,9 @@ fn main() -> anyhow::Result<()> {
         return Ok(());
     };
     let input = Input::open(&options.files)?;
-    let keeper = SafeKeeper::builder_over(open_storage(&options)?).build()?;
+    let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let dir = options.state.as_deref().unwrap_or(scratch.path());
+    let keeper = SafeKeeper::builder_over(open_storage(dir, options.backend)?).build()?;
     let words = keeper
         .prototype::<String, WordCount>("word-count")
         .config(CheckpointingConfig::builder(options.mode).build()?)
@@ -81,11 +84,10 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn open_storage(options: &Options) -> anyhow::Result<Arc<dyn StateStorage>> {
-    Ok(match (&options.state, options.backend) {
-        (None, _) => Arc::new(InMemoryStorage::new()),
-        (Some(dir), Backend::Log) => Arc::new(LogStorage::open(dir)?),
-        (Some(dir), Backend::File) => Arc::new(DefaultFileSystemStateStorage::open(dir)?),
+fn open_storage(dir: &Path, backend: Backend) -> anyhow::Result<Arc<dyn StateStorage>> {
+    Ok(match backend {
+        Backend::Log => Arc::new(LogStorage::open(dir)?),
+        Backend::File => Arc::new(DefaultFileSystemStateStorage::open(dir)?),
     })
 }
 

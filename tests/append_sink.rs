@@ -8,9 +8,9 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use checkpoint::{
-    CheckpointId, Durability, Epoch, FetchEntry, FetchOutcome, InMemoryStorage, Metadata,
-    MetadataVersion, SaveBatch, SaveOutcome, StateStorage, StorageCapabilities, StorageError,
-    StorageErrorKind, StoredVersion,
+    CheckpointId, CheckpointIdRef, Durability, Epoch, FetchEntry, FetchOutcome, InMemoryStorage,
+    Metadata, MetadataVersion, SaveBatch, SaveOutcome, StateStorage, StorageCapabilities,
+    StorageError, StorageErrorKind, StoredVersion,
 };
 
 /// A storage that appends what it is given to one file, and syncs it. Nothing can be fetched.
@@ -71,6 +71,8 @@ impl StateStorage for AppendSink {
     }
 
     fn prefetch(&self, _ids: &[CheckpointId]) {}
+
+    fn fetch_many(&self, _ids: &[CheckpointIdRef<'_>], _found: &mut dyn FnMut(usize, Vec<u8>)) {}
 
     fn ids(
         &self,

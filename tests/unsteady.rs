@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use checkpoint::{
-    CheckpointId, Epoch, FetchEntry, FetchOutcome, Metadata, MetadataVersion, SaveBatch,
-    SaveOutcome, StateStorage, StorageCapabilities, StorageError, StorageErrorKind, StoredVersion,
+    CheckpointId, CheckpointIdRef, Epoch, FetchEntry, FetchOutcome, Metadata, MetadataVersion,
+    SaveBatch, SaveOutcome, StateStorage, StorageCapabilities, StorageError, StorageErrorKind,
+    StoredVersion,
 };
 
 /// How a storage is.
@@ -98,6 +99,10 @@ impl<S: StateStorage + ?Sized> StateStorage for Unsteady<S> {
 
     fn prefetch(&self, ids: &[CheckpointId]) {
         self.inner.prefetch(ids);
+    }
+
+    fn fetch_many(&self, ids: &[CheckpointIdRef<'_>], found: &mut dyn FnMut(usize, Vec<u8>)) {
+        self.inner.fetch_many(ids, found);
     }
 
     fn ids(

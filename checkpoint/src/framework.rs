@@ -1,7 +1,7 @@
 //! The interface between prototypes and what checkpoints them.
 
 use std::fmt;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -33,7 +33,8 @@ use crate::wait::Signal;
 ///
 /// # Contract
 /// The methods are called from the threads that bring events, at the same time, never with a lock
-/// of the library held. None but [`relieve`](Self::relieve) may wait. They never panic.
+/// of the library held. None but [`relieve`](Self::relieve) and
+/// [`fetch_serialized_states`](Self::fetch_serialized_states) may wait. They never panic.
 #[doc(alias = "org.apache.s4.core.ft.CheckpointingFramework")]
 pub trait CheckpointingFramework: Send + Sync {
     /// Takes in a prototype, and gives it a number; [`attach`](Self::attach) follows.
@@ -65,12 +66,8 @@ pub trait CheckpointingFramework: Send + Sync {
     fn fetch_serialized_state(&self, fetch: StateFetch);
 
     /// Fetches many stored states for a thread that may wait, and gives each to its request, now or
-    /// later, from any thread. The default fetches them one by one.
-    fn fetch_serialized_states(&self, fetches: Vec<StateFetch>) {
-        for fetch in fetches {
-            self.fetch_serialized_state(fetch);
-        }
-    }
+    /// later, from any thread.
+    fn fetch_serialized_states(&self, fetches: Vec<StateFetch>);
 
     /// Asks that [`CheckpointSource::tick`] be called at about this time, or soon after.
     fn call_at(&self, prototype: PrototypeIndex, at: Timestamp);
@@ -170,6 +167,8 @@ pub struct Registration {
     pub log_keys: bool,
     /// How states are compressed, where a prototype's configuration says nothing else.
     pub compression: Compression,
+    /// How many threads may restore many PEs at the same time.
+    pub(crate) restore_threads: NonZeroUsize,
     /// The keys that states are encrypted with.
     #[cfg(feature = "encryption")]
     pub(crate) keys: Option<EncryptionKeys>,
@@ -196,6 +195,7 @@ impl Registration {
             storage: None,
             log_keys: false,
             compression: Compression::None,
+            restore_threads: NonZeroUsize::MIN,
             #[cfg(feature = "encryption")]
             keys: None,
         }
@@ -251,6 +251,12 @@ impl Registration {
     #[must_use]
     pub fn with_compression(self, compression: Compression) -> Self {
         Self { compression, ..self }
+    }
+
+    /// Sets how many threads may restore many PEs at the same time. Default: 1, the caller's.
+    #[must_use]
+    pub fn with_restore_threads(self, restore_threads: NonZeroUsize) -> Self {
+        Self { restore_threads, ..self }
     }
 
     /// Sets the keys that states are encrypted with.

@@ -1,15 +1,18 @@
 //! Many PEs are brought into memory at once: all of them, the hottest, as many as fit.
 
 use std::fs;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
 
 use checkpoint::{
-    DefaultFileSystemStateStorage, InMemoryStorage, LogStorage, LogStorageBuilder, PePrototype,
-    ProcessError, SafeKeeper, StateStorage, StorageErrorKind,
+    DefaultFileSystemStateStorage, InMemoryStorage, LogStorage, LogStorageBuilder, Partitioner,
+    PePrototype, ProcessError, SafeKeeper, StateStorage, StorageErrorKind,
 };
 
-use crate::support::{Counter, FAIL_SAFE, FaultyStorage, counters, manual};
+use crate::support::{Counter, FAIL_SAFE, FaultyStorage, Gate, counters, eventually, manual};
 
 fn log(root: &Path) -> LogStorageBuilder {
     LogStorage::builder(root).segment_bytes(20_000).background_compaction(false)
@@ -18,12 +21,16 @@ fn log(root: &Path) -> LogStorageBuilder {
 /// Stores counters of these keys, one after the other.
 fn fill(storage: impl StateStorage + 'static, keys: impl Iterator<Item = u64>) {
     let keeper = SafeKeeper::builder(storage).build().unwrap();
-    let counters = counters(&keeper, manual());
+    fill_over(&keeper, keys);
+    keeper.close(FAIL_SAFE).unwrap();
+}
+
+fn fill_over(keeper: &SafeKeeper, keys: impl Iterator<Item = u64>) {
+    let counters = counters(keeper, manual());
     for key in keys {
         counters.process(&format!("k{key}"), |counter| counter.count = key + 1).unwrap();
         counters.checkpoint(&format!("k{key}")).unwrap().wait().unwrap();
     }
-    keeper.close(FAIL_SAFE).unwrap();
 }
 
 /// The keys in memory, in order.
@@ -122,6 +129,92 @@ fn what_a_storage_does_not_find_at_once_is_fetched_one_by_one() {
     let faulty = FaultyStorage::over(storage);
     faulty.on_fetch_many_panic();
     check_all(faulty, 300);
+}
+
+#[test]
+fn where_not_all_fit_the_hottest_come() {
+    let directory = tempfile::tempdir().unwrap();
+    fill(log(directory.path()).open().unwrap(), 0..3000);
+    let keeper = SafeKeeper::builder(log(directory.path()).open().unwrap()).build().unwrap();
+    let counters = counters(&keeper, manual().capacity(NonZeroUsize::new(700).unwrap()));
+    let report = counters.restore_all(|_| {}).unwrap();
+    assert!(report.is_full && report.restored == 700, "{report:?}");
+    assert_eq!(resident(&counters), (2300..3000).collect::<Vec<_>>());
+}
+
+/// Even numbers in one partition, odd ones in another.
+#[derive(Debug)]
+struct Parity;
+
+impl Partitioner for Parity {
+    fn name(&self) -> &'static str {
+        "parity"
+    }
+
+    fn partition(&self, key: &[u8], partitions: NonZeroU32) -> u32 {
+        u32::from(*key.last().unwrap()) % partitions
+    }
+}
+
+#[test]
+fn a_shard_that_is_held_for_long_holds_up_no_pe_of_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let keeper = || {
+        let storage = log(directory.path()).open().unwrap();
+        let builder = SafeKeeper::builder(storage).partitioner(Parity);
+        builder.partitions(2.try_into().unwrap()).build().unwrap()
+    };
+    let first = keeper();
+    fill_over(&first, (0..100).step_by(2).chain((1..100).step_by(2)));
+    first.close(FAIL_SAFE).unwrap();
+    drop(first);
+    let keeper = keeper();
+    let counters = counters(&keeper, manual().shards(1));
+    let gate = Gate::new();
+    thread::scope(|scope| {
+        let event = scope.spawn(|| counters.process("k0", |_| gate.pass()).unwrap());
+        gate.reached();
+        let restored = scope.spawn(|| counters.restore_all(|_| {}).unwrap());
+        // The odd ones are listed first, and then it waits for the shard of the even ones.
+        eventually("the odd ones have come", || keeper.stats().fetches == 51);
+        for key in (1..100).step_by(2) {
+            let count = counters.read(&format!("k{key}"), |counter| counter.count).unwrap();
+            assert_eq!(count, key + 1);
+        }
+        gate.open();
+        event.join().unwrap();
+        assert_eq!(restored.join().unwrap().restored, 99);
+    });
+}
+
+#[test]
+fn a_factory_that_wants_another_pe_of_the_same_turn_is_told_at_once() {
+    let storage = InMemoryStorage::new();
+    fill(storage.clone(), 0..50);
+    let keeper = SafeKeeper::builder(storage).build().unwrap();
+    let handle = Arc::new(OnceLock::<PePrototype<String, Counter>>::new());
+    let (asked, told) = (Arc::new(AtomicU64::new(0)), Arc::clone(&handle));
+    let count = Arc::clone(&asked);
+    let factory = move |key: &String| {
+        let number: u64 = key[1..].parse().unwrap();
+        let neighbour = format!("k{}", (number + 1) % 50);
+        if let Some(counters) = told.get() {
+            match counters.read(&neighbour, |counter| counter.count) {
+                Ok(count) => assert_eq!(count, (number + 1) % 50 + 1),
+                Err(ProcessError::Reentrant { .. }) => {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+        Counter { count: 0, handle: 7 }
+    };
+    let config = manual().build().unwrap();
+    let counters = keeper.prototype("counter").config(config).create(factory).build().unwrap();
+    assert!(handle.set(counters.clone()).is_ok());
+    let report = counters.restore_all(|_| {}).unwrap();
+    assert_eq!((report.restored, report.failed), (50, 0), "{:?}", report.errors);
+    assert!(asked.load(Ordering::Relaxed) > 0);
 }
 
 #[track_caller]

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use checkpoint::{
-    CheckpointId, Clock, Durability, Epoch, FetchEntry, FetchOutcome, FetchVersion, Metadata,
-    MetadataVersion, SaveBatch, SaveEntry, SaveOutcome, StateStorage, StorageCapabilities,
-    StorageError, StorageErrorKind, StoredVersion,
+    CheckpointId, CheckpointIdRef, Clock, Durability, Epoch, FetchEntry, FetchOutcome,
+    FetchVersion, Metadata, MetadataVersion, SaveBatch, SaveEntry, SaveOutcome, StateStorage,
+    StorageCapabilities, StorageError, StorageErrorKind, StoredVersion,
 };
 
 use super::content::{Stored, is_quarantine, stored};
@@ -262,6 +262,8 @@ impl StateStorage for SimulatedStorage {
     }
 
     fn prefetch(&self, _ids: &[CheckpointId]) {}
+
+    fn fetch_many(&self, _ids: &[CheckpointIdRef<'_>], _found: &mut dyn FnMut(usize, Vec<u8>)) {}
 
     fn ids(
         &self,

@@ -4,23 +4,23 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::{panic, thread};
 
-use crate::capture::PeHandle;
 use crate::checkpoint_id::CheckpointId;
+use crate::framework::StateFetch;
 use crate::process_error::ProcessError;
 use crate::prototype::entry::Arrival;
-use crate::prototype::inner::Inner;
+use crate::prototype::inner::{Inner, Place};
 use crate::prototype::key::Key;
 use crate::prototype::pe_prototype::{Hindrance, PePrototype};
 use crate::prototype::restore::Coming;
+use crate::prototype::shard::Locked;
 use crate::prototype::table::Obstacle;
 use crate::reentrancy;
 use crate::state::Checkpointable;
 use crate::storage::{StateStorage, StorageError, StorageErrorKind};
+use crate::sync::{Mutex, Ordering};
 
 /// So many are on their way at the same time, for each thread.
 const AT_ONCE_MAX: usize = 256;
-/// So many threads restore at the same time at most: more would wait for the same memory.
-const THREADS_MAX: usize = 8;
 /// A thread is worth its start for so many times as many as it has on their way.
 const TURNS: usize = 2;
 /// So many errors are reported, one for each PE; all are counted.
@@ -58,7 +58,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     ///
     /// # Errors
     /// The storage cannot list its ids, the keeper is closed, or the call came from inside an
-    /// event, a hook or a callback. PEs that have come until then stay. What is wrong with single
+    /// event, or from a thread of the keeper. PEs that have come until then stay. What is wrong with single
     /// PEs is in the result.
     ///
     /// # Examples
@@ -105,8 +105,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         let Some(storage) = inner.storage() else {
             return Err(inner.not_restored(inner.closed_error()));
         };
-        let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
-        let together = threads * AT_ONCE_MAX * TURNS;
+        let threads = inner.registration.restore_threads.get();
+        let mut together = AT_ONCE_MAX;
         let mut report = BulkRestore::default();
         let mut ids = Vec::new();
         let mut left = count;
@@ -121,6 +121,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
                 return ControlFlow::Continue(());
             }
             ended = inner.restore_on(threads, &*storage, &mut ids, &mut report).err();
+            // From the first ones it is known whether they have to be waited for.
+            together = if report.is_cold { AT_ONCE_MAX } else { threads * AT_ONCE_MAX * TURNS };
             progress(&report);
             match ended.is_some() || report.is_full {
                 true => ControlFlow::Break(()),
@@ -148,8 +150,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         StorageError::new(kind, format!("restore the PEs of `{}`", self.name)).with_source(error)
     }
 
-    /// Brings these into memory, on so many threads if they are worth it, and waits until they are
-    /// there.
+    /// Brings these into memory, on so many threads if that helps, and waits until they are there.
     fn restore_on(
         self: &Arc<Self>,
         threads: usize,
@@ -157,40 +158,38 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         ids: &mut Vec<CheckpointId>,
         report: &mut BulkRestore,
     ) -> Result<(), ProcessError> {
-        let mut turns = Vec::new();
-        while !ids.is_empty() {
-            let rest = ids.split_off(ids.len().min(AT_ONCE_MAX));
-            turns.push(std::mem::replace(ids, rest));
-        }
-        let is_worth_it = turns.len() > TURNS;
-        // The first come first: each thread takes every second one, say.
-        let mut shares: Vec<_> =
-            (0..if is_worth_it { threads } else { 1 }).map(|_| Vec::new()).collect();
-        let count = shares.len();
-        for (at, turn) in turns.into_iter().enumerate() {
-            if let Some(share) = shares.get_mut(at % count) {
-                share.push(turn);
-            }
-        }
+        // Where PEs have to be waited for, or there is no room for all of them, the first ones are
+        // to come first.
+        let is_room_for_all = self.room_left() >= ids.len();
+        let helpers = match is_room_for_all && !report.is_cold {
+            true => (threads - 1).min((ids.len() / AT_ONCE_MAX).saturating_sub(1)),
+            false => 0,
+        };
         let is_cold = report.is_cold;
-        let restore = |share: Vec<Vec<CheckpointId>>| {
+        let turns = Mutex::new(std::mem::take(ids).into_iter());
+        let restore = || {
             let mut report = BulkRestore { is_cold, ..BulkRestore::default() };
             let mut ended = Ok(());
-            for ids in share {
-                if ended.is_ok() && !report.is_full {
-                    ended = self.restore_some(storage, ids, &mut report);
+            while ended.is_ok() && !report.is_full {
+                let turn: Vec<_> = turns.lock().by_ref().take(AT_ONCE_MAX).collect();
+                if turn.is_empty() {
+                    break;
                 }
+                ended = self.restore_some(storage, turn, &mut report);
             }
             (report, ended)
         };
-        let own = shares.pop().unwrap_or_default();
         let results = thread::scope(|scope| {
-            let restore = &restore;
-            let others: Vec<_> =
-                shares.into_iter().map(|share| scope.spawn(move || restore(share))).collect();
-            let mut results = vec![restore(own)];
-            for other in others {
-                results.push(other.join().unwrap_or_else(|panic| panic::resume_unwind(panic)));
+            let name = |number| format!("checkpoint-restore-{number}");
+            // If the system has no thread to give, those that there are do its work.
+            let helpers: Vec<_> = (0..helpers)
+                .filter_map(|n| {
+                    thread::Builder::new().name(name(n)).spawn_scoped(scope, restore).ok()
+                })
+                .collect();
+            let mut results = vec![restore()];
+            for helper in helpers {
+                results.push(helper.join().unwrap_or_else(|panic| panic::resume_unwind(panic)));
             }
             results
         });
@@ -201,6 +200,12 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             all = all.and(ended);
         }
         all
+    }
+
+    /// How many more PEs may be in memory.
+    fn room_left(&self) -> usize {
+        let capacity = self.config.capacity().map_or(usize::MAX, std::num::NonZeroUsize::get);
+        capacity.saturating_sub(self.occupied.load(Ordering::Relaxed))
     }
 
     /// Brings these into memory, and waits until they are there.
@@ -214,7 +219,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             storage.prefetch(&ids);
         }
         let mut waiting = Vec::with_capacity(ids.len());
-        let mut coming = Vec::with_capacity(ids.len());
+        // A place that is held has a fetch: if that is dropped, those who wait are told.
+        let mut fetches = Vec::with_capacity(ids.len());
         let mut ended = Ok(());
         for id in ids {
             let Ok(key) = K::from_key_bytes(id.key()) else {
@@ -222,24 +228,32 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 report.failed += 1;
                 continue;
             };
-            match self.hold_place(&key) {
+            let place = self.place(&key);
+            let locked = match self.try_lock_again(place.shard) {
+                Some(locked) => locked,
+                None => {
+                    // It may be held for long: nobody is to wait for that who wants one of those.
+                    self.framework.fetch_serialized_states(std::mem::take(&mut fetches));
+                    self.lock_again(place.shard)
+                }
+            };
+            match self.hold_place(locked, place, key, id) {
                 Ok(Held::Resident) => report.resident += 1,
                 Ok(Held::Full) => {
                     report.is_full = true;
                     break;
                 }
-                Ok(Held::Place(shard, pe, arrival)) => {
-                    waiting.push((key.clone(), arrival));
-                    coming.push(Coming { shard, pe, key, id });
+                Ok(Held::Place(key, arrival, fetch)) => {
+                    waiting.push((key, arrival));
+                    fetches.push(fetch);
                 }
                 Err(error) => {
-                    // Those that hold a place are to come all the same.
                     ended = Err(error);
                     break;
                 }
             }
         }
-        self.begin_fetches(coming.into_iter());
+        self.framework.fetch_serialized_states(fetches);
         ended?;
         report.is_cold = waiting.iter().any(|(_, arrival)| arrival.result().is_none());
         let deadline = self.deadline();
@@ -260,15 +274,22 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         Ok(())
     }
 
-    /// Holds the place of a PE that is not there: somebody has to see to it that it comes.
-    fn hold_place(&self, key: &K) -> Result<Held, ProcessError> {
-        let place = self.place(key);
-        let mut locked = self.lock_open(place.shard)?;
+    /// Holds the place of a PE that is not there.
+    fn hold_place(
+        self: &Arc<Self>,
+        mut locked: Locked<'_, K, P>,
+        place: Place,
+        key: K,
+        id: CheckpointId,
+    ) -> Result<Held<K>, ProcessError> {
+        if self.gate.is_closed() {
+            return Err(self.closed_error());
+        }
         let table = locked.table();
-        if table.entries.find(place.hash, |entry| entry.key == *key).is_some() {
+        if table.entries.find(place.hash, |entry| entry.key == key).is_some() {
             return Ok(Held::Resident);
         }
-        let Obstacle::Fetch(pe, arrival) = table.obstacle(place.hash, key) else {
+        let Obstacle::Fetch(pe, arrival) = table.obstacle(place.hash, &key) else {
             unreachable!("nothing is known of the PE");
         };
         if !self.reserve() {
@@ -276,7 +297,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         }
         let hasher = |key: &K| self.hash(key);
         table.insert_placeholder(key.clone(), pe, arrival.clone(), hasher);
-        Ok(Held::Place(place.shard, pe, arrival))
+        let coming = Coming { shard: place.shard, pe, key: key.clone(), id };
+        Ok(Held::Place(key, arrival, self.fetch_among_others(coming)))
     }
 }
 
@@ -293,9 +315,9 @@ impl BulkRestore {
 }
 
 /// What became of an attempt to hold a PE's place.
-enum Held {
+enum Held<K> {
     /// It is there, or has just been removed, or is on its way already.
     Resident,
-    Place(usize, PeHandle, Arc<Arrival>),
+    Place(K, Arc<Arrival>, StateFetch),
     Full,
 }

@@ -17,6 +17,7 @@ use crate::prototype::key::Key;
 use crate::prototype::results::{Arrived, Mail};
 use crate::quarantine::quarantine_id;
 use crate::record::{RecordHeader, RecordKind, RecordView, StateVersion};
+use crate::reentrancy;
 use crate::restore_error::{RestoreError, RestoreFailure};
 use crate::state::{Checkpointable, decode_state};
 use crate::storage::{FetchVersion, NEWEST_WHOLE, StorageError, StorageErrorKind, UNKNOWN_VERSION};
@@ -98,29 +99,20 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 return self.deliver(&coming, arrived);
             }
         };
-        let fetch = self.fetch(coming, (id, version), wanted, caller);
+        let inner = self.clone();
+        let fetch = StateFetch::new(id, version, caller, move |verdict| {
+            inner.fetched(coming, wanted, verdict);
+        });
         self.framework.fetch_serialized_state(fetch);
     }
 
-    /// Has many PEs fetched, as [`begin_fetch`](Self::begin_fetch) does, for a thread that may
-    /// wait.
-    pub(super) fn begin_fetches(self: &Arc<Self>, coming: impl Iterator<Item = Coming<K>>) {
-        let fetch = |coming: Coming<K>| {
-            let newest = (coming.id.clone(), FetchVersion::Newest);
-            self.fetch(coming, newest, Wanted::Newest, Caller::MayWait)
-        };
-        self.framework.fetch_serialized_states(coming.map(fetch).collect());
-    }
-
-    fn fetch(
-        self: &Arc<Self>,
-        coming: Coming<K>,
-        (id, version): (CheckpointId, FetchVersion),
-        wanted: Wanted,
-        caller: Caller,
-    ) -> StateFetch {
+    /// What fetches a PE for a thread that holds the places of others, too. It is decided as on a
+    /// thread of the keeper: user code that is run by it must not wait for one of those.
+    pub(super) fn fetch_among_others(self: &Arc<Self>, coming: Coming<K>) -> StateFetch {
         let inner = self.clone();
-        StateFetch::new(id, version, caller, move |verdict| inner.fetched(coming, wanted, verdict))
+        StateFetch::new(coming.id.clone(), FetchVersion::Newest, Caller::MayWait, move |verdict| {
+            reentrancy::as_keeper_thread(|| inner.fetched(coming, Wanted::Newest, verdict));
+        })
     }
 
     /// Makes a PE of which nothing is stored.

@@ -202,7 +202,9 @@ impl Core {
         if self.phase == Phase::Stopped {
             return None;
         }
-        let count = self.ready.len().min(SHARDS_PER_TASK);
+        // Something is left for the other threads.
+        let share = self.ready.len().div_ceil(self.limits.serialization_threads);
+        let count = share.min(SHARDS_PER_TASK);
         let shards: Vec<_> = self.ready.drain(..count).collect();
         if shards.is_empty() {
             return None;

@@ -54,6 +54,7 @@ impl CheckpointingFramework for KeeperHandle {
             .with_due_counter(shared.due.clone())
             .with_log_keys(shared.settings.log_keys)
             .with_compression(shared.compression)
+            .with_restore_threads(shared.restore_threads())
             .with_storage(Arc::downgrade(&storage));
         #[cfg(feature = "encryption")]
         let registration = match &shared.keys {
@@ -145,22 +146,25 @@ impl CheckpointingFramework for KeeperHandle {
             let ids: Vec<_> = fetches.iter().flatten().map(|fetch| fetch.id.as_ref()).collect();
             let mut found = Vec::with_capacity(ids.len());
             let asked = catch_unwind(AssertUnwindSafe(|| {
-                storage.fetch_many(&ids, &mut |at, outcome| found.push((at, outcome)));
+                storage.fetch_many(&ids, &mut |at, record| found.push((at, record)));
             }));
             if asked.is_err() {
                 tracing::error!(target: "checkpoint", "the storage panicked; fetching one by one");
             }
-            if found.iter().any(|(_, outcome)| outcome.is_ok()) {
-                // Once for all of them: the threads of the keeper want this lock, too.
-                shared.core.lock().fetches.breaker.succeeded();
-            }
-            for (at, outcome) in found {
+            let is_running = {
+                let mut core = shared.core.lock();
+                if !found.is_empty() {
+                    // Once for all of them: the threads of the keeper want this lock, too.
+                    core.fetches.breaker.succeeded();
+                }
+                core.is_running()
+            };
+            // Of a keeper that was closed meanwhile no user code runs any more.
+            for (at, record) in found.into_iter().filter(|_| is_running) {
                 // A place that there is not, or that was named before, is the storage's mistake.
-                let Some(fetch) = fetches.get_mut(at).and_then(Option::take) else { continue };
-                shared.counters.fetches.add(1);
-                match outcome {
-                    Ok(record) => contained(|| fetch.decide(Ok(record))),
-                    Err(_) => shared.decide(fetch, outcome),
+                if let Some(fetch) = fetches.get_mut(at).and_then(Option::take) {
+                    shared.counters.fetches.add(1);
+                    contained(|| fetch.decide(Ok(Some(record))));
                 }
             }
         }

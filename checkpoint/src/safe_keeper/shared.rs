@@ -1,5 +1,6 @@
 //! What the threads of a keeper and its prototypes share, and how actions are performed.
 
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
@@ -25,6 +26,12 @@ use crate::task::{
     CheckpointingTask, FetchAnswers, FetchNumber, FetchTask, SaveStateTask, SerializeTask,
 };
 use crate::thread_start::ThreadStart;
+
+/// So many threads restore at the same time at most: more would wait for the same memory.
+const RESTORE_THREADS_MAX: NonZeroUsize = match NonZeroUsize::new(8) {
+    Some(n) => n,
+    None => NonZeroUsize::MIN,
+};
 
 /// Lock order: a shard's lock, then a registry or `core`, then an inbox or a signal. No lock is
 /// held while a storage, a callback or a prototype is called, or a thread is waited for.
@@ -233,6 +240,14 @@ impl Shared {
         if catch_unwind(AssertUnwindSafe(|| task.run(&*storage, &answers))).is_err() {
             tracing::error!(target: "checkpoint", "the storage panicked in `fetch`");
         }
+    }
+
+    /// How many threads may restore many PEs at the same time.
+    pub(super) fn restore_threads(&self) -> NonZeroUsize {
+        // A keeper that is stepped has no threads, whoever would start them.
+        let has_threads = self.pools.lock().count(Pool::Fetching) > 0;
+        let processors = thread::available_parallelism().ok().filter(|_| has_threads);
+        processors.unwrap_or(NonZeroUsize::MIN).min(RESTORE_THREADS_MAX)
     }
 
     /// Gives a fetch its verdict.

@@ -183,9 +183,13 @@ impl RecordPlace {
     }
 
     pub(crate) fn id_in<'a>(&self, bytes: &'a [u8]) -> CheckpointIdRef<'a> {
-        let name = bytes.get(self.prototype.clone()).and_then(|name| str::from_utf8(name).ok());
-        match (name, bytes.get(self.key.clone())) {
-            (Some(prototype), Some(key)) => CheckpointIdRef { prototype, key },
+        match (bytes.get(self.prototype.clone()), bytes.get(self.key.clone())) {
+            (Some(name), Some(key)) => {
+                // The name was checked; if it is none now, memory went bad, which is noticed by the
+                // checksum before anything is saved.
+                let prototype = str::from_utf8(name).unwrap_or("\u{FFFD}");
+                CheckpointIdRef { prototype, key }
+            }
             _ => unreachable!("an entry was used with the buffer of another batch"),
         }
     }

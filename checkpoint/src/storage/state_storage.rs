@@ -79,14 +79,10 @@ pub trait StateStorage: Send + Sync {
     /// Gives `found` the newest records of some ids, each with its place in `ids`, in any order.
     ///
     /// For a program that wants many PEs at once before it goes on: it may wait for the disk, and
-    /// should read what lies side by side with one call. Whatever it leaves out is fetched one by
-    /// one, also after an error: so the default, which finds nothing, is right, only slower.
-    fn fetch_many(
-        &self,
-        _ids: &[CheckpointIdRef<'_>],
-        _found: &mut dyn FnMut(usize, FetchOutcome),
-    ) {
-    }
+    /// reads what lies side by side with one call. Whatever it leaves out, for whatever reason, is
+    /// fetched one by one: a storage that gains nothing by this does nothing. It should leave out
+    /// what is large: all that it gives is in memory at the same time.
+    fn fetch_many(&self, ids: &[CheckpointIdRef<'_>], found: &mut dyn FnMut(usize, Vec<u8>));
 
     /// Calls `visit` with each id of `prototype` that has a state (not a tombstone), each once,
     /// until it breaks.

@@ -142,6 +142,8 @@ pub(crate) mod thread {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
+    pub(crate) use std::thread::available_parallelism;
+
     use super::checker::thread as checker;
 
     pub(crate) use checker::{Thread, current, park, yield_now};

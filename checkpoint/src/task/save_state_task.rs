@@ -391,3 +391,53 @@ pub(crate) fn save_and_wait(
         None => Err(None),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint_id::CheckpointIdRef;
+    use crate::record::StateVersion;
+    use crate::storage::{InMemoryStorage, RecordPlace};
+
+    /// C12.
+    #[test]
+    fn a_record_that_was_damaged_in_memory_is_not_saved() {
+        let version = StateVersion::new(1, 1);
+        let positions = InputPositions::default();
+        let meta = RecordMeta {
+            kind: RecordKind::State,
+            partition: 0,
+            version,
+            event_count: 1,
+            captured_at: std::time::UNIX_EPOCH,
+            idle: std::time::Duration::ZERO,
+            fingerprint: 0,
+            positions: &positions,
+        };
+        let mut bytes = Vec::new();
+        let id = CheckpointIdRef { prototype: "p", key: b"k" };
+        let writer = RecordWriter::begin(&mut bytes, id, &meta);
+        bytes.extend_from_slice(b"a state");
+        writer.finish(&mut bytes);
+        let place = RecordPlace::new(0..bytes.len(), (1, 1), RecordKind::State, 0, version);
+        let work = Work {
+            place,
+            preserve: false,
+            is_unsealed: false,
+            may_be_stored: false,
+            quarantine: None,
+        };
+        let storage = InMemoryStorage::new();
+        assert!(matches!(work.before_saving(&storage, &bytes), ControlFlow::Continue(_)));
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x80;
+            match work.before_saving(&storage, &damaged) {
+                ControlFlow::Break(SaveOutcome::NotStored(error)) => {
+                    assert_eq!(error.kind(), StorageErrorKind::Broken, "byte {at}: {error}");
+                }
+                _ => panic!("byte {at}: nobody noticed"),
+            }
+        }
+    }
+}

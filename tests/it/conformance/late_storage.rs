@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use checkpoint::{
-    CheckpointId, Epoch, FetchEntry, FetchOutcome, InMemoryStorage, Metadata, MetadataVersion,
-    SaveBatch, StateStorage, StorageCapabilities, StorageError, StoredVersion,
+    CheckpointId, CheckpointIdRef, Epoch, FetchEntry, FetchOutcome, InMemoryStorage, Metadata,
+    MetadataVersion, SaveBatch, StateStorage, StorageCapabilities, StorageError, StoredVersion,
 };
 
 pub(crate) struct LateStorage {
@@ -85,6 +85,10 @@ impl StateStorage for LateStorage {
 
     fn prefetch(&self, ids: &[CheckpointId]) {
         self.inner.prefetch(ids);
+    }
+
+    fn fetch_many(&self, ids: &[CheckpointIdRef<'_>], found: &mut dyn FnMut(usize, Vec<u8>)) {
+        self.inner.fetch_many(ids, found);
     }
 
     fn ids(

@@ -7,10 +7,10 @@ use std::thread;
 use std::time::UNIX_EPOCH;
 
 use checkpoint::{
-    CheckpointId, CompareAndSet, Durability, Epoch, FetchEntry, FetchOutcome, FetchVersion,
-    METADATA_BYTES_MAX, METADATA_NAME_BYTES_MAX, Metadata, MetadataVersion, RecordKind, SaveBatch,
-    SaveEntry, SaveOutcome, StateStorage, StateVersion, StorageCapabilities, StorageError,
-    StorageErrorKind, StoredVersion,
+    CheckpointId, CheckpointIdRef, CompareAndSet, Durability, Epoch, FetchEntry, FetchOutcome,
+    FetchVersion, METADATA_BYTES_MAX, METADATA_NAME_BYTES_MAX, Metadata, MetadataVersion,
+    RecordKind, SaveBatch, SaveEntry, SaveOutcome, StateStorage, StateVersion, StorageCapabilities,
+    StorageError, StorageErrorKind, StoredVersion,
 };
 
 use super::fault::Fault;
@@ -266,6 +266,8 @@ impl StateStorage for NaiveStorage {
     }
 
     fn prefetch(&self, _ids: &[CheckpointId]) {}
+
+    fn fetch_many(&self, _ids: &[CheckpointIdRef<'_>], _found: &mut dyn FnMut(usize, Vec<u8>)) {}
 
     fn ids(
         &self,

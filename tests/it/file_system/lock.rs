@@ -5,21 +5,26 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use checkpoint::{DefaultFileSystemStateStorage, StateStorage, StorageErrorKind};
+use checkpoint_tests::Backend;
 
 use super::{check_error, open};
 use crate::support::eventually;
 
 #[test]
 fn a_second_opener_in_this_process_is_refused_and_told_who_has_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let root = directory.path().join("state");
-    let storage = open(&root);
-    let err = DefaultFileSystemStateStorage::open(&root).unwrap_err();
-    check_error(&err, StorageErrorKind::Locked, &root);
-    let owner = format!("process {} on ", std::process::id());
-    assert!(err.to_string().contains(&owner), "{err}");
-    drop(storage);
-    open(&root);
+    for backend in Backend::ALL {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("state");
+        let storage = backend.open(&root).unwrap();
+        let err = backend.open(&root).map(drop).unwrap_err();
+        check_error(&err, StorageErrorKind::Locked, &root);
+        let host = rustix::system::uname();
+        let host = host.nodename().to_str().unwrap();
+        let owner = format!("process {} on {host}", std::process::id());
+        assert!(err.to_string().contains(&owner), "{backend:?}: {err}");
+        drop(storage);
+        backend.open(&root).unwrap();
+    }
 }
 
 /// Starts a process that saves into the store for ever, and waits until it has it open.

@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use checkpoint::storage::conformance;
 use checkpoint::{
-    Clock, FetchVersion, InputPositions, LogStorage, LogStorageBuilder, RecordKind, RecordMeta,
-    RecordView, RecordWriter, Retention, SaveOutcome, StateStorage, StateVersion, TestClock,
+    CheckpointId, Clock, FetchVersion, InputPositions, LogStorage, LogStorageBuilder, RecordKind,
+    RecordMeta, RecordView, RecordWriter, Retention, SaveOutcome, StateStorage, StateVersion,
+    TestClock,
 };
 
 use super::{fetch, id, payload, segments, store};
@@ -120,6 +121,16 @@ fn what_is_kept_of_older_versions_is_what_was_asked_for() {
         builder.retention_of("q", Retention::newest(7)).clock(clock.clone()).open().unwrap()
     };
     let storage = open();
+    let of_q = CheckpointId::new("q", "a").unwrap();
+    let kept_of_q = |storage: &LogStorage| -> Vec<u64> {
+        let versions = storage.versions(&of_q).unwrap();
+        versions.iter().map(|stored| stored.version.sequence.0).collect()
+    };
+    for sequence in 1..=10 {
+        let record = conformance::record(&of_q, StateVersion::new(1, sequence), &[7; 900]);
+        let outcome = conformance::save(&storage, &[record]).pop().unwrap();
+        assert!(matches!(outcome, SaveOutcome::Stored), "{outcome:?}");
+    }
     for sequence in 1..=5 {
         let version = StateVersion::new(1, sequence);
         let payload = [u8::try_from(sequence).unwrap(); 900];
@@ -137,6 +148,7 @@ fn what_is_kept_of_older_versions_is_what_was_asked_for() {
     clock.advance(hour / 2);
     assert!(storage.compact().unwrap() > 0);
     assert_eq!(versions(&storage), [5, 4]);
+    assert_eq!(kept_of_q(&storage), [10, 9, 8, 7, 6, 5, 4, 3]);
     for sequence in [4, 5] {
         let version = FetchVersion::Exactly(StateVersion::new(1, sequence));
         let record = conformance::fetch(&storage, &id("a"), version).unwrap().unwrap();
@@ -144,7 +156,9 @@ fn what_is_kept_of_older_versions_is_what_was_asked_for() {
         assert_eq!(view.payload(), [u8::try_from(sequence).unwrap(); 900]);
     }
     drop(storage);
-    assert_eq!(versions(&open()), [5, 4]);
+    let storage = open();
+    assert_eq!(versions(&storage), [5, 4]);
+    assert_eq!(kept_of_q(&storage), [10, 9, 8, 7, 6, 5, 4, 3]);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //! on by itself (B1 to B9, T7).
 
 use std::collections::BTreeSet;
+use std::error::Error as _;
+use std::io;
 use std::sync::Arc;
 
 use checkpoint::{FileOps, StorageErrorKind};
@@ -192,6 +194,9 @@ fn check_failing(operation: &str, errno: Errno, kind: StorageErrorKind) {
             told += 1;
             assert!(err.to_string().contains(&root), "{operation}: {err} names no path");
             assert_eq!(err.kind(), kind, "{operation}: {err}");
+            let cause = err.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+            let cause = cause.and_then(io::Error::raw_os_error);
+            assert_eq!(cause, Some(errno.raw_os_error()), "{operation}: {err:?}");
             After::Over
         });
         assert!(saved.is_err(), "{operation}");
@@ -210,6 +215,8 @@ fn check_failing(operation: &str, errno: Errno, kind: StorageErrorKind) {
 #[test]
 fn what_fails_for_long_is_told_and_once_it_does_not_saves_go_on() {
     check_failing("write segments/", Errno::NOSPC, StorageErrorKind::Full);
+    check_failing("write segments/", Errno::DQUOT, StorageErrorKind::Full);
+    check_failing("write segments/", Errno::ROFS, StorageErrorKind::Forbidden);
     check_failing("write segments/", Errno::IO, StorageErrorKind::Unavailable);
     check_failing("sync_data segments/", Errno::IO, StorageErrorKind::Unavailable);
 }

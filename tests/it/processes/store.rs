@@ -50,13 +50,12 @@ impl Store {
         self.backend
     }
 
-    /// Returns how many segments of a log were compacted: their numbers are missing.
+    /// Returns how many segments of a log were made by compaction: they have the order of another
+    /// one, whose place they took.
     pub(crate) fn compacted_segments(&self) -> u64 {
-        let Ok(entries) = fs::read_dir(self.root.join("segments")) else { return 0 };
-        let numbers = entries
-            .filter_map(|entry| u64::from_str_radix(entry.ok()?.file_name().to_str()?, 16).ok());
-        let numbers: Vec<_> = numbers.collect();
-        numbers.iter().max().map_or(0, |highest| highest - numbers.len() as u64)
+        let Ok(manifest) = fs::read(self.root.join("manifest")) else { return 0 };
+        let listed = RecordView::parse(&manifest).unwrap().payload().as_chunks::<24>().0;
+        listed.iter().filter(|segment| segment[..4] != segment[4..8]).count() as u64
     }
 
     /// Notes what a writer has acknowledged.

@@ -76,6 +76,12 @@ impl CheckpointingFramework for MapFramework {
         fetch.decide(Ok(state));
     }
 
+    fn fetch_serialized_states(&self, fetches: Vec<StateFetch>) {
+        for fetch in fetches {
+            self.fetch_serialized_state(fetch);
+        }
+    }
+
     fn call_at(&self, _: PrototypeIndex, _: Timestamp) {}
 
     fn relieve(&self, _: Caller) -> Result<(), Overloaded> {

@@ -108,8 +108,8 @@ impl FaultyStorage {
         self.lock().inline_panics = times;
     }
 
-    /// Has fetches of many at once answered for the first one, three times, and for one that there
-    /// is not, and then panic.
+    /// Has fetches of many at once answered for the first one, twice, and for one that there is
+    /// not, and then panic.
     pub(crate) fn on_fetch_many_panic(&self) {
         self.lock().answers_many = true;
     }
@@ -356,13 +356,12 @@ impl StateStorage for FaultyStorage {
         self.inner.prefetch(ids);
     }
 
-    fn fetch_many(&self, ids: &[CheckpointIdRef<'_>], found: &mut dyn FnMut(usize, FetchOutcome)) {
+    fn fetch_many(&self, ids: &[CheckpointIdRef<'_>], found: &mut dyn FnMut(usize, Vec<u8>)) {
         if self.lock().answers_many {
-            let record = self.inner.fetch_now(&ids[0].to_owned()).unwrap();
-            found(0, record);
-            found(0, Ok(None));
-            found(0, Err(StorageError::new(StorageErrorKind::Broken, "once more")));
-            found(ids.len(), Ok(None));
+            let record = self.inner.fetch_now(&ids[0].to_owned()).unwrap().unwrap().unwrap();
+            found(0, record.clone());
+            found(0, b"once more".to_vec());
+            found(ids.len(), record);
             panic!("the storage was told to panic");
         }
     }

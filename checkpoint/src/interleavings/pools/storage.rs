@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use crate::checkpoint_id::CheckpointId;
+use crate::checkpoint_id::{CheckpointId, CheckpointIdRef};
 use crate::record::Epoch;
 use crate::storage::{
     FetchEntry, FetchOutcome, InMemoryStorage, Metadata, MetadataVersion, SaveBatch, StateStorage,
@@ -80,6 +80,8 @@ impl StateStorage for Busy {
     }
 
     fn prefetch(&self, _ids: &[CheckpointId]) {}
+
+    fn fetch_many(&self, _ids: &[CheckpointIdRef<'_>], _found: &mut dyn FnMut(usize, Vec<u8>)) {}
 
     fn ids(
         &self,

@@ -190,6 +190,9 @@ impl Client {
         if let Some(answer) = self.fetch_now(id) {
             self.expect_answer(&format!("fetch_now of {id}"), expected, &answer)?;
         }
+        for answer in self.fetch_many(id) {
+            self.expect_answer(&format!("fetch_many of {id}"), expected, &answer)?;
+        }
         if expected.is_some() && !self.may_contain(id) {
             let attempted = format!("may_contain of {id}, which is stored");
             return self.fails(&attempted, "true", "false");
@@ -203,6 +206,23 @@ impl Client {
             None => "not without blocking".to_owned(),
         };
         self.note(&format!("fetch_now {id}"), || self.storage.fetch_now(id), show)
+    }
+
+    /// Fetches an id together with itself.
+    fn fetch_many(&self, id: &CheckpointId) -> Vec<FetchOutcome> {
+        let fetch = || {
+            let mut found = Vec::new();
+            self.storage.fetch_many(&[id.as_ref(), id.as_ref()], &mut |at, record| {
+                // Not one of those that were asked for.
+                found.push(if at < 2 { Ok(Some(record)) } else { Ok(Some(Vec::new())) });
+            });
+            found
+        };
+        let show = |found: &Vec<FetchOutcome>| {
+            let found: Vec<_> = found.iter().map(shown_answer).collect();
+            found.join(", ")
+        };
+        self.note(&format!("fetch_many {id}"), fetch, show)
     }
 
     pub(super) fn may_contain(&self, id: &CheckpointId) -> bool {

@@ -272,7 +272,13 @@ fn parse_identity(payload: &[u8], layout: &Layout, root: &Path) -> Result<u128, 
                 let attempted = format!("{attempted}: it is to be opened as {storage}");
                 StorageError::new(StorageErrorKind::InvalidStore, attempted)
             }
-            None => StorageError::new(StorageErrorKind::UnsupportedVersion, attempted),
+            None => {
+                let newest = STORAGES.iter().map(|(known, _)| *known).max().unwrap_or_default();
+                let attempted = format!(
+                    "{attempted}: its layout is {version}, of {newest} that are known here"
+                );
+                StorageError::new(StorageErrorKind::UnsupportedVersion, attempted)
+            }
         });
     }
     match <[u8; 16]>::try_from(identity) {

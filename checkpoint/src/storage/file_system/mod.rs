@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 pub use opening::DefaultFileSystemStateStorageBuilder;
 
-use crate::checkpoint_id::CheckpointId;
+use crate::checkpoint_id::{CheckpointId, CheckpointIdRef};
 use crate::record::Epoch;
 use crate::storage::directory::StoreDirectory;
 use crate::storage::file_system::place::Place;
@@ -141,6 +141,8 @@ impl StateStorage for DefaultFileSystemStateStorage {
     }
 
     fn prefetch(&self, _ids: &[CheckpointId]) {}
+
+    fn fetch_many(&self, _ids: &[CheckpointIdRef<'_>], _found: &mut dyn FnMut(usize, Vec<u8>)) {}
 
     fn ids(
         &self,

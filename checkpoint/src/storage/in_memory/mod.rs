@@ -187,6 +187,14 @@ impl StateStorage for InMemoryStorage {
 
     fn prefetch(&self, _ids: &[CheckpointId]) {}
 
+    fn fetch_many(&self, ids: &[CheckpointIdRef<'_>], found: &mut dyn FnMut(usize, Vec<u8>)) {
+        for (at, id) in ids.iter().enumerate() {
+            if let Ok(Some(record)) = self.content.fetch(&(*id).to_owned(), FetchVersion::Newest) {
+                found(at, record);
+            }
+        }
+    }
+
     fn ids(
         &self,
         prototype: &str,

@@ -140,9 +140,21 @@ impl Index {
     /// Returns the newest places of ids.
     pub(super) fn newest_of(&self, ids: &[CheckpointIdRef<'_>]) -> Vec<Option<Place>> {
         let mut newest = vec![None; ids.len()];
-        let known: Vec<_> =
-            ids.iter().enumerate().filter_map(|(at, id)| Some((at, self.known(*id)?))).collect();
-        let (places, known): (Vec<_>, Vec<_>) = known.into_iter().unzip();
+        let mut known = Vec::with_capacity(ids.len());
+        let mut places = Vec::with_capacity(ids.len());
+        // Most are of the same prototype as the one before.
+        let mut last: Option<(&str, Option<u32>)> = None;
+        for (at, id) in ids.iter().enumerate() {
+            let number = match last {
+                Some((name, number)) if name == id.prototype => number,
+                _ => self.find_name(id.prototype),
+            };
+            last = Some((id.prototype, number));
+            if let Some(prototype) = number {
+                known.push(Known { hash: id_hash(*id), prototype, key: id.key });
+                places.push(at);
+            }
+        }
         self.visit(&known, &mut |at, shard| {
             if let (Some(id), Some(place)) = (known.get(at), places.get(at))
                 && let Some(newest) = newest.get_mut(*place)

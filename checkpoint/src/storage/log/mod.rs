@@ -248,7 +248,7 @@ impl StateStorage for LogStorage {
         self.log.prefetch(ids);
     }
 
-    fn fetch_many(&self, ids: &[CheckpointIdRef<'_>], found: &mut dyn FnMut(usize, FetchOutcome)) {
+    fn fetch_many(&self, ids: &[CheckpointIdRef<'_>], found: &mut dyn FnMut(usize, Vec<u8>)) {
         self.log.fetch_many(ids, found);
     }
 

@@ -22,8 +22,8 @@ const READ_GAP_BYTES: u64 = 4 << 10;
 /// Records that are read with one call have so many bytes at most, or are one.
 const READ_BYTES_MAX: u64 = 1 << 20;
 
-/// So many bytes are read for one call; larger states are fetched one by one.
-const MANY_BYTES_MAX: u64 = 16 << 20;
+/// So many bytes are read for one call; what is left is fetched one by one.
+const MANY_BYTES_MAX: u64 = 4 << 20;
 
 /// Records that lie close together in a segment.
 struct Run {
@@ -184,27 +184,35 @@ impl Log {
     pub(super) fn fetch_many(
         &self,
         ids: &[CheckpointIdRef<'_>],
-        found: &mut dyn FnMut(usize, FetchOutcome),
+        found: &mut dyn FnMut(usize, Vec<u8>),
     ) {
+        let runs = runs(&self.index.newest_of(ids), READ_GAP_BYTES, READ_BYTES_MAX);
+        if runs.len() > 1 {
+            // The disk works on all of them while the first is waited for.
+            for run in &runs {
+                if let Some(segment) = self.segments.get(run.segment) {
+                    segment.prefetch(run.start, run.end - run.start);
+                }
+            }
+        }
         let mut bytes = Vec::new();
         let mut left = MANY_BYTES_MAX;
-        for run in runs(&self.index.newest_of(ids), READ_GAP_BYTES, READ_BYTES_MAX) {
+        for run in runs {
             let Some(rest) = left.checked_sub(run.end - run.start) else { continue };
             // It may have been moved since.
             let Some(segment) = self.segments.get(run.segment) else { continue };
             left = rest;
-            bytes.clear();
             bytes.resize(usize::try_from(run.end - run.start).unwrap_or(0), 0);
             let Ok(read) = segment.read(&mut bytes, run.start) else { continue };
             bytes.truncate(read);
             for (at, place) in run.places {
-                let start =
-                    usize::try_from(u64::from(place.offset) - run.start).unwrap_or(usize::MAX);
-                let record =
-                    bytes.get(start..).and_then(|rest| rest.get(..place.record_bytes() as usize));
+                let start = u64::from(place.offset) - run.start;
+                let record = bytes
+                    .get(usize::try_from(start).unwrap_or(usize::MAX)..)
+                    .and_then(|rest| rest.get(..place.record_bytes() as usize));
                 let Some((record, id)) = record.zip(ids.get(at)) else { continue };
                 if self.check_hidden(*id, Some(segment.written_at(place.offset))).is_ok() {
-                    found(at, Ok(Some(record.to_vec())));
+                    found(at, record.to_vec());
                 }
             }
         }

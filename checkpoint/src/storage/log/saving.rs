@@ -1,8 +1,10 @@
 //! Saves batches: those of all threads that come at once are written and synced together.
 
+use std::error::Error as _;
 use std::sync::Arc;
 
 use crate::record::StateVersion;
+use crate::storage::directory::error::same_error;
 use crate::storage::log::index::Known;
 use crate::storage::log::inner::Log;
 use crate::storage::log::layout::id_hash;
@@ -206,7 +208,10 @@ impl<'a> Pending<'a> {
     fn failed(&self, err: &AppendError) -> SaveOutcome {
         let (AppendError::NotDone(cause) | AppendError::Unknown(cause)) = err;
         let id = self.entry.id_in(self.bytes);
-        let of_this = StorageError::new(cause.kind(), format!("save {id}: {cause}"));
+        let mut of_this = StorageError::new(cause.kind(), format!("save {id}: {cause}"));
+        if let Some(err) = cause.source().and_then(|source| source.downcast_ref()) {
+            of_this = of_this.with_source(same_error(err));
+        }
         match err {
             AppendError::NotDone(_) => SaveOutcome::NotStored(of_this),
             AppendError::Unknown(_) => SaveOutcome::Unknown(of_this),
