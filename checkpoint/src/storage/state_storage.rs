@@ -89,7 +89,7 @@ pub trait StateStorage: Send + Sync {
     ///
     /// The one that was saved last comes first if the storage knows the order; any other order is
     /// right, too. Ids that are saved or removed meanwhile may be visited or not. `visit` may call
-    /// the storage.
+    /// the storage, and so may other threads that it waits for.
     ///
     /// # Errors
     /// The storage cannot be read, in whole or in part.

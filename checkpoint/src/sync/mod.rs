@@ -1,4 +1,5 @@
-//! The one place that locks, condition variables, atomics and threads come from.
+//! The one place that locks, condition variables, atomics and threads come from, but for the
+//! threads of a bulk restore, which end with their call.
 //!
 //! Model checkers bring their own; they replace what is named here and nothing else. `cfg(loom)`
 //! and `cfg(shuttle)` are set by `tests/interleavings` and by nobody else.

@@ -67,7 +67,9 @@ use crate::storage::{
 /// - After a failed write or sync nothing is ever written behind it: what was to be saved is
 ///   written to another segment.
 /// - A thread of the log's own frees what was overwritten, or is older than the
-///   [`Retention`] says: the log takes about twice the bytes that count in it.
+///   [`Retention`] says: the log takes about twice the bytes that count in it. Where states are
+///   overwritten faster than that thread may work beside the saves, it is three times as many and
+///   some segments more; from there on it works as fast as it can, but saves do not wait for it.
 /// - The directory has one user at a time; see
 ///   [`DefaultFileSystemStateStorage`](crate::DefaultFileSystemStateStorage) on locks, permissions
 ///   and symbolic links, which are the same here.
