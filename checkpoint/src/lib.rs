@@ -105,6 +105,16 @@
 //!   differences; it is not migrated.
 //! - A PE that is lent out ([`PeGuard`]) cannot be checkpointed meanwhile.
 //!
+//! # What is assumed
+//!
+//! Of a disk and its file system: what a sync has reported as done is durable; a sector of 512
+//! bytes is written whole or not at all, in any order; bytes outside of a write do not change; a
+//! rename is atomic. Of everybody else: an older copy of a state that somebody puts in the place of
+//! a newer one is a valid state, and nothing tells it from one. Nothing helps against a disk that
+//! lies about its syncs, nor against a hostile process of the same user. No clock has to be right:
+//! what is newer is decided by epochs and sequence numbers, how long something may take by a clock
+//! that only goes forward, and only what expires goes by the time of day.
+//!
 //! # When a queue is full
 //!
 //! | bound | what happens there |

@@ -76,6 +76,7 @@ fn a_process_that_runs_out_of_memory_leaves_a_log_whole() {
     check_starved(Backend::Log);
 }
 
+/// I6, H3: a process that aborts, wherever it was.
 #[track_caller]
 fn check_starved(backend: Backend) {
     let (seed, deaths) = (first_seed(), (Quota::KILLS.get() / 100).max(4));

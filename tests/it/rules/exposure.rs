@@ -1,4 +1,4 @@
-//! How old a change may get that is not stored (P9): it is stored in time, and while it is not,
+//! How old a change may get that is not stored (P9, H5): it is stored in time, and while it is not,
 //! events are held up or refused.
 
 use std::future::Future;

@@ -12,6 +12,7 @@ use crate::support::{
     manual, settings,
 };
 
+/// E7.
 #[test]
 fn no_pe_ever_has_two_unfinished_saves_whatever_fails_and_however_many_threads_there_are() {
     const KEYS: usize = 8;
@@ -130,6 +131,7 @@ fn what_starts_anew_is_newer_than_what_it_replaces() {
     assert_eq!(versions.len(), drawn);
 }
 
+/// E8.
 #[test]
 fn a_removal_waits_for_the_save_that_is_in_flight_and_wins() {
     let storage = FaultyStorage::new();

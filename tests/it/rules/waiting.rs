@@ -24,6 +24,7 @@ fn tight(storage: &FaultyStorage) -> SafeKeeperBuilder {
         .overflow_wait_max(Duration::from_millis(5))
 }
 
+/// E11: whatever is full, nobody waits for himself.
 #[test]
 fn under_load_every_combination_of_policies_ends_and_stores_everything() {
     for serialization in POLICIES {
@@ -120,6 +121,7 @@ fn reject_refuses_a_manual_request_beyond_the_bound_and_the_state_is_stored_all_
     keeper.close(FAIL_SAFE).unwrap();
 }
 
+/// B14, B15.
 #[test]
 fn block_waits_for_room_after_the_event_and_not_for_ever() {
     let clock = Arc::new(TestClock::new());

@@ -106,6 +106,7 @@ fn age_counts_from_the_last_event_and_not_from_the_last_capture() {
     restarted.check(manual().expire_after(AGE), 0);
 }
 
+/// F1.
 #[test]
 fn nothing_expires_by_a_wall_clock_that_was_set_back() {
     let restarted = Restarted::new();
@@ -113,6 +114,7 @@ fn nothing_expires_by_a_wall_clock_that_was_set_back() {
     restarted.check(manual().expire_after(AGE), 5);
 }
 
+/// F1.
 #[test]
 fn nothing_expires_by_a_wall_clock_that_is_years_ahead() {
     let restarted = Restarted::new();

@@ -1,5 +1,5 @@
 //! A fetch that hangs or fails does not hold up the event, and never loses what is stored (T5, T10,
-//! X9).
+//! X9, E9, B15).
 
 use std::sync::Arc;
 use std::thread;

@@ -96,6 +96,7 @@ fn x5_a_capture_that_was_given_up_is_made_again_without_another_event() {
     keeper.close(FAIL_SAFE).unwrap();
 }
 
+/// I1: nothing of it reaches the storage, and no lock is left poisoned.
 #[test]
 fn x6_a_state_whose_encoding_panics_is_reported_once_and_the_pool_lives() {
     let storage = FaultyStorage::new();
@@ -111,12 +112,14 @@ fn x6_a_state_whose_encoding_panics_is_reported_once_and_the_pool_lives() {
     prototype.process("b", |pe| pe.value = 2).unwrap();
     storage.until("the other is stored", |seen| seen.saves_of("b") == 1);
     assert_eq!((results.counts().1, keeper.stats().stuck), (1, 1));
+    assert_eq!(storage.seen().saves_of("a"), 0);
     prototype.process("a", |pe| pe.on_encode = None).unwrap();
     storage.until("it is stored", |seen| seen.saves_of("a") == 1);
     keeper.close(FAIL_SAFE).unwrap();
     assert_eq!(results.counts(), (2, 1));
 }
 
+/// H4: it is refused before the storage sees anything of it.
 #[test]
 fn x6_a_state_over_the_size_limit_is_reported_once_and_stored_when_it_is_smaller() {
     let storage = FaultyStorage::new();
@@ -133,6 +136,7 @@ fn x6_a_state_over_the_size_limit_is_reported_once_and_stored_when_it_is_smaller
     results.until("the failure is reported", |results| results.len() == 1);
     let failure = results.all().remove(0);
     assert!(matches!(failure.error.unwrap().reason(), SaveFailure::Encode(_)));
+    assert_eq!(storage.seen().saves, 0);
     prototype.process("a", |pe| pe.truncate(92)).unwrap();
     storage.until("it is stored", |seen| seen.stored.len() == 1);
     keeper.close(FAIL_SAFE).unwrap();

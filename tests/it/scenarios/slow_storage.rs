@@ -98,6 +98,7 @@ fn x7_a_long_closure_delays_its_shard_and_loses_nothing() {
     assert_eq!(storage.seen().stored.len(), 2);
 }
 
+/// E7, B14.
 #[test]
 fn x8_the_newest_of_three_quick_saves_wins_although_the_first_is_slow() {
     let storage = FaultyStorage::new();

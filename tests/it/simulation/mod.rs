@@ -27,11 +27,13 @@ fn every_history_keeps_the_promises() {
     check(Simulation::KEEPER);
 }
 
+/// A3, A4, A5, A7.
 #[test]
 fn what_was_acknowledged_survives_a_loss_of_power() {
     check(Simulation::POWER_LOSS);
 }
 
+/// A3, A4, A5, A7.
 #[test]
 fn what_a_log_has_acknowledged_survives_a_loss_of_power() {
     check(Simulation::LOG_POWER_LOSS);
