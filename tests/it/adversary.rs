@@ -320,7 +320,8 @@ fn a_shard_that_is_busy_at_a_tick_is_not_put_off_for_an_interval() {
     );
 }
 
-/// P11, F3, F4: a stale writer whose save had an unknown outcome is told "stored" when another one's is.
+/// P11, F3, F4: a stale writer whose save had an unknown outcome is told "stored" when another
+/// one's is.
 #[test]
 fn a_stale_writer_is_not_told_that_anothers_state_is_its_own() {
     let storage = FaultyStorage::new();

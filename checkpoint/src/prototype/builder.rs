@@ -64,8 +64,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> PrototypeBuilder<K, P> {
     /// Sets the factory, which makes the PE of a key.
     ///
     /// It runs when a PE is made, and before one is restored: transient fields keep what it gave
-    /// them. It runs on the thread that has the event, on one of the keeper's or on one that restores
-    /// many PEs, with no lock held.
+    /// them. It runs on the thread that has the event, on one of the keeper's or on one that
+    /// restores many PEs, with no lock held.
     pub fn create(
         self,
         factory: impl Fn(&K) -> P + Send + Sync + 'static,

@@ -51,15 +51,19 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// knows their order, as [`LogStorage`](crate::LogStorage) does.
     ///
     /// PEs restore themselves with their first events; this is for a program that would rather wait
-    /// at its start. Events go on meanwhile, and nobody leaves for those who come. Large numbers
-    /// are shared among as many threads as there are processors, at most eight, which end with
-    /// the call: the prototype's factory and hooks run on all of them. On each up to 256 PEs are
-    /// on their way at the same time. `progress` is told after each 512 for each thread.
+    /// at its start. Events go on meanwhile, and nobody leaves for those who come. Up to 256 PEs are
+    /// on their way at the same time; where they need not be waited for, and there is room for all,
+    /// on each of as many threads as there are processors, at most eight, which end with the call.
+    /// The prototype's factory and hooks run on all of them, and may not wait for other PEs there.
+    /// `progress` is told after each 256, or each 512 for each thread.
+    ///
+    /// A storage that hangs while it reads many at once holds this up, and the events of those PEs
+    /// for as long as they may wait.
     ///
     /// # Errors
     /// The storage cannot list its ids, the keeper is closed, or the call came from inside an
-    /// event, or from a thread of the keeper. PEs that have come until then stay. What is wrong with single
-    /// PEs is in the result.
+    /// event, or from a thread of the keeper. PEs that have come until then stay. What is wrong
+    /// with single PEs is in the result.
     ///
     /// # Examples
     /// ```

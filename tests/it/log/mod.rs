@@ -5,6 +5,7 @@ mod compaction;
 mod crash;
 mod damage;
 mod faults;
+mod golden;
 mod hints;
 mod previous;
 mod read_only;
