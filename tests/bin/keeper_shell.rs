@@ -1,17 +1,15 @@
-//! Does with a keeper over a file system store what it is told, line by line.
+//! Does with a keeper over a store what it is told, line by line.
 //!
-//! Argument: the directory. Prints `open`, or why not, and for each command one line:
-//! `add KEY [BYTES]` counts an event in a state of that size, `store KEY MILLISECONDS` asks for a
-//! checkpoint and waits for so long, `read KEY`, `evict KEY`, `stats`, `close`.
+//! Arguments: `files` or `log`, and the directory. Prints `open`, or why not, and for each command
+//! one line: `add KEY [BYTES]` counts an event in a state of that size, `store KEY MILLISECONDS`
+//! asks for a checkpoint and waits for so long, `read KEY`, `evict KEY`, `stats`, `close`.
 
 use std::error::Error;
 use std::io::{self, BufRead, Write};
 use std::time::Duration;
 
-use checkpoint::{
-    Checkpointable, CheckpointingConfig, CheckpointingMode, DefaultFileSystemStateStorage,
-    PePrototype, SafeKeeper,
-};
+use checkpoint::{Checkpointable, CheckpointingConfig, CheckpointingMode, PePrototype, SafeKeeper};
+use checkpoint_tests::Backend;
 
 #[derive(Checkpointable, Default)]
 struct Counter {
@@ -20,16 +18,18 @@ struct Counter {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let root = std::env::args().nth(1).ok_or("usage: keeper_shell DIRECTORY")?;
+    let usage = "usage: keeper_shell files|log DIRECTORY";
+    let backend = std::env::args().nth(1).and_then(|name| Backend::named(&name)).ok_or(usage)?;
+    let root = std::env::args().nth(2).ok_or(usage)?;
     let mut out = io::stdout();
-    let storage = match DefaultFileSystemStateStorage::open(&root) {
+    let storage = match backend.open(&root) {
         Ok(storage) => storage,
         Err(err) => {
             writeln!(out, "not open: {}", chain(&err))?;
             return Ok(());
         }
     };
-    let keeper = SafeKeeper::builder(storage)
+    let keeper = SafeKeeper::builder_over(storage)
         // However busy the machine is.
         .fetching_max_wait(Duration::from_secs(60))
         .save_attempts_max(2.try_into()?)

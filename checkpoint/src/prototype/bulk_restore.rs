@@ -51,11 +51,11 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// knows their order, as [`LogStorage`](crate::LogStorage) does.
     ///
     /// PEs restore themselves with their first events; this is for a program that would rather wait
-    /// at its start. Events go on meanwhile, and nobody leaves for those who come. Up to 256 PEs are
-    /// on their way at the same time; where they need not be waited for, and there is room for all,
-    /// on each of as many threads as there are processors, at most eight, which end with the call.
-    /// The prototype's factory and hooks run on all of them, and may not wait for other PEs there.
-    /// `progress` is told after each 256, or each 512 for each thread.
+    /// at its start. Events go on meanwhile, and nobody leaves for those who come. Up to 256 PEs
+    /// are on their way at the same time; where they need not be waited for, and there is room for
+    /// all, on each of as many threads as there are processors, at most eight, which end with the
+    /// call. The prototype's factory and hooks run on all of them, and may not wait for other PEs
+    /// there. `progress` is told after each 256, or each 512 for each thread.
     ///
     /// A storage that hangs while it reads many at once holds this up, and the events of those PEs
     /// for as long as they may wait.

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use checkpoint_tests::Conversation;
+use checkpoint_tests::{Backend, Conversation};
 
 use crate::processes::places;
 use crate::support::eventually;
@@ -15,8 +15,8 @@ use crate::support::eventually;
 /// A keeper over the store at `root` that is told what to do. `script` runs before it, in a mount
 /// namespace of its own, where `$0` is the directory that the store is in.
 #[track_caller]
-fn start(directory: &Path, script: &str) -> Conversation {
-    let script = format!("set -e; {script}\nexec \"$1\" \"$0/state\"");
+fn start(backend: Backend, directory: &Path, script: &str) -> Conversation {
+    let script = format!("set -e; {script}\nexec \"$1\" {} \"$0/state\"", backend.name());
     let mut command = Command::new("unshare");
     command.args(["--mount", "bash", "-c", &script]).arg(directory);
     Conversation::start(command.arg(env!("CARGO_BIN_EXE_keeper_shell"))).unwrap()
@@ -49,7 +49,8 @@ fn begin(keeper: &mut Conversation) {
 /// What is to hold while nothing can be stored: it is told, and costs few attempts.
 #[track_caller]
 fn check_told(keeper: &mut Conversation, expected: &str) {
-    keeper.tell("add a", "added 2");
+    // More than what is left of a page.
+    keeper.tell("add a 20000", "added 2");
     let answer = keeper.tell("store a 20000", "");
     assert!(answer.starts_with("failed: ") && answer.contains(expected), "{answer}");
     // Memory goes on.
@@ -81,22 +82,26 @@ fn check_over(keeper: &mut Conversation) {
 
 #[test]
 fn a_full_file_system_is_told_and_once_there_is_space_saves_go_on() {
-    let directory = places::in_memory();
-    let mut keeper = start(
-        directory.path(),
-        "mount -t tmpfs -o size=1M tmpfs \"$0\"; mkdir -m 700 \"$0/state\"",
-    );
-    begin(&mut keeper);
-    assert!(!inside(&keeper, "head -c 2M /dev/zero > \"$0/fill\"", directory.path()));
-    check_told(&mut keeper, "No space left on device");
-    assert!(inside(&keeper, "rm \"$0/fill\"", directory.path()));
-    check_over(&mut keeper);
+    for backend in Backend::ALL {
+        let directory = places::in_memory();
+        let mut keeper = start(
+            backend,
+            directory.path(),
+            "mount -t tmpfs -o size=1M tmpfs \"$0\"; mkdir -m 700 \"$0/state\"",
+        );
+        begin(&mut keeper);
+        assert!(!inside(&keeper, "head -c 2M /dev/zero > \"$0/fill\"", directory.path()));
+        check_told(&mut keeper, "No space left on device");
+        assert!(inside(&keeper, "rm \"$0/fill\"", directory.path()));
+        check_over(&mut keeper);
+    }
 }
 
 #[test]
 fn a_file_system_without_inodes_is_told_and_once_there_are_some_saves_go_on() {
     let directory = places::in_memory();
     let mut keeper = start(
+        Backend::Files,
         directory.path(),
         "mount -t tmpfs -o nr_inodes=100 tmpfs \"$0\"; mkdir -m 700 \"$0/state\"",
     );
@@ -127,7 +132,7 @@ impl Drop for Immutable<'_> {
 #[test]
 fn an_immutable_directory_is_told_and_once_it_is_not_saves_go_on() {
     let directory = places::on_disk();
-    let mut keeper = start(directory.path(), "");
+    let mut keeper = start(Backend::Files, directory.path(), "");
     begin(&mut keeper);
     let temporary = directory.path().join("state/temp");
     let immutable = Immutable::new(&temporary);
@@ -138,22 +143,24 @@ fn an_immutable_directory_is_told_and_once_it_is_not_saves_go_on() {
 
 #[test]
 fn a_store_on_a_read_only_mount_does_not_open_and_says_why() {
-    let directory = places::in_memory();
-    let mut keeper = start(directory.path(), "");
-    begin(&mut keeper);
-    keeper.tell("close", "closed");
-    drop(keeper);
-    let read_only = "mount --bind \"$0\" \"$0\"; mount -o remount,bind,ro \"$0\"";
-    let mut keeper = start(directory.path(), read_only);
-    let answer = keeper.hear("not open: ");
-    let root = directory.path().join("state").display().to_string();
-    assert!(answer.contains(&root) && answer.contains("Read-only file system"), "{answer}");
+    for backend in Backend::ALL {
+        let directory = places::in_memory();
+        let mut keeper = start(backend, directory.path(), "");
+        begin(&mut keeper);
+        keeper.tell("close", "closed");
+        drop(keeper);
+        let read_only = "mount --bind \"$0\" \"$0\"; mount -o remount,bind,ro \"$0\"";
+        let mut keeper = start(backend, directory.path(), read_only);
+        let answer = keeper.hear("not open: ");
+        let root = directory.path().join("state").display().to_string();
+        assert!(answer.contains(&root) && answer.contains("Read-only file system"), "{answer}");
+    }
 }
 
 #[test]
 fn a_process_without_descriptors_is_told_and_once_there_are_some_everything_goes_on() {
     let directory = places::in_memory();
-    let mut keeper = start(directory.path(), "");
+    let mut keeper = start(Backend::Files, directory.path(), "");
     begin(&mut keeper);
     let id = keeper.id().to_string();
     // Those that are open stay so; there are no more.
@@ -166,7 +173,7 @@ fn a_process_without_descriptors_is_told_and_once_there_are_some_everything_goes
 #[test]
 fn a_restore_without_descriptors_fails_and_does_not_find_nothing() {
     let directory = places::in_memory();
-    let mut keeper = start(directory.path(), "");
+    let mut keeper = start(Backend::Files, directory.path(), "");
     begin(&mut keeper);
     assert!(keeper.tell("evict a", "evicted").contains("Evicted"));
     let id = keeper.id().to_string();
@@ -183,15 +190,17 @@ fn a_restore_without_descriptors_fails_and_does_not_find_nothing() {
 
 #[test]
 fn a_store_that_is_deleted_under_a_keeper_is_missed_and_not_made_anew() {
-    let directory = places::in_memory();
-    let mut keeper = start(directory.path(), "");
-    begin(&mut keeper);
-    let root = directory.path().join("state");
-    fs::remove_dir_all(&root).unwrap();
-    keeper.tell("add a", "added 2");
-    let answer = keeper.tell("store a 20000", "failed");
-    assert!(answer.contains(&root.display().to_string()), "{answer}");
-    let answer = keeper.tell("close", "not closed");
-    assert!(answer.contains("p/a"), "{answer}");
-    assert!(!root.exists());
+    for backend in Backend::ALL {
+        let directory = places::in_memory();
+        let mut keeper = start(backend, directory.path(), "");
+        begin(&mut keeper);
+        let root = directory.path().join("state");
+        fs::remove_dir_all(&root).unwrap();
+        keeper.tell("add a", "added 2");
+        let answer = keeper.tell("store a 20000", "failed");
+        assert!(answer.contains(&root.display().to_string()), "{answer}");
+        let answer = keeper.tell("close", "not closed");
+        assert!(answer.contains("p/a"), "{answer}");
+        assert!(!root.exists());
+    }
 }
