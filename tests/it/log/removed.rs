@@ -167,3 +167,28 @@ fn a_log_that_everybody_may_write_to_or_nobody_may_read_does_not_open() {
     assert_eq!(err.kind(), StorageErrorKind::InvalidStore, "{err}");
     assert!(err.to_string().contains(path.to_str().unwrap()), "{err}");
 }
+
+/// B18: somebody puts an older copy of a file back.
+#[test]
+fn an_older_list_of_segments_is_noticed_and_nothing_is_removed_by_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("state");
+    closed(&root);
+    let older = fs::read(root.join("manifest")).unwrap();
+    let storage = LogStorage::builder(&root).background_compaction(false).open().unwrap();
+    store(&storage, "a", 3, b"newer");
+    drop(storage);
+    let newer = fs::read(root.join("manifest")).unwrap();
+    let before = segments(&root);
+    fs::write(root.join("manifest"), &older).unwrap();
+    let err = LogStorage::open(&root).unwrap_err();
+    assert_eq!(err.kind(), StorageErrorKind::InvalidStore, "{err}");
+    let last = before.last().unwrap();
+    for path in [&root.join("manifest"), last] {
+        assert!(err.to_string().contains(path.to_str().unwrap()), "{err}");
+    }
+    assert_eq!(segments(&root), before);
+    fs::write(root.join("manifest"), newer).unwrap();
+    let storage = LogStorage::open(&root).unwrap();
+    assert_eq!(payload(&storage, "a").unwrap(), b"newer");
+}

@@ -16,12 +16,13 @@ use crate::storage::log::LogStorage;
 use crate::storage::log::compactor::Compactor;
 use crate::storage::log::hint;
 use crate::storage::log::inner::{Access, CompactedSoFar, Log};
+use crate::storage::log::layout::{BATCH_RECORDS_MAX, BatchHead, SEGMENT_HEAD_BYTES, SegmentHead};
 use crate::storage::log::manifest::{MANIFEST, MANIFEST_RECORD, Manifest};
 use crate::storage::log::place::RECORD_BYTES_MAX;
 use crate::storage::log::replay::Replay;
 use crate::storage::log::report::LogOpenReport;
 use crate::storage::log::retention::{Retention, Retentions, seconds};
-use crate::storage::log::segment::{SEGMENTS, parse_segment_name};
+use crate::storage::log::segment::{SEGMENTS, Segment, parse_segment_name};
 use crate::storage::log::writer::Writer;
 use crate::storage::{Durability, StorageError, StorageErrorKind};
 use crate::sync::Mutex;
@@ -292,18 +293,56 @@ fn remove_unlisted(directory: &StoreDirectory, manifest: &Manifest) -> Result<()
         .files
         .list(SEGMENTS)
         .map_err(|err| read_error(format!("list {}", store.shown(SEGMENTS)), err))?;
-    for name in &names {
-        let segment = parse_segment_name(hint::segment_of(name).unwrap_or(name));
-        let is_listed = |number| manifest.segments.iter().any(|listed| listed.number == number);
-        if segment.is_some_and(|number| !is_listed(number)) {
-            let path = format!("{SEGMENTS}/{name}");
-            store
-                .files
-                .remove_file(&path)
-                .map_err(|err| write_error(format!("remove {}", store.shown(&path)), err))?;
+    let newest = manifest.segments.iter().map(|listed| listed.order).max();
+    let segment_of = |name: &String| parse_segment_name(hint::segment_of(name).unwrap_or(name));
+    let is_listed = |number| manifest.segments.iter().any(|listed| listed.number == number);
+    let unlisted: Vec<_> = names
+        .iter()
+        .filter_map(|name| Some((name, segment_of(name).filter(|number| !is_listed(*number))?)))
+        .collect();
+    // All of them first: nothing is removed if the list is an older one.
+    for (name, number) in &unlisted {
+        let path = format!("{SEGMENTS}/{name}");
+        if newest.is_none_or(|newest| *number > newest)
+            && parse_segment_name(name).is_some()
+            && was_used(directory, *number)
+                .map_err(|err| read_error(format!("read {}", store.shown(&path)), err))?
+        {
+            let attempted = format!(
+                "open {}: {} was written later, and is not in it: the list is an older one",
+                store.shown(MANIFEST),
+                store.shown(&path)
+            );
+            return Err(StorageError::new(StorageErrorKind::InvalidStore, attempted));
         }
     }
+    for (name, _) in unlisted {
+        let path = format!("{SEGMENTS}/{name}");
+        store
+            .files
+            .remove_file(&path)
+            .map_err(|err| write_error(format!("remove {}", store.shown(&path)), err))?;
+    }
     Ok(())
+}
+
+/// Whether something was saved into a segment of this store. That is done only once it is in the
+/// list, durably; what compaction writes before that has no batch that knows what is durable.
+fn was_used(directory: &StoreDirectory, number: u32) -> io::Result<bool> {
+    let head = SegmentHead { number, identity: directory.identity() };
+    let at = SEGMENT_HEAD_BYTES as u64;
+    let segment = Segment::open(&*directory.store.files, number, number)?;
+    if !segment.may_be_whole(head, at)? {
+        return Ok(false);
+    }
+    let mut bytes = vec![0; BatchHead::bytes_of(0)];
+    segment.read(&mut bytes, at)?;
+    let Some(records) = BatchHead::count_in(&bytes).filter(|n| *n <= BATCH_RECORDS_MAX) else {
+        return Ok(false);
+    };
+    bytes.resize(BatchHead::bytes_of(records), 0);
+    segment.read(&mut bytes, at)?;
+    Ok(BatchHead::parse(&bytes, head.salt(), at).is_some_and(|batch| batch.synced > 0))
 }
 
 fn tell(report: &LogOpenReport, directory: &StoreDirectory) {
