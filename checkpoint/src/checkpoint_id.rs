@@ -207,7 +207,7 @@ fn percent_decode(text: &str, offset: usize) -> Result<Vec<u8>, InvalidCheckpoin
         let error = InvalidCheckpointId::Text { at };
         rest = match (first, behind) {
             (b'%', [high, low, behind @ ..]) => {
-                let byte = upper_hex(*high).zip(upper_hex(*low)).map(|(h, l)| h << 4 | l);
+                let byte = upper_hex(*high).zip(upper_hex(*low)).map(|(h, l)| 16 * h + l);
                 bytes.push(byte.filter(|b| !stands_for_itself(*b)).ok_or(error)?);
                 behind
             }
@@ -292,6 +292,23 @@ mod tests {
         check_text("a];[b", b"a b/c%", "a%5D%3B%5Bb/a%20b%2Fc%25");
         check_text("ключ", b"", "%D0%BA%D0%BB%D1%8E%D1%87/");
         check_text("p", &[0, 255, b'%'], "p/%00%FF%25");
+    }
+
+    #[test]
+    fn a_text_that_is_no_id_is_told_where() {
+        for (text, at) in [("p/ab%zz", 4), ("p/a%20b c", 7), ("p%2/k", 1), ("pq/%41", 3)] {
+            let expected = InvalidCheckpointId::Text { at };
+            assert_eq!(text.parse::<CheckpointId>(), Err(expected), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_log_has_the_hash_of_a_key_and_the_id_only_if_that_is_wanted() {
+        let id = CheckpointId::new("p", "").unwrap();
+        // XXH3's own test vector for no bytes at all.
+        assert_eq!(id.as_ref().key_hash(), "2d06800538d394c2");
+        assert_eq!(id.as_ref().logged(false), None);
+        assert_eq!(id.as_ref().logged(true).as_deref(), Some("p/"));
     }
 
     #[test]
