@@ -3,8 +3,9 @@
 //! Run it twice into one state directory, and the second run goes on where the first one ended:
 //!
 //! ```text
-//! cargo run --release --example word_count -- --state /tmp/words
-//! cargo run --release --example word_count -- --state /tmp/words examples/data/persuasion.txt
+//! alias count='cargo run --release -p checkpoint-examples --example word_count --'
+//! count --state /tmp/words
+//! count --state /tmp/words examples/data/persuasion.txt
 //! ```
 #![expect(clippy::print_stdout, reason = "a program talks to its user")]
 

@@ -11,7 +11,6 @@
 mod adversary;
 mod bulk_restore;
 mod checkpoint_id;
-mod compile_fail;
 mod conformance;
 mod custom_module;
 mod derive;

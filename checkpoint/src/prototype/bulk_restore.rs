@@ -300,8 +300,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             return Ok(Held::Full);
         }
         let hasher = |key: &K| self.hash(key);
-        table.insert_placeholder(key.clone(), pe, arrival.clone(), hasher);
         let coming = Coming { shard: place.shard, pe, key: key.clone(), id };
+        table.insert_placeholder(key.clone(), pe, arrival.clone(), hasher);
         Ok(Held::Place(key, arrival, self.fetch_among_others(coming)))
     }
 }
