@@ -165,5 +165,6 @@ fn nothing_acknowledged_is_lost_by_kills_of_a_log_that_is_compacted() {
     let kills = Quota::LOG_KILLS.get();
     let compacted = kill_all(Backend::Log, kills).compacted.into_inner();
     show(&format!("{compacted} segments were compacted"));
-    assert!(compacted > 0 || kills < KILLS_PER_STORE, "nothing was compacted");
+    // The last life of a store may leave no trace of it; not those of ten.
+    assert!(compacted > 0 || kills < 10 * KILLS_PER_STORE, "nothing was compacted");
 }
