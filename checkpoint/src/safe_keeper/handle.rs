@@ -159,7 +159,7 @@ impl CheckpointingFramework for KeeperHandle {
                 }
                 core.is_running()
             };
-            // Of a keeper that was closed meanwhile no user code runs any more.
+            // A keeper that was closed meanwhile decodes none of them: they go the way of the rest.
             for (at, record) in found.into_iter().filter(|_| is_running) {
                 // A place that there is not, or that was named before, is the storage's mistake.
                 if let Some(fetch) = fetches.get_mut(at).and_then(Option::take) {

@@ -7,14 +7,11 @@
 #![no_main]
 
 use std::ops::ControlFlow;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use checkpoint::storage::conformance;
-use checkpoint::{
-    CheckpointId, FetchVersion, LogStorage, SaveOutcome, SeededRandom, StateStorage, StateVersion,
-    StorageError,
-};
-use checkpoint_fuzz::MemoryFiles;
+use checkpoint::{CheckpointId, FetchVersion, LogStorage, SaveOutcome, StateStorage, StateVersion};
+use checkpoint_fuzz::{MemoryFiles, log_id, open_log};
 use libfuzzer_sys::fuzz_target;
 
 /// No hint is made longer than this.
@@ -27,14 +24,14 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let mut rest = bytes;
     while change(&files, &mut rest).is_some() {}
-    let Ok(log) = open(&files) else { return };
+    let Ok(log) = open_log(&files) else { return };
     use_all(&log);
-    let id = id("fuzz");
+    let id = log_id("fuzz");
     let record = conformance::record(&id, StateVersion::new(u64::MAX, u64::MAX), b"state");
     let stored = conformance::save(&log, &[record.clone()]).pop();
     drop(log);
     let Some(SaveOutcome::Stored) = stored else { return };
-    match open(&files) {
+    match open_log(&files) {
         Ok(log) => match conformance::fetch(&log, &id, FetchVersion::Newest) {
             Ok(Some(found)) => assert!(found == record),
             other => panic!("stored, but: {other:?}"),
@@ -43,35 +40,19 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-fn id(key: &str) -> CheckpointId {
-    match CheckpointId::new("p", key) {
-        Ok(id) => id,
-        Err(err) => panic!("{err}"),
-    }
-}
-
-fn open(files: &MemoryFiles) -> Result<LogStorage, StorageError> {
-    LogStorage::builder("root")
-        .segment_bytes(400)
-        .older_versions_max(1)
-        .background_compaction(false)
-        .random(Arc::new(SeededRandom::new(1)))
-        .open_over(Arc::new(files.clone()))
-}
-
 /// A log of some segments, with a hint for each but the last.
 fn template() -> &'static [(String, Vec<u8>)] {
     static LOG: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
     LOG.get_or_init(|| {
         let files = MemoryFiles::default();
-        let log = match open(&files) {
+        let log = match open_log(&files) {
             Ok(log) => log,
             Err(err) => panic!("a new log cannot be opened: {err}"),
         };
         for sequence in 1..=9_u64 {
             let records: Vec<_> = [sequence % 4, 4 + sequence % 5]
                 .into_iter()
-                .map(|key| id(&key.to_string()))
+                .map(|key| log_id(&key.to_string()))
                 .map(|id| match sequence {
                     4 => conformance::tombstone(&id, StateVersion::new(1, sequence)),
                     _ => conformance::record(&id, StateVersion::new(1, sequence), &[7; 60]),

@@ -5,14 +5,14 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use checkpoint::storage::conformance;
 use checkpoint::{
-    CheckpointId, FetchVersion, LogStorage, RecordHeader, RecordView, SaveOutcome, SeededRandom,
-    StateStorage, StateVersion, StorageError,
+    CheckpointId, FetchVersion, LogStorage, RecordHeader, RecordView, SaveOutcome, StateStorage,
+    StateVersion,
 };
-use checkpoint_fuzz::{MemoryFiles, sealed, sealed_batch};
+use checkpoint_fuzz::{MemoryFiles, log_id, open_log, sealed, sealed_batch};
 use libfuzzer_sys::fuzz_target;
 
 /// What the segments of the log are called: the last one is open, the others are full.
@@ -28,14 +28,14 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let mut rest = bytes;
     while change(&files, &mut rest).is_some() {}
-    let Ok(log) = open(&files) else { return };
+    let Ok(log) = open_log(&files) else { return };
     check(&log);
-    let id = id();
+    let id = log_id("fuzz");
     let record = conformance::record(&id, StateVersion::new(u64::MAX, u64::MAX), b"state");
     let stored = conformance::save(&log, &[record.clone()]).pop();
     drop(log);
     let Some(SaveOutcome::Stored) = stored else { return };
-    match open(&files) {
+    match open_log(&files) {
         Ok(log) => {
             check(&log);
             match conformance::fetch(&log, &id, FetchVersion::Newest) {
@@ -47,28 +47,12 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-fn id() -> CheckpointId {
-    match CheckpointId::new("p", "fuzz") {
-        Ok(id) => id,
-        Err(err) => panic!("{err}"),
-    }
-}
-
-fn open(files: &MemoryFiles) -> Result<LogStorage, StorageError> {
-    LogStorage::builder("root")
-        .segment_bytes(400)
-        .older_versions_max(1)
-        .background_compaction(false)
-        .random(Arc::new(SeededRandom::new(1)))
-        .open_over(Arc::new(files.clone()))
-}
-
 /// A log of three segments, the last of which was not closed.
 fn template() -> &'static [(String, Vec<u8>)] {
     static LOG: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
     LOG.get_or_init(|| {
         let files = MemoryFiles::default();
-        let log = match open(&files) {
+        let log = match open_log(&files) {
             Ok(log) => log,
             Err(err) => panic!("a new log cannot be opened: {err}"),
         };
