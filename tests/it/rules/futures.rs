@@ -46,7 +46,8 @@ fn a_future_for_a_resident_pe_is_ready_at_its_first_poll() {
     let (storage, gate) = (FaultyStorage::new(), Gate::new());
     // Once a removal is stored, nothing is known of the PE any more.
     storage.on_save(1, SaveFault::Held(gate.clone()));
-    let keeper = settings(&storage).build().unwrap();
+    // Nobody looks after the PEs meanwhile, who would have their lock.
+    let keeper = settings(&storage).clock(Arc::new(TestClock::new())).build().unwrap();
     let prototype = counters(&keeper, manual());
     prototype.process("a", |pe| pe.count = 1).unwrap();
     assert_eq!(
@@ -59,6 +60,7 @@ fn a_future_for_a_resident_pe_is_ready_at_its_first_poll() {
     );
     ready(prototype.pe_async("a")).unwrap().count += 1;
     drop(ready(prototype.remove_async("a")).unwrap());
+    eventually("the removal is at the storage", || storage.seen().saves == 1);
     // Known to be removed: nothing is to be fetched.
     assert_eq!(ready(prototype.process_async("a", |pe| pe.count)).unwrap(), 0);
     gate.open();
