@@ -100,11 +100,13 @@ kinds! {
     PowerGoesLater,
     RecoveryCutOff,
     Killed,
+    KilledInTheMiddle,
     Verified,
     }
     /// What those of a log must meet as well.
     LOG {
     Compacted,
+    BatchesOverlap,
     }
 }
 

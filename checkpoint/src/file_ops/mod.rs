@@ -95,13 +95,13 @@ pub trait FileOps: Send + Sync + fmt::Debug {
     fn try_lock(&self, path: &str) -> io::Result<Option<Box<dyn FileHandle>>>;
 }
 
-/// A file that is open.
+/// A file that is open. It has one writer at a time; any thread may read and sync meanwhile.
 pub trait FileHandle: Send + Sync + fmt::Debug {
     /// Writes some of `bytes` at the current position and returns how many.
     ///
     /// # Errors
     /// Nothing was written.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+    fn write(&self, bytes: &[u8]) -> io::Result<usize>;
 
     /// Reads some bytes from `offset` on into `buffer` and returns how many; 0 at the end of the
     /// file.
@@ -126,11 +126,12 @@ pub trait FileHandle: Send + Sync + fmt::Debug {
     /// The file cannot be looked at.
     fn file_bytes(&self) -> io::Result<u64>;
 
-    /// Makes durable what was written to the file.
+    /// Makes durable what was written to the file before; of what is written meanwhile, nothing is
+    /// promised.
     ///
     /// # Errors
     /// It may not be durable and never will be: the file is to be thrown away, not synced again.
-    fn sync_data(&mut self) -> io::Result<()>;
+    fn sync_data(&self) -> io::Result<()>;
 }
 
 /// Makes durable whatever was written to a file system since this was begun.
@@ -143,7 +144,7 @@ pub trait SharedSync: Send + fmt::Debug {
 }
 
 /// Writes all of `bytes`, however few the system takes at a time.
-pub(crate) fn write_all(file: &mut dyn FileHandle, mut bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_all(file: &dyn FileHandle, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

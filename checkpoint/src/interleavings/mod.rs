@@ -9,4 +9,4 @@
 #[cfg(shuttle)]
 mod pools;
 #[cfg(loom)]
-mod steps;
+pub(crate) mod steps;

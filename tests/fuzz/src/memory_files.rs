@@ -124,7 +124,7 @@ struct MemoryFile {
 }
 
 impl FileHandle for MemoryFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut content = self.files.lock();
         let file = content.files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?;
         file.extend_from_slice(bytes);
@@ -155,7 +155,7 @@ impl FileHandle for MemoryFile {
         Ok(file.len() as u64)
     }
 
-    fn sync_data(&mut self) -> io::Result<()> {
+    fn sync_data(&self) -> io::Result<()> {
         Ok(())
     }
 }

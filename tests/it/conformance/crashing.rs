@@ -155,7 +155,7 @@ struct FlawedFile {
 }
 
 impl FileHandle for FlawedFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write(bytes)
     }
 
@@ -175,7 +175,7 @@ impl FileHandle for FlawedFile {
         self.file.file_bytes()
     }
 
-    fn sync_data(&mut self) -> io::Result<()> {
+    fn sync_data(&self) -> io::Result<()> {
         match self.flaw {
             Flaw::TellsBeforeSyncing => Ok(()),
             Flaw::TrustsASecondSync => self.file.sync_data().or_else(|_| self.file.sync_data()),

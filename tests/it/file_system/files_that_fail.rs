@@ -234,7 +234,7 @@ struct Handle {
 }
 
 impl FileHandle for Handle {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let (short, number) = {
             let mut state = self.script.state.lock().unwrap();
             state.writes += 1;
@@ -267,7 +267,7 @@ impl FileHandle for Handle {
         self.inner.file_bytes()
     }
 
-    fn sync_data(&mut self) -> io::Result<()> {
+    fn sync_data(&self) -> io::Result<()> {
         self.script.step(format!("sync_data {}", self.path))
     }
 }

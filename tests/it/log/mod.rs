@@ -7,6 +7,7 @@ mod damage;
 mod faults;
 mod golden;
 mod hints;
+mod overlap;
 mod previous;
 mod read_only;
 mod removed;

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use checkpoint::{FileHandle, FileOps, SharedSync};
 
+use super::meeting::Meeting;
 use super::node::{Directory, File, Left, Node};
 use crate::simulation::dice::Dice;
 use crate::simulation::trace::{Trace, lock};
@@ -38,6 +40,7 @@ pub(super) struct Disk {
 pub(super) struct Files {
     disk: Arc<Mutex<Disk>>,
     boot: u64,
+    pub(super) meeting: Arc<Meeting>,
 }
 
 /// How the machine is started.
@@ -86,7 +89,7 @@ impl Disk {
         disk.is_locked = false;
         disk.befall(boot);
         disk.trace.add(format_args!("start: {boot:?}"));
-        Files { disk: this.clone(), boot: disk.boot }
+        Files { disk: this.clone(), boot: disk.boot, meeting: Arc::default() }
     }
 
     /// Changes what is to go wrong.
@@ -222,6 +225,7 @@ enum Fate {
 impl Files {
     /// Begins an operation: says whether it fails.
     fn begin(&self, what: &str, path: &str) -> io::Result<(MutexGuard<'_, Disk>, Fate)> {
+        self.meeting.pass();
         let mut disk = lock(&self.disk);
         if !disk.is_on || disk.boot != self.boot {
             return Err(io::Error::other("the machine is off"));
@@ -278,7 +282,7 @@ impl Files {
 
     fn handle(&self, node: usize, path: &str) -> Box<dyn FileHandle> {
         let (files, path) = (self.clone(), path.to_owned());
-        Box::new(Handle { files, node, at: 0, path, has_lock: false })
+        Box::new(Handle { files, node, at: AtomicUsize::new(0), path, has_lock: false })
     }
 }
 
@@ -375,7 +379,7 @@ impl FileOps for Files {
             Ok(Some(found))
         })?;
         let (files, path) = (self.clone(), path.to_owned());
-        let handle = |node| Handle { files, node, at: 0, path, has_lock: true };
+        let handle = |node| Handle { files, node, at: AtomicUsize::new(0), path, has_lock: true };
         Ok(node.map(|node| Box::new(handle(node)) as Box<dyn FileHandle>))
     }
 }
@@ -384,13 +388,13 @@ impl FileOps for Files {
 struct Handle {
     files: Files,
     node: usize,
-    at: usize,
+    at: AtomicUsize,
     path: String,
     has_lock: bool,
 }
 
 impl FileHandle for Handle {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let (mut disk, fate) = self.files.begin("write", &self.path)?;
         // As many as it likes, at a time.
         let some = match disk.dice.chance(30) {
@@ -399,12 +403,12 @@ impl FileHandle for Handle {
         };
         let some = some.min(bytes.len());
         if fate != Fate::Failed {
-            disk.file(self.node).write(self.at, &bytes[..some]);
+            disk.file(self.node).write(self.at.load(Ordering::Relaxed), &bytes[..some]);
         }
         if fate != Fate::Done {
             return Err(failure(&mut disk));
         }
-        self.at += some;
+        self.at.fetch_add(some, Ordering::Relaxed);
         Ok(some)
     }
 
@@ -429,10 +433,15 @@ impl FileHandle for Handle {
         self.files.look("file_bytes", &self.path, |disk| Ok(disk.file(node).now.len() as u64))
     }
 
-    fn sync_data(&mut self) -> io::Result<()> {
+    fn sync_data(&self) -> io::Result<()> {
+        // What is written meanwhile is not synced with it.
+        let writes = lock(&self.files.disk).file(self.node).writes();
+        if self.path.starts_with("segments/") {
+            self.files.meeting.syncs();
+        }
         let (mut disk, fate) = self.files.begin("sync_data", &self.path)?;
         if fate == Fate::Done {
-            disk.file(self.node).sync();
+            disk.file(self.node).sync_first(writes);
             return Ok(());
         }
         let mut dice = disk.dice.fork();

@@ -13,6 +13,7 @@ use checkpoint::{
 };
 
 use super::disk::{Boot, Disk, Files};
+use super::meeting::Meeting;
 use super::model::Model;
 use super::node::Left;
 use crate::simulation::dice::Dice;
@@ -32,6 +33,12 @@ struct LogOptions {
     older_versions_max: u64,
 }
 
+/// A version that was given to the store, or is to be.
+type Offered = (CheckpointId, StateVersion, Vec<u8>);
+
+/// Of each entry of a batch, once it is known, whether it need not be saved again.
+type Told = Arc<Mutex<Vec<Option<bool>>>>;
+
 /// The store that is open.
 enum Store {
     Files(DefaultFileSystemStateStorage),
@@ -45,6 +52,16 @@ impl Deref for Store {
         match self {
             Self::Files(files) => files,
             Self::Log(log) => log,
+        }
+    }
+}
+
+impl Store {
+    /// How many saves wait for others; `None` if the end of the log is locked.
+    fn waiting(&self) -> Option<usize> {
+        match self {
+            Self::Files(_) => None,
+            Self::Log(log) => log.saves_waiting(),
         }
     }
 }
@@ -142,8 +159,8 @@ impl History {
                 None => self.dice.pick(&[10, 40, 150]),
             };
             let off_after = self.dice.chance(80).then(|| self.dice.below(most));
-            if let Some((_files, storage)) = self.open(off_after, self.errors_percent) {
-                self.work(&storage);
+            if let Some((files, storage)) = self.open(off_after, self.errors_percent) {
+                self.work(&storage, &files.meeting);
                 self.leave(storage);
             }
             self.end_life();
@@ -174,12 +191,17 @@ impl History {
             self.trace.add("killed");
             return self.met.count(Met::Killed);
         }
+        if !self.is_on() && self.dice.chance(25) {
+            // What was not synced is still to be seen, and may yet be lost.
+            self.trace.add("killed in the middle");
+            return self.met.count(Met::KilledInTheMiddle);
+        }
         let has_lost = lock(&self.disk).lose_power(Left::Drawn);
         self.met.count(if has_lost { Met::PowerLost } else { Met::PowerLostInVain });
     }
 
     /// Opens the store, which may be cut off.
-    fn open(&mut self, off_after: Option<u64>, errors_percent: u64) -> Option<(Files, Store)> {
+    fn open(&mut self, off_after: Option<u64>, errors_percent: u64) -> Option<(Files, Arc<Store>)> {
         let has_shared_sync = self.has_shared_sync;
         let files = Disk::start(
             &self.disk,
@@ -222,7 +244,7 @@ impl History {
                 return None;
             }
         }
-        Some((files, storage))
+        Some((files, Arc::new(storage)))
     }
 
     /// An error is one of the disk's, or of the power.
@@ -234,7 +256,7 @@ impl History {
     }
 
     /// Lets go of a store: closes it, or dies with it.
-    fn leave(&mut self, storage: Store) {
+    fn leave(&mut self, storage: Arc<Store>) {
         if self.log.is_some() && self.is_on() && self.dice.chance(70) {
             lock(&self.disk).end_process();
         }
@@ -257,7 +279,7 @@ impl History {
         }
     }
 
-    fn work(&mut self, storage: &Store) {
+    fn work(&mut self, storage: &Arc<Store>, meeting: &Arc<Meeting>) {
         let mut again = Vec::new();
         let most = if self.log.is_some() { self.dice.pick(&[12, 12, 60]) } else { 12 };
         for _ in 0..self.dice.between(1, most) {
@@ -265,7 +287,7 @@ impl History {
                 0 | 1 => self.read(storage),
                 2 => self.put_metadata(storage),
                 3 if self.log.is_some() => self.compact(storage, self.errors_percent),
-                _ => again = self.save(storage, again),
+                _ => again = self.save(storage, meeting, again),
             }
             if !self.is_on() || self.is_broken() {
                 return;
@@ -273,23 +295,62 @@ impl History {
         }
     }
 
-    /// Saves a batch; returns what has failed and is to be saved again.
+    /// Saves a batch, and sometimes another one while the log syncs the first; returns what has
+    /// failed of the first and is to be saved again.
     fn save(
         &mut self,
-        storage: &Store,
-        again: Vec<(CheckpointId, StateVersion, Vec<u8>)>,
-    ) -> Vec<(CheckpointId, StateVersion, Vec<u8>)> {
-        let mut batch: Vec<_> = again.into_iter().filter(|_| self.dice.chance(70)).collect();
+        storage: &Arc<Store>,
+        meeting: &Arc<Meeting>,
+        again: Vec<Offered>,
+    ) -> Vec<Offered> {
+        let again = again.into_iter().filter(|_| self.dice.chance(70)).collect();
+        let mut batch = self.draw_batch(again);
+        let other = (self.log.is_some() && self.dice.chance(20)).then(|| {
+            let mut other = self.draw_batch(Vec::new());
+            match self.dice.below(4) {
+                // What is in both is not written twice at the same time.
+                0 => {}
+                1 => std::mem::swap(&mut batch, &mut other),
+                _ => other.retain(|(id, ..)| !batch.iter().any(|(known, ..)| known == id)),
+            }
+            let saver = Arc::clone(storage);
+            let (told, save) = self.saving(&other, Arc::clone(meeting));
+            let waiting = Arc::clone(storage);
+            meeting.at_sync(move || waiting.waiting(), move || saver.save(save));
+            told
+        });
+        let (told, save) = self.saving(&batch, Arc::clone(meeting));
+        storage.save(save);
+        let have_met = meeting.end();
+        if let Some(told) = other.filter(|_| have_met) {
+            self.met.count(Met::BatchesOverlap);
+            self.check_told(&lock(&told));
+        }
+        let told = lock(&told).clone();
+        self.check_told(&told);
+        let failed = batch.into_iter().zip(told).filter(|(_, told)| *told == Some(false));
+        let failed: Vec<_> = failed.map(|(entry, _)| entry).collect();
+        self.met.count(if failed.is_empty() { Met::BatchSaved } else { Met::BatchFails });
+        failed
+    }
+
+    fn draw_batch(&mut self, mut batch: Vec<Offered>) -> Vec<Offered> {
         for (id, percent) in &self.ids {
             if self.dice.chance(*percent) && !batch.iter().any(|(known, ..)| known == id) {
                 let (version, made) = lock(&self.model).draw(&mut self.dice, id);
                 batch.push((id.clone(), version, made));
             }
         }
+        batch
+    }
+
+    /// What saves a batch, and what will be told of each entry: whether it need not be saved again.
+    fn saving(&self, batch: &[Offered], meeting: Arc<Meeting>) -> (Told, SaveBatch) {
         let records: Vec<u8> = batch.iter().flat_map(|(.., made)| made.clone()).collect();
         let told = Arc::new(Mutex::new(vec![None; batch.len()]));
-        let noted = (told.clone(), self.disk.clone(), self.model.clone(), batch.clone());
+        let noted = (told.clone(), self.disk.clone(), self.model.clone(), batch.to_vec());
         let receive = move |index: usize, outcome| {
+            meeting.pass();
             let (told, disk, model, batch) = &noted;
             let (id, version, _) = &batch[index];
             // An acknowledgement that nobody hears is none.
@@ -302,15 +363,13 @@ impl History {
                 lock(told)[index] = Some(true);
             }
         };
-        storage.save(SaveBatch::of_records(records, receive).unwrap());
-        let told = lock(&told).clone();
+        (told, SaveBatch::of_records(records, receive).unwrap())
+    }
+
+    fn check_told(&self, told: &[Option<bool>]) {
         if told.contains(&None) {
             self.trace.violate("an entry has no outcome");
         }
-        let failed = batch.into_iter().zip(told).filter(|(_, told)| *told == Some(false));
-        let failed: Vec<_> = failed.map(|(entry, _)| entry).collect();
-        self.met.count(if failed.is_empty() { Met::BatchSaved } else { Met::BatchFails });
-        failed
     }
 
     fn read(&mut self, storage: &Store) {
@@ -349,7 +408,7 @@ impl History {
         if !left.is_empty() {
             self.trace.violate(format_args!("temporary files are left: {left:?}"));
         }
-        if let Store::Log(log) = &storage {
+        if let Store::Log(log) = &*storage {
             let (mut segments, listed) = (files.list("segments").unwrap(), log.stats().segments);
             segments.retain(|name| !name.ends_with(".hint"));
             if segments.len() as u64 != listed {
@@ -363,12 +422,12 @@ impl History {
         let mut stored = BTreeSet::new();
         let ids = lock(&self.model).ids();
         for id in ids {
-            let found = fetch(&*storage, &id, FetchVersion::Newest);
+            let found = fetch(&**storage, &id, FetchVersion::Newest);
             lock(&self.model).fetched(&id, &found, false);
             if let Ok(Some(bytes)) = found {
                 let newest = storage.versions(&id).unwrap();
                 for older in newest.iter().skip(1) {
-                    let found = fetch(&*storage, &id, FetchVersion::Exactly(older.version));
+                    let found = fetch(&**storage, &id, FetchVersion::Exactly(older.version));
                     lock(&self.model).fetched_older(&id, older.version, &found);
                 }
                 let version = newest.first().map(|newest| newest.version).unwrap_or_default();

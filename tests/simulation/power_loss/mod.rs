@@ -15,6 +15,7 @@
 mod disk;
 mod history;
 mod machine;
+mod meeting;
 mod model;
 mod node;
 

@@ -25,12 +25,12 @@ pub(super) struct Model {
     sequence: u64,
     metadata: BTreeMap<String, (MetadataVersion, BTreeSet<Vec<u8>>)>,
     pub(super) acknowledgements: u64,
-    /// What was removed may be forgotten, after some time.
-    forgets_removals: bool,
+    /// It forgets what was removed, after some time.
+    is_log: bool,
 }
 
 impl Model {
-    pub(super) fn new(trace: Trace, forgets_removals: bool) -> Self {
+    pub(super) fn new(trace: Trace, is_log: bool) -> Self {
         Self {
             trace,
             offered: BTreeMap::new(),
@@ -41,7 +41,7 @@ impl Model {
             sequence: 0,
             metadata: BTreeMap::new(),
             acknowledgements: 0,
-            forgets_removals,
+            is_log,
         }
     }
 
@@ -107,7 +107,9 @@ impl Model {
     }
 
     /// Checks what a reader gets; `may_fail` says that an error makes sense.
-    pub(super) fn fetched(&self, id: &CheckpointId, found: &FetchOutcome, may_fail: bool) {
+    ///
+    /// What a log has shown once is as good as acknowledged: whoever was restored from it goes on.
+    pub(super) fn fetched(&mut self, id: &CheckpointId, found: &FetchOutcome, may_fail: bool) {
         let acknowledged = self.acknowledged.get(id);
         match found {
             Err(error) if !may_fail => {
@@ -116,7 +118,7 @@ impl Model {
             Err(_) => {}
             Ok(None) => {
                 if let Some(version) = acknowledged
-                    && !(self.forgets_removals && self.may_be_removed(id, *version))
+                    && !(self.is_log && self.may_be_removed(id, *version))
                 {
                     self.trace.violate(format_args!("I1: {version} of {id} is gone"));
                 }
@@ -133,6 +135,9 @@ impl Model {
                 }
                 if self.refused.contains(&(id.clone(), *version)) {
                     self.trace.violate(format_args!("{version} of {id} was told not to be stored"));
+                }
+                if self.is_log {
+                    self.acknowledged.insert(id.clone(), *version);
                 }
             }
         }

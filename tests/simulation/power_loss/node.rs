@@ -60,8 +60,18 @@ impl File {
     }
 
     pub(super) fn sync(&mut self) {
+        self.sync_first(self.writes());
+    }
+
+    /// How many writes there were since the last sync.
+    pub(super) fn writes(&self) -> usize {
+        self.since_sync.len() - 1
+    }
+
+    /// Makes so many of them durable.
+    pub(super) fn sync_first(&mut self, writes: usize) {
         if !self.has_lost {
-            self.since_sync = vec![self.now.clone()];
+            self.since_sync.drain(..writes);
         }
     }
 

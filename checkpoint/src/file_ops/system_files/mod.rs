@@ -284,7 +284,7 @@ impl FileOps for SystemFiles {
 }
 
 impl FileHandle for LockedFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes)
     }
 
@@ -304,13 +304,13 @@ impl FileHandle for LockedFile {
         self.0.file_bytes()
     }
 
-    fn sync_data(&mut self) -> io::Result<()> {
+    fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
     }
 }
 
 impl FileHandle for SystemFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         Ok(rustix::io::write(&self.0, bytes)?)
     }
 
@@ -349,13 +349,13 @@ impl FileHandle for SystemFile {
     }
 
     #[cfg(not(target_vendor = "apple"))]
-    fn sync_data(&mut self) -> io::Result<()> {
+    fn sync_data(&self) -> io::Result<()> {
         Ok(rustix::fs::fdatasync(&self.0)?)
     }
 
     // There, `fsync` leaves the data in the drive's cache.
     #[cfg(target_vendor = "apple")]
-    fn sync_data(&mut self) -> io::Result<()> {
+    fn sync_data(&self) -> io::Result<()> {
         Ok(rustix::fs::fcntl_fullfsync(&self.0)?)
     }
 }

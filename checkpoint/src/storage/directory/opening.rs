@@ -197,14 +197,14 @@ fn check_mode(files: &dyn FileOps, root: &Path) -> Result<(), StorageError> {
 fn take_lock(store: &Store, root: &Path) -> Result<Box<dyn FileHandle>, StorageError> {
     let attempted = || format!("lock {}", store.shown(LOCK));
     let locked = store.files.try_lock(LOCK).map_err(|err| write_error(attempted(), err))?;
-    let Some(mut lock) = locked else {
+    let Some(lock) = locked else {
         let attempted = format!("open the store at {} (open in {})", root.display(), owner(store));
         return Err(StorageError::new(StorageErrorKind::Locked, attempted));
     };
     let mut description = format!("process {} on {}", std::process::id(), host()).into_bytes();
     description.resize(OWNER_BYTES - 1, b' ');
     description.push(b'\n');
-    write_all(&mut *lock, &description).map_err(|err| write_error(attempted(), err))?;
+    write_all(&*lock, &description).map_err(|err| write_error(attempted(), err))?;
     Ok(lock)
 }
 

@@ -80,8 +80,8 @@ impl Store {
     ) -> io::Result<String> {
         let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
         let path = format!("{TEMPORARY}/{number:x}");
-        let mut file = self.files.create_file(&path)?;
-        let written = write_all(&mut *file, bytes).and_then(|()| match synced {
+        let file = self.files.create_file(&path)?;
+        let written = write_all(&*file, bytes).and_then(|()| match synced {
             true => file.sync_data(),
             false => Ok(()),
         });

@@ -44,7 +44,7 @@ impl Log {
         let _compacting = self.compacting.lock();
         let (segments, metadata) = {
             // Nothing is saved between the two: what the values say of the states is so.
-            let writer = self.writer.lock();
+            let writer = self.tail.lock();
             (writer.listed(), self.directory.metadata_files()?)
         };
         let bytes = segments.iter().filter_map(|listed| listed.valid_bytes).sum();
@@ -110,7 +110,7 @@ impl Log {
             Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(written(err)),
             Ok(()) | Err(_) => {}
         }
-        let mut file = target.files.create_file(&path).map_err(written)?;
+        let file = target.files.create_file(&path).map_err(written)?;
         let mut done = 0;
         let valid_bytes = listed.valid_bytes.unwrap_or(0);
         while done < valid_bytes {
@@ -120,7 +120,7 @@ impl Log {
                 let attempted = format!("copy {shown}: it ends at byte {done} of {valid_bytes}");
                 return Err(StorageError::new(StorageErrorKind::Corrupt, attempted));
             }
-            write_all(&mut *file, &chunk).map_err(written)?;
+            write_all(&*file, &chunk).map_err(written)?;
             done += chunk.len() as u64;
             copied(chunk.len() as u64);
         }

@@ -117,7 +117,7 @@ impl Log {
             self.index.expire(&keep, &mut |place| changes.drop_place(place));
             self.segments.count(changes);
         }
-        let sealed = self.writer.lock().sealed().to_vec();
+        let sealed = self.tail.lock().sealed().to_vec();
         let now = seconds(Some(now));
         let candidates: Vec<_> = sealed.iter().map(|listed| self.candidate(*listed, now)).collect();
         let Some(window) = choose(&candidates, self.segment_bytes) else { return Ok(None) };
@@ -133,7 +133,7 @@ impl Log {
             _ if due_bytes_free(hints_before, due) == 0 => Removed::These(HashSet::new()),
             before => Removed::These(self.removed_for_good(before, sources)?),
         };
-        let number = self.writer.lock().take_number()?;
+        let number = self.tail.lock().take_number()?;
         let written = self.write_output(number, sources, &removed, now, pace);
         let output = written.inspect_err(|_| self.discard(number))?;
         self.put_in_place(sources, output).map(Some).map_err(Unfinished::Failed)
@@ -240,7 +240,7 @@ impl Log {
     ) -> Result<Compacted, StorageError> {
         let numbers: Vec<_> = sources.iter().map(|source| source.number).collect();
         let listed = output.written.as_ref().map(|written| written.listed);
-        self.writer.lock().put_in_place(&self.directory, &numbers, listed)?;
+        self.tail.lock().put_in_place(&self.directory, &numbers, listed)?;
         let mut changes = LiveChanges::default();
         // From here on nothing may fail: the sources are none of the log's any more.
         if let Some(Written { listed, segment, moves }) = output.written {
@@ -278,7 +278,7 @@ impl Log {
     fn discard(&self, number: u32) {
         match remove_segment(&*self.directory.store.files, number) {
             Err(err) if err.kind() != io::ErrorKind::NotFound => {
-                self.writer.lock().remove_later([number]);
+                self.tail.lock().remove_later([number]);
             }
             Ok(()) | Err(_) => {}
         }
@@ -392,8 +392,8 @@ impl Copy {
         for (moved, (offset, _)) in self.moves.iter_mut().skip(first).zip(head.places()) {
             moved.to_offset = u32::try_from(offset).unwrap_or(u32::MAX);
         }
-        write_all(&mut *self.file, &bytes)?;
-        write_all(&mut *self.file, &self.records)?;
+        write_all(&*self.file, &bytes)?;
+        write_all(&*self.file, &self.records)?;
         self.end = head.end();
         self.records.clear();
         if synced && self.end - self.synced_to >= SYNC_BYTES {

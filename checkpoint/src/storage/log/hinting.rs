@@ -17,7 +17,7 @@ impl Log {
     pub(super) fn write_hints(&self, pace: Pace<'_>) -> Result<(), Unfinished> {
         // No segment goes away meanwhile.
         let _compacting = self.compacting.lock();
-        let sealed = self.writer.lock().sealed().to_vec();
+        let sealed = self.tail.lock().sealed().to_vec();
         for listed in sealed {
             let Some(valid_bytes) = listed.valid_bytes else { continue };
             let Some(segment) = self.segments.get(listed.number) else { continue };

@@ -15,6 +15,7 @@ use crate::storage::log::report::{LogDamage, LogDamageKind, LogStats};
 use crate::storage::log::retention::Retentions;
 use crate::storage::log::scan::{Found, ScanError, scan};
 use crate::storage::log::segment::{Segment, Segments, segment_path};
+use crate::storage::log::tail::Tail;
 use crate::storage::log::writer::Writer;
 use crate::storage::{Durability, SaveBatch, StorageError, StorageErrorKind};
 use crate::sync::{AtomicU64, Mutex, Ordering};
@@ -39,11 +40,11 @@ pub(super) struct Log {
     pub(super) index: Index,
     pub(super) segments: Segments,
     pub(super) damages: Damages,
-    /// What is to be written by whoever has the writer next.
+    /// What is to be written by whoever has the turn next.
     pub(super) waiting: Mutex<Vec<SaveBatch>>,
     /// Lock order: this, then any other but the next.
-    pub(super) writer: Mutex<Writer>,
-    /// Held by whoever compacts, before the writer.
+    pub(super) tail: Tail<Writer>,
+    /// Held by whoever compacts, before the tail.
     pub(super) compacting: Mutex<()>,
     pub(super) orders: Arc<Orders>,
     pub(super) compacted: CompactedSoFar,
@@ -127,7 +128,7 @@ impl Log {
 
     /// How many bytes the segments have, and how many of their records count.
     fn bytes(&self) -> (u64, u64) {
-        let listed = self.writer.lock().listed();
+        let listed = self.tail.lock().listed();
         let disk_bytes = listed.iter().filter_map(|listed| listed.valid_bytes).sum();
         (disk_bytes, self.segments.all().iter().map(|segment| segment.live_bytes()).sum())
     }

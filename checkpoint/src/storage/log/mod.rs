@@ -23,6 +23,7 @@ mod saving;
 mod scan;
 mod segment;
 mod shard;
+mod tail;
 mod tombstones;
 mod verify;
 mod writer;
@@ -202,6 +203,14 @@ impl LogStorage {
         self.log.backup_to(to.as_ref(), &mut progress)
     }
 
+    /// Returns how many saves wait for others to be written or synced; `None` if another thread is
+    /// at the end of the log just now.
+    #[cfg(feature = "test-util")]
+    #[must_use]
+    pub fn saves_waiting(&self) -> Option<usize> {
+        self.log.tail.waiting()
+    }
+
     /// Makes a copy as [`backup`](Self::backup) does, over these file operations, without links.
     ///
     /// The path is only used in messages.
@@ -279,7 +288,7 @@ impl StateStorage for LogStorage {
     fn open_epoch(&self, partition: u32) -> Result<Epoch, StorageError> {
         self.log.check_writable(|| format!("open an epoch of partition {partition}"))?;
         // Nobody may be writing with an older one when this returns.
-        let _writer = self.log.writer.lock();
+        let _alone = self.log.tail.alone();
         self.log.directory.open_epoch(partition)
     }
 
@@ -301,7 +310,7 @@ impl StateStorage for LogStorage {
 impl Drop for LogStorage {
     fn drop(&mut self) {
         self.compactor = None;
-        let closed = self.log.writer.lock().close(&self.log.directory);
+        let closed = self.log.tail.lock().close(&self.log.directory);
         // Without the mark the next opening writes the last batch once more.
         if let Err(err) = closed {
             tracing::warn!(target: "checkpoint", error = %err, "a log was not marked as closed");

@@ -23,6 +23,7 @@ use crate::storage::log::replay::Replay;
 use crate::storage::log::report::LogOpenReport;
 use crate::storage::log::retention::{Retention, Retentions, seconds};
 use crate::storage::log::segment::{SEGMENTS, Segment, parse_segment_name};
+use crate::storage::log::tail::Tail;
 use crate::storage::log::writer::Writer;
 use crate::storage::{Durability, StorageError, StorageErrorKind};
 use crate::sync::Mutex;
@@ -252,7 +253,7 @@ impl LogStorageBuilder {
             segments,
             damages,
             waiting: Mutex::default(),
-            writer: Mutex::new(writer),
+            tail: Tail::new(writer),
             compacting: Mutex::default(),
             orders: Arc::default(),
             compacted: CompactedSoFar::default(),

@@ -1,6 +1,7 @@
 //! Fills the index of a log that is being opened: by the hints of its segments, or by reading them.
 
 use std::io;
+use std::ops::Range;
 use std::time::SystemTime;
 
 use crate::checkpoint_id::CheckpointIdRef;
@@ -35,7 +36,7 @@ pub(super) struct Replay {
     pub(super) report: LogOpenReport,
     /// How the last segment was left.
     pub(super) left: Option<Left>,
-    /// What may not be durable: of which segment, from where to where.
+    /// What may not be durable: of which segment, from where to where, whole batches.
     in_doubt: Vec<(u32, u64, u64)>,
 }
 
@@ -76,8 +77,8 @@ impl Replay {
             });
         }
         if !end.is_closed && synced {
-            self.in_doubt.extend(end.last_batch.map(|offset| (number, offset, valid_bytes)));
-            let durable_bytes = end.last_batch.unwrap_or(valid_bytes);
+            self.in_doubt.extend(end.in_doubt_from.map(|offset| (number, offset, valid_bytes)));
+            let durable_bytes = end.in_doubt_from.unwrap_or(valid_bytes);
             self.left = Some(Left { valid_bytes, durable_bytes });
         }
     }
@@ -190,9 +191,9 @@ impl Replay {
         }
     }
 
-    /// Writes the last batch of a log that was not closed to a new segment: whoever wrote it may
-    /// have died before it was durable, or been told that it is not, and a sync that has failed
-    /// once proves nothing when it is tried again.
+    /// Writes the last batches of a log that was not closed to a new segment: whoever wrote them
+    /// may have died before they were durable, or been told that they are not, and a sync that has
+    /// failed once proves nothing when it is tried again.
     fn write_again(
         &mut self,
         directory: &StoreDirectory,
@@ -207,15 +208,12 @@ impl Replay {
             segment.read(&mut bytes, until_doubt).map_err(|err| read_error(attempted(), err))?;
         bytes.truncate(read);
         let mut moving = Vec::new();
-        let mut at = BatchHead::count_in(&bytes).map_or(0, BatchHead::bytes_of);
-        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            let Ok(header) = RecordHeader::parse_of_whole(rest) else { break };
-            let Some(record) = rest.get(..header.record_bytes()) else { break };
-            let offset = u32::try_from(until_doubt + at as u64).unwrap_or(u32::MAX);
+        let whole_bytes = visit_records(&bytes, &mut |header, range| {
+            let offset = u32::try_from(until_doubt + range.start as u64).unwrap_or(u32::MAX);
+            let record = bytes.get(range.clone()).unwrap_or_default();
             let place = Place::new(header.version, header.kind, record, (number, offset));
-            moving.push((header.id.to_owned(), place, at..at + record.len()));
-            at += record.len();
-        }
+            moving.push((header.id.to_owned(), place, range));
+        });
         let records: Vec<_> = moving
             .iter()
             .map(|(id, _, range)| ToAppend {
@@ -243,7 +241,25 @@ impl Replay {
             }
         }
         // If not all of it could be read, it stays, and what is damaged of it stays so.
-        let is_whole = at as u64 == until - until_doubt;
+        let is_whole = whole_bytes as u64 == until - until_doubt;
         writer.settle(directory, number, if is_whole { until_doubt } else { until })
     }
+}
+
+/// Visits the records of batches that lie one behind the other, with their places, and returns how
+/// many bytes of them could be read.
+fn visit_records(bytes: &[u8], visit: &mut dyn FnMut(RecordHeader<'_>, Range<usize>)) -> usize {
+    let mut at = 0;
+    // They were checked when the segment was scanned.
+    while let Some(records) = bytes.get(at..).and_then(BatchHead::count_in) {
+        at += BatchHead::bytes_of(records);
+        for _ in 0..records {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let Ok(header) = RecordHeader::parse_of_whole(rest) else { return at };
+            let range = at..at + header.record_bytes();
+            at = range.end;
+            visit(header, range);
+        }
+    }
+    at
 }

@@ -1,7 +1,11 @@
-//! Saves batches: those of all threads that come at once are written and synced together.
+//! Saves batches: those of all threads that come at once are written and synced together, and the
+//! next ones are written meanwhile.
 
+use std::collections::HashSet;
 use std::error::Error as _;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::record::StateVersion;
 use crate::storage::directory::error::same_error;
@@ -11,7 +15,10 @@ use crate::storage::log::layout::id_hash;
 use crate::storage::log::place::Place;
 use crate::storage::log::retention::{Keep, seconds};
 use crate::storage::log::segment::LiveChanges;
-use crate::storage::log::writer::{AppendError, Appended, ToAppend, Writer, batches};
+use crate::storage::log::tail::{SyncTurn, WriteTurn};
+use crate::storage::log::writer::{
+    AppendError, Appended, Begun, ToAppend, Writer, Written, batches,
+};
 use crate::storage::{SaveBatch, SaveEntry, SaveOutcome, StorageError, StorageErrorKind};
 
 /// An entry that is to be written.
@@ -34,33 +41,126 @@ struct Prototype<'a> {
     keep: Keep,
 }
 
+/// What has become of the batches of a commit so far.
+struct Saved {
+    /// In seconds.
+    now: u32,
+    changes: LiveChanges,
+    outcomes: Vec<SaveOutcome>,
+}
+
+impl Saved {
+    fn at(now: SystemTime, entries: usize) -> Self {
+        let outcomes = Vec::with_capacity(entries);
+        Self { now: seconds(Some(now)), changes: LiveChanges::default(), outcomes }
+    }
+}
+
 impl Log {
     pub(super) fn save_batch(&self, batch: SaveBatch) {
         self.waiting.lock().push(batch);
-        let done = {
-            let mut writer = self.writer.lock();
-            // Whoever had the writer before may have taken the batch along.
-            let waiting = std::mem::take(&mut *self.waiting.lock());
-            self.commit(&mut writer, waiting)
-        };
+        let turn = self.tail.turn();
+        // Whoever had the turn before may have taken the batch along.
+        let waiting = std::mem::take(&mut *self.waiting.lock());
+        if waiting.is_empty() {
+            return;
+        }
+        let done = self.commit(turn, waiting);
         // No lock is held: the receiver may call the storage again.
         for (entry, outcome) in done {
             entry.complete(outcome);
         }
     }
 
-    fn commit(&self, writer: &mut Writer, batches_of_all: Vec<SaveBatch>) -> Vec<Done> {
+    fn commit(&self, turn: WriteTurn<'_, Writer>, batches_of_all: Vec<SaveBatch>) -> Vec<Done> {
         let taken_apart: Vec<_> = batches_of_all.into_iter().map(SaveBatch::into_parts).collect();
-        let entries = taken_apart.iter().map(|(_, entries)| entries.len()).sum();
         let (buffers, entries_of_all): (Vec<Arc<_>>, Vec<_>) = taken_apart.into_iter().unzip();
-        let mut done = Vec::with_capacity(entries);
-        let mut changes = LiveChanges::default();
         let now = self.clock.wall();
+        let mut pending = self.pending(&buffers, entries_of_all, now);
+        if turn.syncing().is_some_and(|hashes| share_an_id(&hashes, &pending)) {
+            // Before that is done, nobody knows what is stored of it.
+            turn.wait_for_sync();
+        }
+        let mut done = self.sort_out(&mut pending);
+        let records: Vec<_> = pending.iter().map(Pending::to_append).collect();
+        let mut saved = Saved::at(now, pending.len());
         let mut begun = false;
-        let mut prototype: Option<Prototype<'_>> = None;
-        let mut all = Vec::with_capacity(entries);
+        let mut begin = |segment| {
+            self.segments.insert(segment);
+            begun = true;
+        };
+        let batches: Vec<_> = batches(&records).collect();
+        let mut rest = &*pending;
+        if let Some((last, others)) = batches.split_last() {
+            // Nobody may come in between: something older of one id would lie behind the newer.
+            for batch in others {
+                turn.wait_for_sync();
+                let appended = turn.lock().append(&self.directory, batch, &mut begin);
+                let of_batch;
+                (of_batch, rest) = rest.split_at(batch.len());
+                self.take_in(of_batch, appended, &mut saved);
+            }
+            let id_hashes = rest.iter().map(|pending| pending.id.hash).collect();
+            let (appended, _sync_turn) = self.append(turn, last, id_hashes, &mut begin);
+            self.take_in(rest, appended, &mut saved);
+            self.segments.count(saved.changes);
+        }
+        drop(records);
+        done.extend(pending.into_iter().map(|pending| pending.entry).zip(saved.outcomes));
+        if begun {
+            // The one before is full: it may be worth to look at.
+            self.orders.want();
+        }
+        done
+    }
+
+    /// Appends a batch. The next one is written while this is synced.
+    fn append<'a>(
+        &self,
+        turn: WriteTurn<'a, Writer>,
+        records: &[ToAppend<'_>],
+        id_hashes: Vec<u64>,
+        begin: Begun<'_>,
+    ) -> (Result<Vec<Appended>, AppendError>, SyncTurn<'a, Writer>) {
+        let written = {
+            let mut writer = turn.lock();
+            if writer.begins_segment() {
+                drop(writer);
+                turn.wait_for_sync();
+                writer = turn.lock();
+            }
+            writer.write(&self.directory, records, begin)
+        };
+        let sync_turn = turn.begin_sync(id_hashes);
+        let appended = match written.and_then(|written| self.sync(&sync_turn, written)) {
+            Err(AppendError::Unknown(_)) => {
+                sync_turn.lock().append_again(&self.directory, records, begin)
+            }
+            done => done,
+        };
+        (appended, sync_turn)
+    }
+
+    fn sync(
+        &self,
+        turn: &SyncTurn<'_, Writer>,
+        written: Written,
+    ) -> Result<Vec<Appended>, AppendError> {
+        let to_sync = turn.lock().to_sync(&written)?;
+        let synced = to_sync.sync(&self.directory);
+        turn.lock().settle_batch(written, synced)
+    }
+
+    fn pending<'a>(
+        &self,
+        buffers: &'a [Arc<Vec<u8>>],
+        entries_of_all: Vec<Vec<SaveEntry>>,
+        now: SystemTime,
+    ) -> Vec<Pending<'a>> {
+        let mut prototype: Option<Prototype<'a>> = None;
+        let mut pending = Vec::with_capacity(entries_of_all.iter().map(Vec::len).sum());
         for (bytes, entries) in buffers.iter().zip(entries_of_all) {
-            all.extend(entries.into_iter().map(|entry| {
+            pending.extend(entries.into_iter().map(|entry| {
                 let id = entry.id_in(bytes);
                 let of = match prototype {
                     Some(prototype) if prototype.name == id.prototype => prototype,
@@ -74,8 +174,13 @@ impl Log {
                 Pending { bytes, id, keep: of.keep, entry }
             }));
         }
-        let mut pending = all;
-        let current = self.stored_versions(&pending);
+        pending
+    }
+
+    /// Leaves only what is to be written, in the order in which that is to be done, and returns
+    /// what becomes of the others.
+    fn sort_out(&self, pending: &mut Vec<Pending<'_>>) -> Vec<Done> {
+        let current = self.stored_versions(pending);
         let mut verdicts = Vec::new();
         for (at, (one, current)) in pending.iter().zip(current).enumerate() {
             match self.check(one, current) {
@@ -84,36 +189,13 @@ impl Log {
                 Err(err) => verdicts.push((at, SaveOutcome::NotStored(err))),
             }
         }
+        let mut done = Vec::with_capacity(pending.len());
         // Hardly ever there are any.
         for (at, outcome) in verdicts.into_iter().rev() {
             done.push((pending.swap_remove(at).entry, outcome));
         }
         // Of one id nothing older may lie behind: it would come back once the newer is forgotten.
         pending.sort_by_key(|pending| pending.entry.version());
-        let records: Vec<_> = pending.iter().map(Pending::to_append).collect();
-        let mut outcomes = Vec::with_capacity(pending.len());
-        for batch in batches(&records) {
-            let first = outcomes.len();
-            let of_batch = pending.get(first..first + batch.len()).unwrap_or_default();
-            let appended = writer.append(&self.directory, batch, &mut |segment| {
-                self.segments.insert(segment);
-                begun = true;
-            });
-            match appended {
-                Ok(places) => {
-                    let now = seconds(Some(now));
-                    self.take_in(of_batch, &places, now, &mut changes, &mut outcomes);
-                }
-                Err(err) => outcomes.extend(of_batch.iter().map(|pending| pending.failed(&err))),
-            }
-        }
-        drop(records);
-        done.extend(pending.into_iter().map(|pending| pending.entry).zip(outcomes));
-        self.segments.count(changes);
-        if begun {
-            // The one before is full: it may be worth to look at.
-            self.orders.want();
-        }
         done
     }
 
@@ -155,16 +237,21 @@ impl Log {
     fn take_in(
         &self,
         pending: &[Pending<'_>],
-        places: &[Appended],
-        now: u32,
-        changes: &mut LiveChanges,
-        outcomes: &mut Vec<SaveOutcome>,
+        appended: Result<Vec<Appended>, AppendError>,
+        Saved { now, changes, outcomes }: &mut Saved,
     ) {
+        let places = match appended {
+            Ok(places) => places,
+            Err(err) => {
+                outcomes.extend(pending.iter().map(|pending| pending.failed(&err)));
+                return;
+            }
+        };
         let ids: Vec<_> = pending.iter().map(|pending| pending.id).collect();
-        let places = pending.iter().zip(places);
         // In the order in which the records lie in memory.
+        let places = pending.iter().zip(&places);
         let places: Vec<_> =
-            places.map(|(pending, at)| (self.place(pending, *at, now), pending.keep)).collect();
+            places.map(|(pending, at)| (self.place(pending, *at, *now), pending.keep)).collect();
         let mut newer = vec![None; ids.len()];
         self.index.visit(&ids, &mut |at, shard| {
             if let (Some(id), Some((place, keep)), Some(newer)) =
@@ -216,5 +303,29 @@ impl<'a> Pending<'a> {
             AppendError::NotDone(_) => SaveOutcome::NotStored(of_this),
             AppendError::Unknown(_) => SaveOutcome::Unknown(of_this),
         }
+    }
+}
+
+/// Whether there is something in `pending` whose id has one of these hashes.
+fn share_an_id(id_hashes: &[u64], pending: &[Pending<'_>]) -> bool {
+    let hashes: HashSet<_, BuildHasherDefault<Hashed>> = id_hashes.iter().copied().collect();
+    pending.iter().any(|pending| hashes.contains(&pending.id.hash))
+}
+
+/// Hashes what is a hash already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, _bytes: &[u8]) {
+        unreachable!("only numbers are hashed")
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }

@@ -32,8 +32,8 @@ pub(super) enum Found<'a> {
 pub(super) struct End {
     /// Behind the last whole batch of records.
     pub(super) valid_bytes: u64,
-    /// Where the last batch with records begins, if there is one that is not known to be durable.
-    pub(super) last_batch: Option<u64>,
+    /// Where the first batch begins that is not known to be durable, if there is one.
+    pub(super) in_doubt_from: Option<u64>,
     /// Whether the segment ends with the mark of a store that was closed in good order.
     pub(super) is_closed: bool,
     /// Bytes behind the last whole batch.
@@ -83,6 +83,7 @@ pub(super) fn scan(
         salt: expected.salt(),
         limit: listed.valid_bytes.unwrap_or(file_bytes).min(file_bytes),
         durable_bytes: listed.durable_bytes,
+        synced: SEGMENT_HEAD_BYTES as u64,
         found,
     };
     let mut end = scan.run()?;
@@ -104,11 +105,19 @@ struct Scan<'a> {
     salt: u32,
     limit: u64,
     durable_bytes: u64,
+    /// Up to where the batches are durable, as far as those behind them say.
+    synced: u64,
     found: &'a mut dyn FnMut(Found<'_>),
 }
 
 impl Scan<'_> {
     fn run(&mut self) -> io::Result<End> {
+        let end = self.read_batches()?;
+        let in_doubt_from = Some(self.synced.max(self.durable_bytes));
+        Ok(End { in_doubt_from: in_doubt_from.filter(|from| *from < end.valid_bytes), ..end })
+    }
+
+    fn read_batches(&mut self) -> io::Result<End> {
         let mut end = End { valid_bytes: SEGMENT_HEAD_BYTES as u64, ..End::default() };
         while end.valid_bytes < self.limit {
             let at = end.valid_bytes;
@@ -119,10 +128,10 @@ impl Scan<'_> {
                         return Ok(self.cut(end, Some(&head)));
                     }
                     self.tell(&head, &records);
-                    match head.kind {
-                        BatchKind::Records => end.last_batch = Some(at),
+                    self.synced = self.synced.max(head.synced);
+                    if head.kind == BatchKind::End {
                         // It is not known to be durable itself, and not needed any more.
-                        BatchKind::End => return Ok(End { is_closed: true, ..end }),
+                        return Ok(End { is_closed: true, ..end });
                     }
                     end.valid_bytes = head.end();
                 }
@@ -135,8 +144,8 @@ impl Scan<'_> {
                     let until = next.map_or(self.limit, |next| next.offset);
                     self.tell_without_head(at, until)?;
                     end.valid_bytes = until;
-                    // There is damage behind it: nothing of that is to be cut off with it.
-                    end.last_batch = None;
+                    // What is damaged stays where it is, and so does what lies before it.
+                    self.synced = until;
                 }
             }
         }
@@ -144,13 +153,12 @@ impl Scan<'_> {
     }
 
     /// The end of a segment behind which something is torn, of which the head may be there.
-    fn cut(&self, end: End, torn: Option<&BatchHead>) -> End {
+    fn cut(&mut self, end: End, torn: Option<&BatchHead>) -> End {
         let cut_bytes = self.limit - end.valid_bytes;
         let cut_records = torn.map_or(0, |head| head.listed.len() as u64);
         // Whoever wrote it knew how much before it was durable.
-        let synced = torn.map_or(0, |head| head.synced);
-        let last_batch = end.last_batch.filter(|at| synced <= *at);
-        End { is_closed: false, cut_bytes, cut_records, last_batch, ..end }
+        self.synced = self.synced.max(torn.map_or(0, |head| head.synced));
+        End { is_closed: false, cut_bytes, cut_records, ..end }
     }
 
     fn read(&self, offset: u64, bytes: u64) -> io::Result<Vec<u8>> {

@@ -82,9 +82,9 @@ impl Segment {
     ) -> io::Result<(Box<dyn FileHandle>, SegmentHead, Self)> {
         let files = &*directory.store.files;
         let path = segment_path(number);
-        let mut file = files.create_file(&path)?;
+        let file = files.create_file(&path)?;
         let head = SegmentHead { number, identity: directory.identity() };
-        let prepared = write_all(&mut *file, &head.encode())
+        let prepared = write_all(&*file, &head.encode())
             .and_then(|()| if synced { file.sync_data() } else { Ok(()) })
             .and_then(|()| if synced { files.sync_directory(SEGMENTS) } else { Ok(()) })
             .and_then(|()| Self::open(files, number, order));

@@ -15,7 +15,7 @@ impl Log {
     ) -> Result<LogVerifyReport, StorageError> {
         // No segment goes away meanwhile.
         let _compacting = self.compacting.lock();
-        let listed = self.writer.lock().listed();
+        let listed = self.tail.lock().listed();
         let bytes = listed.iter().filter_map(|listed| listed.valid_bytes).sum();
         let mut report = LogVerifyReport { bytes, ..LogVerifyReport::default() };
         let mut bytes_done = 0;

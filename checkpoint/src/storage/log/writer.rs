@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::file_ops::{FileHandle, write_all};
 use crate::storage::directory::StoreDirectory;
@@ -85,9 +86,27 @@ pub(super) struct Left {
 struct Active {
     head: SegmentHead,
     salt: u32,
-    file: Box<dyn FileHandle>,
-    /// Where the next batch begins: all before it is written, and durable if it is to be.
+    file: Arc<dyn FileHandle>,
+    /// Where the next batch begins: all before it is written.
     end: u64,
+    /// All before this is durable, if it is to be, and counts.
+    settled: u64,
+    /// A write has failed: nothing is to be written behind what it left.
+    is_broken: bool,
+}
+
+/// A batch that is written, and is not known to be durable.
+pub(super) struct Written {
+    places: Vec<Appended>,
+    segment: u32,
+    end: u64,
+}
+
+/// What is to be done for a batch to be durable. It takes its time, and needs no lock.
+pub(super) struct ToSync {
+    file: Arc<dyn FileHandle>,
+    path: String,
+    synced: bool,
 }
 
 impl Writer {
@@ -104,7 +123,7 @@ impl Writer {
         Self { manifest, active: None, last, next_number, segment_bytes, synced, buffer, unlisted }
     }
 
-    /// Appends records and makes them durable.
+    /// Appends records and makes them durable. No others may be on their way.
     ///
     /// After a failure nothing is ever written behind what it left, nor synced again: the records
     /// are written once more to a new segment, and that failing too, whoever comes next begins one.
@@ -115,18 +134,21 @@ impl Writer {
         begun: Begun<'_>,
     ) -> Result<Vec<Appended>, AppendError> {
         match self.append_once(directory, records, begun) {
-            Err(AppendError::Unknown(first)) => {
-                tracing::warn!(
-                    target: "checkpoint",
-                    error = %first,
-                    "a segment is given up, and its last batch written to another one"
-                );
-                // The first attempt may have left the batch whole, whatever becomes of this one.
-                self.append_once(directory, records, begun)
-                    .map_err(|err| AppendError::Unknown(err.into_inner()))
-            }
+            Err(AppendError::Unknown(_)) => self.append_again(directory, records, begun),
             done => done,
         }
+    }
+
+    /// Appends records of which the first attempt has failed.
+    pub(super) fn append_again(
+        &mut self,
+        directory: &StoreDirectory,
+        records: &[ToAppend<'_>],
+        begun: Begun<'_>,
+    ) -> Result<Vec<Appended>, AppendError> {
+        // The first attempt may have left the batch whole, whatever becomes of this one.
+        self.append_once(directory, records, begun)
+            .map_err(|err| AppendError::Unknown(err.into_inner()))
     }
 
     fn append_once(
@@ -135,76 +157,108 @@ impl Writer {
         records: &[ToAppend<'_>],
         begun: Begun<'_>,
     ) -> Result<Vec<Appended>, AppendError> {
-        let active = match self.active.take() {
-            Some(active) if active.end < self.segment_bytes => active,
-            full => {
-                self.seal(full);
-                self.begin(directory, begun).map_err(AppendError::NotDone)?
-            }
-        };
+        let written = self.write(directory, records, begun)?;
+        let synced = self.to_sync(&written)?.sync(directory);
+        self.settle_batch(written, synced)
+    }
+
+    /// Whether the next batch will be the first one of a segment: that is only begun once all of
+    /// the one before is durable, or known not to be.
+    pub(super) fn begins_segment(&self) -> bool {
+        !self.active.as_ref().is_some_and(|active| active.has_room(self.segment_bytes))
+    }
+
+    /// Writes records to the end of the log, and does not wait until they are durable.
+    ///
+    /// # Errors
+    /// After [`AppendError::Unknown`] nothing is written to this segment any more.
+    pub(super) fn write(
+        &mut self,
+        directory: &StoreDirectory,
+        records: &[ToAppend<'_>],
+        begun: Begun<'_>,
+    ) -> Result<Written, AppendError> {
+        if self.begins_segment() {
+            self.seal_active();
+            self.active = Some(self.begin(directory, begun).map_err(AppendError::NotDone)?);
+        }
         let listed = records.iter().map(|to| Listed {
             id_hash: to.id_hash,
             // The caller has checked the length.
             record_bytes: u32::try_from(to.range.len()).unwrap_or(u32::MAX),
         });
-        let head = BatchHead {
-            kind: BatchKind::Records,
-            offset: active.end,
-            synced: if self.synced { active.end } else { 0 },
-            listed: listed.collect(),
-        };
+        self.write_batch(directory, BatchKind::Records, listed.collect(), records)
+    }
+
+    fn write_batch(
+        &mut self,
+        directory: &StoreDirectory,
+        kind: BatchKind,
+        listed: Vec<Listed>,
+        records: &[ToAppend<'_>],
+    ) -> Result<Written, AppendError> {
+        let Some(active) = &mut self.active else { unreachable!("there is one") };
+        let synced = if self.synced { active.settled } else { 0 };
+        let head = BatchHead { kind, offset: active.end, synced, listed };
         self.buffer.clear();
         head.encode(active.salt, &mut self.buffer);
-        let places = head.places().map(|(offset, _)| Appended {
-            segment: active.head.number,
-            offset: u32::try_from(offset).unwrap_or(u32::MAX),
-        });
-        let places = places.collect();
-        self.write(directory, active, records, head.end())?;
+        if let Err(err) = write_records(&*active.file, &mut self.buffer, records) {
+            active.is_broken = true;
+            let path = directory.store.shown(&segment_path(active.head.number));
+            // Most likely not all of it is there; but an error is no proof of that.
+            return Err(given_up(write_error(format!("write {path}"), err)));
+        }
+        active.end = head.end();
         if self.buffer.capacity() > BUFFER_KEPT_BYTES {
             self.buffer = Vec::new();
         }
-        Ok(places)
+        let segment = active.head.number;
+        let at = |offset| u32::try_from(offset).unwrap_or(u32::MAX);
+        let places = head.places().map(|(offset, _)| Appended { segment, offset: at(offset) });
+        Ok(Written { places: places.collect(), segment, end: head.end() })
     }
 
-    /// Writes what is in the buffer, and the records, to the end of `active`, which is given up if
-    /// that fails.
-    fn write(
+    /// What makes a batch durable.
+    ///
+    /// # Errors
+    /// Its segment was given up since it was written, as the batch before is not durable.
+    pub(super) fn to_sync(&self, written: &Written) -> Result<ToSync, AppendError> {
+        let path = segment_path(written.segment);
+        match &self.active {
+            Some(active) if active.has(written) => {
+                Ok(ToSync { file: Arc::clone(&active.file), path, synced: self.synced })
+            }
+            _ => {
+                let attempted = format!("sync {path}, which was given up");
+                let err = StorageError::new(StorageErrorKind::Unavailable, attempted);
+                Err(AppendError::Unknown(err))
+            }
+        }
+    }
+
+    /// Takes over what became of the sync of a batch, and returns where its records are.
+    ///
+    /// After a failure its segment is given up, with all that is behind what was durable before.
+    pub(super) fn settle_batch(
         &mut self,
-        directory: &StoreDirectory,
-        mut active: Active,
-        records: &[ToAppend<'_>],
-        end: u64,
-    ) -> Result<(), AppendError> {
-        let path = segment_path(active.head.number);
-        if let Err(err) = write_records(&mut *active.file, &mut self.buffer, records) {
-            let err = write_error(format!("write {}", directory.store.shown(&path)), err);
-            self.seal(Some(active));
-            // Most likely not all of it is there; but an error is no proof of that.
-            return Err(AppendError::Unknown(err));
+        written: Written,
+        synced: Result<(), StorageError>,
+    ) -> Result<Vec<Appended>, AppendError> {
+        match (self.active.as_mut().filter(|active| active.has(&written)), synced) {
+            (Some(active), Ok(())) => active.settled = written.end,
+            (Some(_), Err(err)) => {
+                self.seal_active();
+                return Err(given_up(err));
+            }
+            (None, _) => unreachable!("only who syncs gives a segment up"),
         }
-        if self.synced
-            && let Err(err) = active.file.sync_data()
-        {
-            let err = write_error(format!("sync {}", directory.store.shown(&path)), err);
-            self.seal(Some(active));
-            return Err(AppendError::Unknown(err));
-        }
-        // An open file takes bytes also when it was removed, and then nobody finds them.
-        if let Err(err) = directory.store.files.mode(&path) {
-            let err = write_error(format!("find {}", directory.store.shown(&path)), err);
-            self.seal(Some(active));
-            return Err(AppendError::Unknown(err));
-        }
-        active.end = end;
-        self.active = Some(active);
-        Ok(())
+        Ok(written.places)
     }
 
-    /// Leaves a segment; the next manifest says how much of it counts.
-    fn seal(&mut self, active: Option<Active>) {
-        if let Some(active) = active {
-            self.last = Some(Left { valid_bytes: active.end, durable_bytes: active.end });
+    /// Leaves the segment that is being written; the next manifest says how much of it counts.
+    pub(super) fn seal_active(&mut self) {
+        if let Some(Active { settled, .. }) = self.active.take() {
+            self.last = Some(Left { valid_bytes: settled, durable_bytes: settled });
         }
     }
 
@@ -237,7 +291,8 @@ impl Writer {
         self.last = None;
         begun(segment);
         let end = SEGMENT_HEAD_BYTES as u64;
-        Ok(Active { salt: head.salt(), head, file, end })
+        let (file, salt) = (file.into(), head.salt());
+        Ok(Active { head, salt, file, end, settled: end, is_broken: false })
     }
 
     /// Returns the number of the next segment.
@@ -285,10 +340,10 @@ impl Writer {
         self.manifest.segments.split_last().map_or(&[], |(_, sealed)| sealed)
     }
 
-    /// All segments, and how much of each is there.
+    /// All segments, and how much of each counts.
     pub(super) fn listed(&self) -> Vec<manifest::Listed> {
         let mut segments = self.manifest.segments.clone();
-        let active = self.active.as_ref().map(|active| active.end);
+        let active = self.active.as_ref().map(|active| active.settled);
         let left = self.last.map(|left| left.valid_bytes);
         if let (Some(last), Some(valid_bytes)) = (segments.last_mut(), active.or(left)) {
             last.valid_bytes = Some(valid_bytes);
@@ -342,22 +397,49 @@ impl Writer {
 
     /// Marks the end of the log, so that the next opening need not doubt its last batch.
     pub(super) fn close(&mut self, directory: &StoreDirectory) -> Result<(), StorageError> {
-        let Some(active) = self.active.take() else { return Ok(()) };
-        let synced = if self.synced { active.end } else { 0 };
-        let offset = active.end;
-        let head = BatchHead { kind: BatchKind::End, offset, synced, listed: Vec::new() };
-        self.buffer.clear();
-        head.encode(active.salt, &mut self.buffer);
-        let written = self.write(directory, active, &[], head.end());
-        let written = written.map_err(AppendError::into_inner);
+        if self.active.as_ref().is_some_and(|active| !active.is_broken) {
+            let written = self.write_batch(directory, BatchKind::End, Vec::new(), &[]);
+            let synced = written.and_then(|written| {
+                let synced = self.to_sync(&written)?.sync(directory);
+                self.settle_batch(written, synced)
+            });
+            synced.map_err(AppendError::into_inner)?;
+        }
         self.seal_active();
-        written
+        Ok(())
+    }
+}
+
+impl Active {
+    fn has_room(&self, segment_bytes: u64) -> bool {
+        !self.is_broken && self.end < segment_bytes
     }
 
-    fn seal_active(&mut self) {
-        let active = self.active.take();
-        self.seal(active);
+    fn has(&self, written: &Written) -> bool {
+        self.head.number == written.segment
     }
+}
+
+impl ToSync {
+    pub(super) fn sync(&self, directory: &StoreDirectory) -> Result<(), StorageError> {
+        let shown = || directory.store.shown(&self.path);
+        if self.synced {
+            self.file.sync_data().map_err(|err| write_error(format!("sync {}", shown()), err))?;
+        }
+        // An open file takes bytes also when it was removed, and then nobody finds them.
+        let found = directory.store.files.mode(&self.path);
+        found.map(drop).map_err(|err| write_error(format!("find {}", shown()), err))
+    }
+}
+
+/// What was to be in a segment to which nothing is written any more.
+fn given_up(err: StorageError) -> AppendError {
+    tracing::warn!(
+        target: "checkpoint",
+        error = %err,
+        "a segment is given up, and what is not durable of it written to another one"
+    );
+    AppendError::Unknown(err)
 }
 
 impl fmt::Debug for Writer {
@@ -369,7 +451,7 @@ impl fmt::Debug for Writer {
 
 /// Writes what is in the buffer, and the records behind it.
 fn write_records(
-    file: &mut dyn FileHandle,
+    file: &dyn FileHandle,
     buffer: &mut Vec<u8>,
     mut records: &[ToAppend<'_>],
 ) -> io::Result<()> {
