@@ -14,6 +14,8 @@
 
 mod workload;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use checkpoint::{Checkpointable, CheckpointingConfig, CheckpointingMode, LogStorage, SafeKeeper};
@@ -52,36 +54,48 @@ impl States {
         Self { bytes, state_bytes, keys }
     }
 
-    /// So many states of random keys.
+    /// So many states of random keys, of those that a thread has.
     fn batch<'a>(
         &'a self,
         numbers: &'a mut Numbers,
         count: u64,
+        (thread, threads): (u64, u64),
     ) -> impl Iterator<Item = (u64, &'a [u8])> {
         (0..count).map(move |_| {
             let x = numbers.next();
             let start = usize::try_from(x >> 40).unwrap() % 32_768;
-            (x % self.keys, &self.bytes[start..start + self.state_bytes])
+            let key = x % (self.keys / threads) * threads + thread;
+            (key, &self.bytes[start..start + self.state_bytes])
         })
     }
 }
 
-/// Saves batches until the time is over.
+/// Saves batches until the time is over, in a thread for each of `numbers`.
 fn run(
-    rival: &mut dyn Rival,
+    rival: &dyn Rival,
     states: &States,
-    numbers: &mut Numbers,
+    numbers: &mut [Numbers],
     batch: u64,
-    is_over: impl Fn(u64, Duration) -> bool,
+    is_over: impl Fn(u64, Duration) -> bool + Sync,
 ) -> Round {
     let usage = Usage::now();
     let begun = Instant::now();
-    let mut saved = 0;
-    while !is_over(saved, begun.elapsed()) {
-        rival.save(&mut states.batch(numbers, batch));
-        saved += batch;
-    }
-    let saved = saved as f64;
+    let saved = AtomicU64::new(0);
+    let threads = numbers.len() as u64;
+    thread::scope(|scope| {
+        for (thread, numbers) in (0..).zip(numbers) {
+            scope.spawn({
+                let (saved, is_over) = (&saved, &is_over);
+                move || {
+                    while !is_over(saved.load(Ordering::Relaxed), begun.elapsed()) {
+                        rival.save(&mut states.batch(numbers, batch, (thread, threads)));
+                        saved.fetch_add(batch, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let saved = saved.into_inner() as f64;
     let seconds = begun.elapsed().as_secs_f64();
     let used = Usage::now() - usage;
     Round {
@@ -101,25 +115,25 @@ fn ratio(rounds: &[Round], other: &[Round]) -> f64 {
     median(ratios.collect())
 }
 
-/// All ways with states of one size, in batches of one size. Returns the bytes of states per second
-/// of each.
-fn saves(state_bytes: usize, batch: u64, progress: &Progress) -> Vec<f64> {
+/// All ways with states of one size, in batches of one size, by so many threads. Returns the bytes
+/// of states per second of each.
+fn saves(state_bytes: usize, batch: u64, threads: u64, progress: &Progress) -> Vec<f64> {
     let rounds = if is_quick() { 1 } else { setting("CHECKPOINT_BENCH_ROUNDS", 5) };
     let millis = if is_quick() { 100 } else { setting("CHECKPOINT_BENCH_MILLIS", 1000) };
     let time = Duration::from_millis(millis);
     // So that what counts of them stays below 200 MB.
     let states = States::new(state_bytes, (200_000_000 / state_bytes as u64).min(100_000));
     let directories = RIVALS.map(|_| directory());
-    let mut numbers = RIVALS.map(|_| Numbers(1));
+    let mut numbers = RIVALS.map(|_| (1..=threads).map(Numbers).collect::<Vec<_>>());
     let mut all = RIVALS.map(|_| Vec::new());
     for round in 0..rounds {
         for (at, (name, open)) in RIVALS.iter().enumerate() {
             progress
-                .next(format!("{state_bytes} bytes, {batch} in a batch, round {round}: {name}"));
+                .next(format!("{state_bytes} bytes, {threads} x {batch}, round {round}: {name}"));
             // Only one is open at a time: what one does in the background is not another's cost.
-            let mut rival = open(directories[at].path());
+            let rival = open(directories[at].path());
             let is_over = |_, elapsed| elapsed >= time;
-            all[at].push(run(&mut *rival, &states, &mut numbers[at], batch, is_over));
+            all[at].push(run(&*rival, &states, &mut numbers[at], batch, is_over));
             drop(rival);
             progress.done();
         }
@@ -128,7 +142,7 @@ fn saves(state_bytes: usize, batch: u64, progress: &Progress) -> Vec<f64> {
     for ((name, _), rounds) in RIVALS.iter().zip(&all) {
         let speed = median_of(rounds, |round| round.states_per_second);
         progress.print(format!(
-            "{state_bytes:>7} {batch:>6} {name:12} \
+            "{state_bytes:>7} {batch:>6} {threads:>7} {name:12} \
              {:>9.0} {:>8.1} {:>9.2} {:>10.2} {:>9.2} {:>9.2}",
             speed,
             speed * state_bytes as f64 / 1e6,
@@ -144,14 +158,15 @@ fn saves(state_bytes: usize, batch: u64, progress: &Progress) -> Vec<f64> {
 
 fn all_saves() {
     let sizes = [100, 1 << 10, 16 << 10];
-    let batches = [256, 4096];
+    let ways = [(256, 1), (256, 2), (4096, 1), (4096, 2)];
     let rounds = if is_quick() { 1 } else { setting("CHECKPOINT_BENCH_ROUNDS", 5) };
-    let progress = Progress::new(rounds * RIVALS.len() as u64 * 6);
+    let progress = Progress::new(rounds * RIVALS.len() as u64 * 12);
     progress.print("durable saves");
     progress.print(format!(
-        "{:>7} {:>6} {:12} {:>9} {:>8} {:>9} {:>10} {:>9} {:>9}",
+        "{:>7} {:>6} {:>7} {:12} {:>9} {:>8} {:>9} {:>10} {:>9} {:>9}",
         "bytes",
         "batch",
+        "threads",
         "store",
         "states/s",
         "MB/s",
@@ -161,22 +176,23 @@ fn all_saves() {
         "written x"
     ));
     let mut curves = Vec::new();
-    for batch in batches {
-        let points: Vec<_> = sizes.map(|size| saves(size, batch, &progress)).into();
+    for (batch, threads) in ways {
+        let points: Vec<_> = sizes.map(|size| saves(size, batch, threads, &progress)).into();
         for (at, (name, _)) in RIVALS.iter().enumerate() {
             let point = |(size, speeds): (usize, &Vec<f64>)| (size as f64, speeds[at] / 1e6);
             let points = sizes.into_iter().zip(&points).map(point).collect();
-            curves.push((batch, Curve { name: (*name).to_owned(), points }));
+            curves.push(((batch, threads), Curve { name: (*name).to_owned(), points }));
         }
     }
     drop(progress);
     if is_quick() {
         return;
     }
-    let picture = Picture::new("log_saves.svg", batches.len());
-    for (at, batch) in batches.into_iter().enumerate() {
-        let curves: Vec<_> = curves.iter().filter(|(of, _)| *of == batch).map(|(_, c)| c).collect();
-        let title = format!("durable saves, {batch} in a batch, MB/s");
+    let picture = Picture::new("log_saves.svg", ways.len());
+    for (at, way) in ways.into_iter().enumerate() {
+        let curves: Vec<_> = curves.iter().filter(|(of, _)| *of == way).map(|(_, c)| c).collect();
+        let (batch, threads) = way;
+        let title = format!("durable saves, {batch} in a batch, {threads} threads, MB/s");
         picture.chart(at, &title, "bytes of a state", &curves);
     }
     println!("drawn into {}", picture.finish());
@@ -198,9 +214,9 @@ fn all_overwrites() {
     for (name, open) in RIVALS {
         progress.next(format!("overwrites: {name}"));
         let directory = directory();
-        let mut rival = open(directory.path());
-        let mut numbers = Numbers(1);
-        let round = run(&mut *rival, &states, &mut numbers, 1024, |saved, _| saved >= keys * times);
+        let rival = open(directory.path());
+        let is_over = |saved, _| saved >= keys * times;
+        let round = run(&*rival, &states, &mut [Numbers(1)], 1024, is_over);
         let bytes = workload::usage::disk_bytes(directory.path());
         progress.print(format!(
             "{name:12} {:>9.0} {:>9.2} {:>9.2} {:>14.2}",
@@ -222,18 +238,21 @@ struct Blob {
 /// The same through a keeper: all PEs are changed, and stored from the first capture to the last
 /// acknowledgement.
 fn all_through_a_keeper() {
-    let progress = Progress::new(3);
+    let progress = Progress::new(6);
     progress.print(format!(
-        "\nall PEs changed, through a keeper into LogStorage\n{:>7} {:>8} {:>9} {:>8} {:>9} {:>9}",
-        "bytes", "PEs", "states/s", "MB/s", "CPU us", "batches"
+        "\nall PEs changed, through a keeper into LogStorage, by so many of its storage threads\n\
+         {:>7} {:>7} {:>8} {:>9} {:>8} {:>9} {:>9}",
+        "bytes", "threads", "PEs", "states/s", "MB/s", "CPU us", "batches"
     ));
-    for state_bytes in [100_u64, 1 << 10, 16 << 10] {
-        progress.next(format!("a keeper, {state_bytes} bytes"));
+    let sizes = [100_u64, 1 << 10, 16 << 10].into_iter();
+    for (state_bytes, threads) in sizes.flat_map(|size| [1, 2].map(|threads| (size, threads))) {
+        progress.next(format!("a keeper, {state_bytes} bytes, {threads} threads"));
         let keys = if is_quick() { 20_000 } else { 200_000 };
         let keys = keys.min(200_000_000 / state_bytes);
         let directory = directory();
         let log = LogStorage::open(directory.path().join("log")).unwrap();
-        let keeper = SafeKeeper::builder(log).build().unwrap();
+        let threads = threads.try_into().unwrap();
+        let keeper = SafeKeeper::builder(log).storage_max_threads(threads).build().unwrap();
         let config = CheckpointingConfig::builder(CheckpointingMode::None).build().unwrap();
         let blobs = keeper.prototype::<u64, Blob>("blobs").config(config);
         // With the length of the bytes in front.
@@ -263,7 +282,7 @@ fn all_through_a_keeper() {
         }
         let speed = median_of(&rounds, |round| round.states_per_second);
         progress.print(format!(
-            "{state_bytes:>7} {keys:>8} {speed:>9.0} {:>8.1} {:>9.2} {batches:>9}",
+            "{state_bytes:>7} {threads:>7} {keys:>8} {speed:>9.0} {:>8.1} {:>9.2} {batches:>9}",
             speed * state_bytes as f64 / 1e6,
             median_of(&rounds, |round| round.cpu_per_state) * 1e6,
         ));

@@ -19,7 +19,7 @@ pub(crate) struct Changed {
 
 impl Changed {
     /// Stores everything once.
-    pub(crate) fn new(map: Plain, mut rival: Box<dyn Rival>, interval: Duration) -> Self {
+    pub(crate) fn new(map: Plain, rival: Box<dyn Rival>, interval: Duration) -> Self {
         let limits = StateLimits::default();
         let encode = |state: &State| encode_state(state, &limits).unwrap();
         let all: Vec<_> = map.iter().map(|(key, state)| (*key, encode(state))).collect();

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -20,9 +20,9 @@ use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition};
 pub(crate) type KeyAndState<'a> = (u64, &'a [u8]);
 
 /// A store that is open.
-pub(crate) trait Rival {
-    /// Returns when all states are durable.
-    fn save(&mut self, batch: &mut dyn Iterator<Item = KeyAndState<'_>>);
+pub(crate) trait Rival: Sync {
+    /// Returns when all states are durable. Several threads may save at once, each other keys.
+    fn save(&self, batch: &mut dyn Iterator<Item = KeyAndState<'_>>);
 
     /// Finds a state, and returns how many bytes it has.
     fn fetch(&self, key: u64) -> Option<usize>;
@@ -43,28 +43,25 @@ pub(crate) const RIVALS: [(&str, Open); 4] = [
 ];
 
 /// Appends keys and states to a file and syncs it; what it has written cannot be found again.
-pub(crate) struct Bare {
-    file: File,
-    bytes: Vec<u8>,
-}
+pub(crate) struct Bare(File);
 
 impl Bare {
     pub(crate) fn open(path: &Path) -> Self {
         let mut options = File::options();
         let file = options.create(true).append(true).open(path.join("bare")).unwrap();
-        Self { file, bytes: Vec::new() }
+        Self(file)
     }
 }
 
 impl Rival for Bare {
-    fn save(&mut self, batch: &mut dyn Iterator<Item = KeyAndState<'_>>) {
-        self.bytes.clear();
+    fn save(&self, batch: &mut dyn Iterator<Item = KeyAndState<'_>>) {
+        let mut bytes = Vec::new();
         for (key, state) in batch {
-            self.bytes.extend_from_slice(&key.to_be_bytes());
-            self.bytes.extend_from_slice(state);
+            bytes.extend_from_slice(&key.to_be_bytes());
+            bytes.extend_from_slice(state);
         }
-        self.file.write_all(&self.bytes).unwrap();
-        self.file.sync_data().unwrap();
+        (&self.0).write_all(&bytes).unwrap();
+        self.0.sync_data().unwrap();
     }
 
     fn fetch(&self, _key: u64) -> Option<usize> {
@@ -81,15 +78,15 @@ pub(crate) const STATES: &str = "states";
 pub(crate) struct Logged {
     pub(crate) storage: LogStorage,
     epoch: Epoch,
-    sequence: u64,
-    bytes_before: usize,
+    sequence: AtomicU64,
+    bytes_before: AtomicUsize,
 }
 
 impl Logged {
     pub(crate) fn open(path: &Path) -> Self {
         let storage = LogStorage::open(path.join("log")).unwrap();
         let epoch = storage.open_epoch(0).unwrap();
-        Self { storage, epoch, sequence: 0, bytes_before: 0 }
+        Self { storage, epoch, sequence: AtomicU64::new(0), bytes_before: AtomicUsize::new(0) }
     }
 
     pub(crate) fn id(key: u64) -> CheckpointId {
@@ -98,16 +95,16 @@ impl Logged {
 }
 
 impl Rival for Logged {
-    fn save(&mut self, batch: &mut dyn Iterator<Item = KeyAndState<'_>>) {
-        let mut bytes = Vec::with_capacity(self.bytes_before);
+    fn save(&self, batch: &mut dyn Iterator<Item = KeyAndState<'_>>) {
+        let mut bytes = Vec::with_capacity(self.bytes_before.load(Ordering::Relaxed));
         let positions = InputPositions::default();
         let mut records = 0;
         for (key, state) in batch {
-            self.sequence += 1;
+            let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
             let meta = RecordMeta {
                 kind: RecordKind::State,
                 partition: 0,
-                version: StateVersion { epoch: self.epoch, sequence: Sequence(self.sequence) },
+                version: StateVersion { epoch: self.epoch, sequence: Sequence(sequence) },
                 event_count: 0,
                 captured_at: UNIX_EPOCH,
                 idle: Duration::ZERO,
@@ -121,7 +118,7 @@ impl Rival for Logged {
             writer.finish(&mut bytes);
             records += 1;
         }
-        self.bytes_before = bytes.len();
+        self.bytes_before.store(bytes.len(), Ordering::Relaxed);
         let stored = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&stored);
         let batch = SaveBatch::of_records(bytes, move |_, outcome| match outcome {
@@ -164,7 +161,7 @@ impl Fjall {
 }
 
 impl Rival for Fjall {
-    fn save(&mut self, batch: &mut dyn Iterator<Item = KeyAndState<'_>>) {
+    fn save(&self, batch: &mut dyn Iterator<Item = KeyAndState<'_>>) {
         let mut write = self.database.batch().durability(Some(PersistMode::SyncData));
         for (key, state) in batch {
             write.insert(&self.states, key.to_be_bytes(), state);
@@ -195,7 +192,7 @@ impl Redb {
 }
 
 impl Rival for Redb {
-    fn save(&mut self, batch: &mut dyn Iterator<Item = KeyAndState<'_>>) {
+    fn save(&self, batch: &mut dyn Iterator<Item = KeyAndState<'_>>) {
         // Committed as durably as the others by default.
         let write = self.0.begin_write().unwrap();
         let mut table = write.open_table(TABLE).unwrap();
