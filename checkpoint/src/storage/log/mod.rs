@@ -53,8 +53,8 @@ use crate::storage::{
 
 /// Keeps all states in a log of segments, with an index in memory.
 ///
-/// A batch is appended and made durable by one sync, however many states are in it,
-/// and however many threads save at once.
+/// A batch is appended and made durable by one sync, however many states are in it. Batches of
+/// several threads that come at once share one, and the next is written meanwhile.
 ///
 /// # Guarantees
 /// - What is acknowledged survives a crash or a loss of power at any instant
