@@ -246,8 +246,11 @@ impl Shared {
     pub(super) fn restore_threads(&self) -> NonZeroUsize {
         // A keeper that is stepped has no threads, whoever would start them.
         let has_threads = self.pools.lock().count(Pool::Fetching) > 0;
-        let processors = thread::available_parallelism().ok().filter(|_| has_threads);
-        processors.unwrap_or(NonZeroUsize::MIN).min(RESTORE_THREADS_MAX)
+        if !has_threads {
+            return NonZeroUsize::MIN;
+        }
+        // Linux reads files of control groups to answer this: not to be asked in vain.
+        thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).min(RESTORE_THREADS_MAX)
     }
 
     /// Gives a fetch its verdict.
