@@ -99,7 +99,7 @@ impl Versions {
         let at = self.older.partition_point(|other| other.version > place.version);
         if place.version > newest {
             let before = std::mem::replace(&mut self.newest, place);
-            if keep.newest == 0 && before.captured_at < keep.since {
+            if keep.newest == 0 && place.captured_at < keep.since {
                 // Most stores keep none: then nothing is allocated for it.
                 dropped(before);
             } else {
@@ -121,9 +121,11 @@ impl Versions {
     /// Drops the older versions that are not kept.
     pub(super) fn trim(&mut self, keep: Keep, dropped: &mut dyn FnMut(Place)) {
         let mut at = 0;
+        let mut replaced_at = self.newest.captured_at;
         self.older.retain(|place| {
             at += 1;
-            let stays = at <= keep.newest || place.captured_at >= keep.since;
+            let stays = at <= keep.newest || replaced_at >= keep.since;
+            replaced_at = place.captured_at;
             if !stays {
                 dropped(*place);
             }

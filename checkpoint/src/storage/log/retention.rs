@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Which versions of a state a [`LogStorage`](crate::LogStorage) keeps besides the newest.
 ///
-/// A version is kept for as long as it is one of the [`newest`](Self::newest) or is
-/// [younger](Self::younger_than) than the given time; what is kept no longer is not found any more,
+/// A version is kept for as long as it is one of the [`newest`](Self::newest) or was the newest one
+/// [less than the given time ago](Self::younger_than); what is kept no longer is not found any more,
 /// and its bytes are freed by compaction. The default keeps none.
 ///
 /// # Examples
@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// use std::time::Duration;
 /// use checkpoint::Retention;
 ///
-/// // The last three, and all of the last day.
+/// // The last three, and whatever a state was within the last day.
 /// let retention = Retention::newest(3).and_younger_than(Duration::from_secs(24 * 60 * 60));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,13 +30,14 @@ impl Retention {
         Self { older_versions_max, younger_than: None }
     }
 
-    /// Keeps the versions that were captured less than `age` ago, to the second.
+    /// Keeps the versions that were replaced less than `age` ago, to the second: at each time since
+    /// then it is known what the state was.
     #[must_use]
     pub const fn younger_than(age: Duration) -> Self {
         Self { older_versions_max: 0, younger_than: Some(age) }
     }
 
-    /// Keeps those, too, that were captured less than `age` ago.
+    /// Keeps those, too, that were replaced less than `age` ago.
     #[must_use]
     pub const fn and_younger_than(self, age: Duration) -> Self {
         Self { younger_than: Some(age), ..self }
@@ -59,7 +60,7 @@ impl Retention {
 pub(super) struct Keep {
     /// So many older versions, whatever their age.
     pub(super) newest: usize,
-    /// Those that were captured at this time or later, in seconds since 1970.
+    /// Those that were replaced at this time or later, in seconds since 1970.
     pub(super) since: u32,
 }
 
