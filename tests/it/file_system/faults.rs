@@ -301,6 +301,28 @@ fn what_may_not_be_durable_is_written_again_before_it_is_read() {
     }
 }
 
+/// Found by the simulated keeper over files (`keeper-power-loss`).
+#[test]
+fn whether_a_first_state_was_renamed_is_looked_up_once_the_disk_answers() {
+    let (_directory, storage, script) = failing();
+    let save_in_vain = |key: &str| {
+        let from_now_on = script.clone();
+        script.before("rename ", 0, move || from_now_on.fail_all("", Errno::IO));
+        let outcome = save_one(&storage, record(key, 1, b"first"));
+        assert!(matches!(outcome, SaveOutcome::Unknown(_)), "{outcome:?}");
+        assert!(fetch(&storage, key).is_err());
+        assert!(storage.may_contain(&id(key)));
+        script.heal();
+    };
+    save_in_vain("read");
+    assert_eq!(fetch(&storage, "read").unwrap(), None);
+    assert_eq!(storage.versions(&id("read")).unwrap(), []);
+    assert!(!storage.may_contain(&id("read")));
+    save_in_vain("saved");
+    store(&storage, record("saved", 1, b"first"));
+    assert_eq!(fetch(&storage, "saved").unwrap(), Some(record("saved", 1, b"first")));
+}
+
 #[test]
 fn a_file_that_cannot_be_read_is_not_absent() {
     for (operation, errno, kind) in [

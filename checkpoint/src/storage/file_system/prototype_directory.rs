@@ -47,7 +47,22 @@ pub(super) struct Shard {
     durable: bool,
     // Ids whose last save was renamed but maybe not made durable: they are not shown to anybody
     // until what is in their files was written again for good, or something newer was.
-    unsettled: Vec<CheckpointId>,
+    unsettled: Vec<Unsettled>,
+}
+
+#[derive(Debug)]
+struct Unsettled {
+    id: CheckpointId,
+    file: MayBe,
+}
+
+/// What is known of a file whose rename may not have been done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MayBe {
+    /// It is there, as it was before or as it was to be.
+    There,
+    /// There was none before.
+    Absent,
 }
 
 impl PrototypeDirectory {
@@ -65,20 +80,31 @@ impl PrototypeDirectory {
         self.list(store)?;
         let mut shard = self.shard_of(number).lock();
         if shard.names.is_none() {
-            let path = shard_path(&self.name, &shard_name(number));
-            let names = store.files.list(&path).map_err(|err| {
-                // The prototype's directory says that it is there.
-                read_error(format!("list {}", store.shown(&path)), err)
-            })?;
-            let mut known = HashTable::with_capacity(names.len());
-            for name in names.iter().filter(|name| is_file_name(name)) {
-                let hash = self.hasher.hash_one(name.as_str());
-                known.insert_unique(hash, hash, |hash| *hash);
-            }
-            shard.names = Some(known);
-            shard.exists = true;
+            self.list_shard(store, number, &mut shard)?;
         }
         Ok(shard)
+    }
+
+    /// Looks which names are in a shard.
+    pub(super) fn list_shard(
+        &self,
+        store: &Store,
+        number: u8,
+        shard: &mut Shard,
+    ) -> Result<(), StorageError> {
+        let path = shard_path(&self.name, &shard_name(number));
+        let names = store.files.list(&path).map_err(|err| {
+            // The prototype's directory says that it is there.
+            read_error(format!("list {}", store.shown(&path)), err)
+        })?;
+        let mut known = HashTable::with_capacity(names.len());
+        for name in names.iter().filter(|name| is_file_name(name)) {
+            let hash = self.hasher.hash_one(name.as_str());
+            known.insert_unique(hash, hash, |hash| *hash);
+        }
+        shard.names = Some(known);
+        shard.exists = true;
+        Ok(())
     }
 
     /// The same, and the directory is there, so that a file can be put into it.
@@ -204,17 +230,23 @@ fn make_durable(
 impl Shard {
     /// Returns whether it is certain what is stored of an id.
     pub(super) fn is_settled(&self, id: CheckpointIdRef<'_>) -> bool {
-        !self.unsettled.iter().any(|unsettled| unsettled.as_ref() == id)
+        self.unsettled_file(id).is_none()
+    }
+
+    /// Returns what is known of the file of an id, if it is not certain what is stored of it.
+    pub(super) fn unsettled_file(&self, id: CheckpointIdRef<'_>) -> Option<MayBe> {
+        let unsettled = self.unsettled.iter().find(|unsettled| unsettled.id.as_ref() == id);
+        unsettled.map(|unsettled| unsettled.file)
     }
 
     /// Notes that it is not certain what is stored of an id.
-    pub(super) fn unsettle(&mut self, id: CheckpointIdRef<'_>) {
+    pub(super) fn unsettle(&mut self, id: CheckpointIdRef<'_>, file: MayBe) {
         self.settle(id);
-        self.unsettled.push(id.to_owned());
+        self.unsettled.push(Unsettled { id: id.to_owned(), file });
     }
 
     /// Notes that what is stored of an id is certain again.
     pub(super) fn settle(&mut self, id: CheckpointIdRef<'_>) {
-        self.unsettled.retain(|unsettled| unsettled.as_ref() != id);
+        self.unsettled.retain(|unsettled| unsettled.id.as_ref() != id);
     }
 }

@@ -60,10 +60,7 @@ impl DefaultFileSystemStateStorage {
             let shard = prototype.shard(&self.directory.store, place.shard)?;
             (prototype.may_contain(&shard, &place.file), shard.is_settled(id.as_ref()))
         };
-        if !is_settled {
-            self.write_again(id, place, &prototype)?;
-        }
-        Ok(is_there)
+        if is_settled { Ok(is_there) } else { self.write_again(id, place, &prototype) }
     }
 
     pub(super) fn visit_ids(

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::io;
 use std::sync::Arc;
 
-use crate::checkpoint_id::CheckpointId;
+use crate::checkpoint_id::{CheckpointId, CheckpointIdRef};
 use crate::file_ops::SharedSync;
 use crate::record::StateVersion;
 use crate::storage::directory::error::{
@@ -13,7 +13,9 @@ use crate::storage::directory::error::{
 };
 use crate::storage::file_system::DefaultFileSystemStateStorage;
 use crate::storage::file_system::place::Place;
-use crate::storage::file_system::prototype_directory::{DirectorySync, PrototypeDirectory, Shard};
+use crate::storage::file_system::prototype_directory::{
+    DirectorySync, MayBe, PrototypeDirectory, Shard,
+};
 use crate::storage::{SaveBatch, SaveEntry, SaveOutcome, StorageError, StorageErrorKind};
 
 type BoxedError = Box<dyn Error + Send + Sync>;
@@ -123,6 +125,8 @@ impl DefaultFileSystemStateStorage {
         let mut shard = prototype
             .shard_to_write(&self.directory.store, place.shard, directory_sync)
             .map_err(SaveOutcome::NotStored)?;
+        let id = entry.id_in(bytes);
+        self.settle_absent(id, place, &prototype, &mut shard).map_err(SaveOutcome::NotStored)?;
         if prototype.may_contain(&shard, &place.file) {
             self.check_replaceable(bytes, entry, place).map_err(SaveOutcome::NotStored)?;
         }
@@ -159,12 +163,37 @@ impl DefaultFileSystemStateStorage {
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
                 SaveOutcome::NotStored(err)
             }
-            Ok(true) | Err(_) => {
+            found @ (Ok(true) | Err(_)) => {
+                let was_there = prototype.may_contain(shard, &place.file);
+                let file = if found.is_ok() || was_there { MayBe::There } else { MayBe::Absent };
                 prototype.contains_from_now(shard, &place.file);
-                shard.unsettle(entry.id_in(bytes));
+                shard.unsettle(entry.id_in(bytes), file);
                 SaveOutcome::Unknown(err)
             }
         }
+    }
+
+    /// Looks whether there is a file, if a rename that failed has left that open.
+    fn settle_absent(
+        &self,
+        id: CheckpointIdRef<'_>,
+        place: &Place,
+        prototype: &PrototypeDirectory,
+        shard: &mut Shard,
+    ) -> Result<(), StorageError> {
+        if shard.unsettled_file(id) != Some(MayBe::Absent) {
+            return Ok(());
+        }
+        match self.directory.store.files.open_file(&place.path()) {
+            Ok(_) => shard.unsettle(id, MayBe::There),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                // Which fails if the store itself is gone.
+                prototype.list_shard(&self.directory.store, place.shard, shard)?;
+                shard.settle(id);
+            }
+            Err(err) => return Err(read_error(self.attempt("read", place), err)),
+        }
+        Ok(())
     }
 
     /// Checks that what is stored may be replaced: an older version of the same id, or the same one
@@ -259,7 +288,7 @@ impl DefaultFileSystemStateStorage {
                         SaveOutcome::Stored
                     }
                     Some(err) => {
-                        shard.unsettle(id);
+                        shard.unsettle(id, MayBe::There);
                         let attempted = self.attempt("sync the directory of", &place);
                         SaveOutcome::Unknown(write_error(attempted, same_error(err)))
                     }
@@ -269,7 +298,8 @@ impl DefaultFileSystemStateStorage {
         }
     }
 
-    /// Writes again what is stored of an id whose last save may not be durable.
+    /// Writes again what is stored of an id whose last save may not be durable, if there is a file
+    /// after all, which is returned.
     ///
     /// The file is written anew: a sync that has failed once proves nothing when it is tried again.
     pub(super) fn write_again(
@@ -277,7 +307,7 @@ impl DefaultFileSystemStateStorage {
         id: &CheckpointId,
         place: &Place,
         prototype: &PrototypeDirectory,
-    ) -> Result<(), StorageError> {
+    ) -> Result<bool, StorageError> {
         let sync =
             if self.directory.store.synced { DirectorySync::Now } else { DirectorySync::Elsewhere };
         let attempted = || format!("fetch {id}, whose last save may not be durable");
@@ -288,13 +318,14 @@ impl DefaultFileSystemStateStorage {
         let mut shard = prototype
             .shard_to_write(&self.directory.store, place.shard, sync)
             .map_err(|err| unavailable(err.into()))?;
+        self.settle_absent(id.as_ref(), place, prototype, &mut shard)?;
         if !shard.is_settled(id.as_ref()) {
             let bytes = self.read_record(place)?;
             let replaced = self.directory.store.replace(&place.path(), &bytes);
             replaced.map_err(|err| unavailable(err.into_inner().into()))?;
             shard.settle(id.as_ref());
         }
-        Ok(())
+        Ok(prototype.may_contain(&shard, &place.file))
     }
 
     fn attempt(&self, what: &str, place: &Place) -> String {
