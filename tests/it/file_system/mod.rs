@@ -1,6 +1,7 @@
 //! `DefaultFileSystemStateStorage`: what it promises beyond the conformance kit.
 
 mod any_ids;
+mod crash;
 mod damage;
 mod faults;
 pub(crate) mod files_that_fail;

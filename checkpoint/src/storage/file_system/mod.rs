@@ -52,7 +52,7 @@ use crate::sync::Mutex;
 /// keep later ones from succeeding. Only unix systems offer what this needs (operations relative to
 /// an open directory, modes, a lock that ends with the process); elsewhere the type does not exist.
 ///
-/// A directory is listed when its first state is fetched or saved; from then on
+/// A directory is listed, and synced, when its first state is fetched or saved; from then on
 /// [`may_contain`](StateStorage::may_contain) and [`fetch_now`](StateStorage::fetch_now) know what
 /// is absent, at 8 to 18 bytes of memory for each state.
 ///

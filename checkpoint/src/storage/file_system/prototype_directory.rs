@@ -2,7 +2,8 @@
 //!
 //! A directory is listed when it is first needed, so that opening a store costs the same whatever
 //! is in it. From then on the names are known: nobody else may write, as long as the store is
-//! locked.
+//! locked. It is synced then, too: a process that was killed between a rename and its sync has left
+//! a file that would be gone with the power, after somebody was told of it.
 
 use std::hash::BuildHasher;
 use std::io;
@@ -11,11 +12,11 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::checkpoint_id::{CheckpointId, CheckpointIdRef};
-use crate::storage::StorageError;
 use crate::storage::directory::error::{read_error, write_error};
 use crate::storage::directory::file_name::is_file_name;
 use crate::storage::directory::store::Store;
 use crate::storage::file_system::place::{SHARDS, shard_name, shard_path};
+use crate::storage::{StorageError, StorageErrorKind};
 use crate::sync::{Mutex, MutexGuard};
 
 /// The directory of a prototype. Lock order: `own`, then a shard.
@@ -97,6 +98,7 @@ impl PrototypeDirectory {
             // The prototype's directory says that it is there.
             read_error(format!("list {}", store.shown(&path)), err)
         })?;
+        sync_listed(store, &path)?;
         let mut known = HashTable::with_capacity(names.len());
         for name in names.iter().filter(|name| is_file_name(name)) {
             let hash = self.hasher.hash_one(name.as_str());
@@ -169,7 +171,10 @@ impl PrototypeDirectory {
         }
         let found = match store.files.list(&self.name) {
             Ok(found) => {
+                sync_listed(store, "")?;
+                sync_listed(store, &self.name)?;
                 own.exists = true;
+                own.durable = store.synced;
                 found
             }
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
@@ -179,8 +184,11 @@ impl PrototypeDirectory {
             Err(err) => return Err(read_error(format!("list {}", store.shown(&self.name)), err)),
         };
         for number in 0..=u8::MAX {
-            if !found.contains(&shard_name(number)) {
-                self.shard_of(number).lock().names.get_or_insert_default();
+            let mut shard = self.shard_of(number).lock();
+            if found.contains(&shard_name(number)) {
+                shard.durable = store.synced;
+            } else {
+                shard.names.get_or_insert_default();
             }
         }
         own.listed = true;
@@ -195,6 +203,17 @@ pub(super) enum DirectorySync {
     Now,
     /// A sync of the whole file system follows before anything is acknowledged, or none is wanted.
     Elsewhere,
+}
+
+/// Makes the names durable that were found in a directory, before anything is told of them.
+fn sync_listed(store: &Store, path: &str) -> Result<(), StorageError> {
+    if !store.synced {
+        return Ok(());
+    }
+    store.files.sync_directory(path).map_err(|err| {
+        let attempted = format!("sync the directory {}, which was listed", store.shown(path));
+        StorageError::new(StorageErrorKind::Unavailable, attempted).with_source(err)
+    })
 }
 
 /// Creates a directory if it is missing.
