@@ -31,6 +31,8 @@ impl Quota {
     pub const POWER_LOSS_SEEDS: Self = Self::of("CHECKPOINT_POWER_LOSS_SEEDS");
     /// How many seeds the simulated log runs whose disk loses power.
     pub const LOG_POWER_LOSS_SEEDS: Self = Self::of("CHECKPOINT_LOG_POWER_LOSS_SEEDS");
+    /// How many seeds the simulated keeper runs over the storages on a disk that loses power.
+    pub const KEEPER_POWER_LOSS_SEEDS: Self = Self::of("CHECKPOINT_KEEPER_POWER_LOSS_SEEDS");
     /// How many damaged or invented inputs each decoder gets.
     pub const HOSTILE_INPUTS: Self = Self::of("CHECKPOINT_HOSTILE_INPUTS");
     /// How many events a stress test with threads sends.

@@ -49,7 +49,11 @@ impl History {
         let traps = self.dice.chance(self.profile.traps_percent);
         let large = self.dice.chance(self.profile.large_percent);
         Plan::Change {
-            filler_bytes: if large { LARGE } else { self.dice.index(40) },
+            filler_bytes: if large {
+                LARGE
+            } else {
+                self.dice.index(self.profile.filler_bytes_max)
+            },
             trap: if traps { self.dice.pick(&[Trap::Refuses, Trap::Panics]) } else { Trap::None },
         }
     }
@@ -158,6 +162,7 @@ impl History {
     /// Looks at every PE.
     pub(super) fn read_all(&mut self) {
         self.trace("read all");
+        self.calm();
         let owners: Vec<u64> = lock(&self.around.book).subjects.keys().copied().collect();
         let panics = std::mem::take(&mut lock(&self.around.book).factory_panics_percent);
         for owner in owners {
@@ -271,7 +276,7 @@ impl History {
             }));
             drop(unwound);
         } else {
-            drop(guard);
+            self.around.clock.in_brief(|| drop(guard));
         }
     }
 

@@ -49,6 +49,8 @@ pub(super) struct Subject {
     /// The serials that the next event may find; one, unless something failed half-way.
     pub(super) live: Vec<u64>,
     pub(super) poisoned: bool,
+    /// Somebody has seen it since the process began.
+    pub(super) is_seen: bool,
     /// A guard has it.
     pub(super) out: bool,
     /// It is to be stored again although it has not changed.
@@ -104,6 +106,8 @@ pub(super) struct Book {
     pub(super) results: BTreeMap<(u64, StateVersion), u64>,
     /// The newest version of each PE that was acknowledged.
     pub(super) acknowledged: BTreeMap<u64, StateVersion>,
+    /// The newest version of each PE that the application was told of as stored.
+    pub(super) promised: BTreeMap<u64, StateVersion>,
     pub(super) results_count: u64,
     pub(super) factory_panics_percent: u64,
     /// Those that were removed or replaced since the process began: there was room for them.
@@ -136,6 +140,7 @@ impl Book {
             reloads: [false; 2],
             results: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
+            promised: BTreeMap::new(),
             results_count: 0,
             factory_panics_percent: 0,
             beyond_capacity: BTreeSet::new(),
@@ -288,6 +293,7 @@ impl Book {
             subject.unstored.retain(|change| change.serial <= serial && change.serial > stored);
         }
         subject.live = vec![serial];
+        subject.is_seen = true;
         subject.adrift = !others.is_empty();
         if others.is_empty() && serial == stored {
             subject.put_aside = None;
@@ -408,7 +414,7 @@ impl Book {
         let subject = self.subject(owner);
         let refused = subject.refused.filter(|_| !restated);
         let (out, replaced, removal) = (subject.out, subject.replaced, subject.removal.take());
-        let expired = subject.expired;
+        let (expired, is_seen) = (subject.expired, subject.is_seen);
         let change = restated.then_some(Change { serial, at: now, is_event: false });
         let unstored = change.into_iter().collect();
         *subject = Subject {
@@ -421,6 +427,7 @@ impl Book {
             trapped,
             refused,
             expired,
+            is_seen,
             ..Subject::default()
         };
     }
@@ -438,7 +445,10 @@ impl Book {
         for owner in owners {
             let stored = self.stored_serial(owner);
             let subject = Subject { live: vec![stored], ..Subject::default() };
-            self.subjects.insert(owner, subject);
+            let before = self.subjects.insert(owner, subject);
+            if before.and_then(|before| before.certain()).is_some_and(|live| live > stored) {
+                lock(&self.world).met.count(Met::FellBack);
+            }
         }
         self.results_count = 0;
         self.beyond_capacity.clear();

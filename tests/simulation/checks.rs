@@ -23,6 +23,9 @@ const RECORD_BYTES_MAX: u64 = 72_000;
 impl Surroundings {
     /// The numbers that the keeper bounds are within their bounds.
     pub(super) fn check_bounds(&self, keeper: &SafeKeeper, profile: &Profile) {
+        if self.clock.delays() > 0 {
+            self.trace.violate("4.4: an async call, a guard or a callback has waited, or worked");
+        }
         let stats = keeper.stats();
         if stats.in_flight > profile.captures_max as u64 {
             self.trace.violate(format!("P5: {} captures are in flight", stats.in_flight));
@@ -112,7 +115,10 @@ impl Surroundings {
                 self.trace.violate(format!("whoever waits for the ticket of {owner} sleeps on"));
             }
             let version = match outcome {
-                Some(Ok(Some(version))) => version,
+                Some(Ok(Some(version))) => {
+                    lock(&self.book).promise(owner, version);
+                    version
+                }
                 Some(Ok(None)) if was_dirty => {
                     self.trace.violate(format!("{owner} was dirty, and its ticket says nothing"));
                     continue;
@@ -156,6 +162,9 @@ impl Surroundings {
             }
         }
         let mut book = lock(&self.book);
+        if is_ok && self.is_on() {
+            book.promise_what_was_seen();
+        }
         let owners: Vec<u64> = book.subjects.keys().copied().collect();
         let policies = book.on_restore_error;
         for owner in owners {

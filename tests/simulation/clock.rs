@@ -4,7 +4,7 @@
 //! little: so blocking calls can be simulated on one thread.
 
 use std::fmt;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -23,6 +23,10 @@ pub(super) struct SimulatedClock {
     wall_ahead: AtomicI64,
     jumps: AtomicU64,
     meanwhile: Mutex<Option<Meanwhile>>,
+    /// A call is under way that must neither wait nor work for others.
+    is_brief: AtomicBool,
+    /// How often somebody waited or worked in one.
+    delays: AtomicU64,
 }
 
 impl SimulatedClock {
@@ -50,6 +54,29 @@ impl SimulatedClock {
             Some(meanwhile) => meanwhile(until),
             None => self.advance(until.since(self.now())),
         }
+    }
+
+    /// Makes a call that must neither wait nor work for others.
+    pub(super) fn in_brief<R>(&self, call: impl FnOnce() -> R) -> R {
+        struct Ends<'a>(&'a AtomicBool, bool);
+        impl Drop for Ends<'_> {
+            fn drop(&mut self) {
+                self.0.store(self.1, Ordering::Relaxed);
+            }
+        }
+        let _ends = Ends(&self.is_brief, self.is_brief.swap(true, Ordering::Relaxed));
+        call()
+    }
+
+    /// Somebody waits, or does a thread's work.
+    pub(super) fn takes_time(&self) {
+        let is_brief = self.is_brief.load(Ordering::Relaxed);
+        self.delays.fetch_add(is_brief.into(), Ordering::Relaxed);
+    }
+
+    /// How often that was in a call that must be brief.
+    pub(super) fn delays(&self) -> u64 {
+        self.delays.load(Ordering::Relaxed)
     }
 
     /// Somebody sets the wall clock.
@@ -82,6 +109,7 @@ impl Clock for SimulatedClock {
     }
 
     fn sleep_until(&self, at: Timestamp) -> Option<Duration> {
+        self.takes_time();
         self.go_on(at);
         // Whoever asks is about to park: so the call returns without one to the system.
         thread::current().unpark();

@@ -176,6 +176,16 @@ impl Records {
         self.replaced_late.get(id).copied()
     }
 
+    /// A new process begins with what is on its disk: of each id, the newest version first.
+    pub(super) fn begin_with(&mut self, found: BTreeMap<CheckpointId, Vec<Stored>>) {
+        for (id, stored) in found.iter().flat_map(|(id, all)| all.iter().map(move |one| (id, one)))
+        {
+            self.ever_stored.insert((id.clone(), stored.version), stored.serial());
+        }
+        self.by_id = found;
+        self.news.clear();
+    }
+
     /// Stores a record, unless a newer one is there.
     pub(super) fn store(&mut self, id: &CheckpointId, stored: Stored) {
         self.put(id, stored, false);

@@ -9,6 +9,7 @@ use checkpoint::{CloseReport, NotAllStored, Pool, SafeKeeper};
 
 use super::book::Book;
 use super::clock::SimulatedClock;
+use super::computer::Computer;
 use super::content::PROTOTYPES;
 use super::dice::Dice;
 use super::met::{Met, Tally};
@@ -17,7 +18,7 @@ use super::process::{Done, Held, POOLS, Pending, Prototype, Surroundings, start,
 use super::profile::{BACKOFF_MAX, FETCH_WAIT_MAX, FETCHING_PAUSE, Profile};
 use super::trace::{Trace, lock};
 use super::weather::Weather;
-use super::world::{World, deliver_one, kill};
+use super::world::{World, deliver_one};
 
 pub(super) struct History {
     pub(super) dice: Dice,
@@ -29,12 +30,16 @@ pub(super) struct History {
     pub(super) met: Tally,
 }
 
-/// Runs the history of a seed.
-#[must_use]
+/// Runs the history of a seed, over a storage that does its worst.
 pub(super) fn run(seed: u64, telling: Telling) -> Outcome {
+    run_over(seed, telling, false)
+}
+
+/// Runs the history of a seed; with `on_disk`, over a storage of the product.
+pub(super) fn run_over(seed: u64, telling: Telling, on_disk: bool) -> Outcome {
     let trace = Trace::telling(telling);
     let ran = catch_unwind(AssertUnwindSafe(|| {
-        let mut history = History::new(seed, trace.clone());
+        let mut history = History::new(seed, trace.clone(), on_disk);
         history.live();
         history.end()
     }));
@@ -54,11 +59,15 @@ pub(super) fn run(seed: u64, telling: Telling) -> Outcome {
 }
 
 impl History {
-    fn new(seed: u64, trace: Trace) -> Self {
+    fn new(seed: u64, trace: Trace, on_disk: bool) -> Self {
         let mut dice = Dice::new(seed);
-        let profile = Profile::draw(&mut dice);
-        trace.add(format_args!("seed {seed}: {profile:?}"));
+        let mut profile = Profile::draw(&mut dice);
         let clock = Arc::new(SimulatedClock::default());
+        let computer = on_disk.then(|| Computer::new(clock.clone(), &mut dice, trace.clone()));
+        if let Some(computer) = &computer {
+            profile = profile.on_disk(computer.older_versions_max());
+        }
+        trace.add(format_args!("seed {seed}: {profile:?}"));
         let mut world = World::new(clock.clone(), dice.fork(), trace.clone());
         world.answers_inline = profile.answers_inline;
         world.compare_and_set = profile.compare_and_set;
@@ -71,6 +80,7 @@ impl History {
         let book = Book::new(clock.clone(), world.clone(), trace.clone(), dice.fork());
         let around = Arc::new(Surroundings {
             clock,
+            computer: computer.map(|computer| Arc::new(Mutex::new(computer))),
             world,
             book: Arc::new(Mutex::new(book)),
             trace,
@@ -110,17 +120,25 @@ impl History {
     fn live(&mut self) {
         for _ in 0..self.profile.steps {
             match self.dice.below(1000) {
-                0..6 => self.crash(),
+                0..6 => {
+                    self.crash();
+                    self.rely();
+                }
                 6..12 => self.close(),
-                12..20 => self.quiet_down(),
+                12..20 => {
+                    self.quiet_down();
+                    self.tempt();
+                }
                 20..26 => self.flush(),
                 26..60 => self.change_weather(),
                 60..64 => self.take_over(),
                 64..70 => self.set_clock(),
+                70..90 if self.around.computer.is_some() => self.compact(),
                 _ if self.dice.chance(self.profile.keeper_percent) => self.keeper_steps(),
                 _ => self.application_steps(),
             }
             self.check();
+            self.end_outage();
             if self.is_broken() {
                 return;
             }
@@ -150,10 +168,13 @@ impl History {
         self.held.clear();
         lock(&self.around.prototypes).clear();
         self.met.add(&lock(&self.around.world).met);
+        if let Some(computer) = &self.around.computer {
+            self.met.add(&lock(computer).take_met());
+        }
         self.met
     }
 
-    fn check(&mut self) {
+    pub(super) fn check(&mut self) {
         lock(&self.around.book).read_news();
         self.around.check_bounds(&self.keeper, &self.profile);
         self.around.check_tickets();
@@ -161,6 +182,9 @@ impl History {
 
     fn change_weather(&mut self) {
         let bad = self.dice.chance(self.profile.bad_weather_percent);
+        if self.around.computer.is_some() {
+            return self.change_disk(bad);
+        }
         let weather = if bad { self.dice.pick(Weather::ALL) } else { Weather::Fine };
         self.trace(format_args!("weather: {weather:?}"));
         lock(&self.around.world).weather = weather;
@@ -216,8 +240,7 @@ impl History {
 
     /// Polls a future and takes in what comes of it.
     pub(super) fn poll(&mut self, at: usize) {
-        let now = self.around.clock.time();
-        let Some(done) = self.pending[at].poll(now) else {
+        let Some(done) = self.pending[at].poll(&self.around.clock) else {
             let (what, owner) = (self.pending[at].what, self.pending[at].owner);
             return self.trace(format_args!("{what} of {owner} waits"));
         };
@@ -282,11 +305,15 @@ impl History {
 
     /// The storage works again, and time passes: whatever is to be stored by itself must be.
     fn quiet_down(&mut self) {
+        if self.around.computer.is_some() {
+            // Or the power might go.
+            self.calm();
+        }
         self.check_waits();
         self.trace("quiet");
         lock(&self.around.book).times_on = false;
         self.count(Met::Quiet);
-        lock(&self.around.world).weather = Weather::Fine;
+        self.calm();
         while let Some(held) = self.held.pop() {
             self.give_back(held, false);
         }
@@ -359,61 +386,9 @@ impl History {
         }
     }
 
-    /// The process dies at this very moment.
-    fn crash(&mut self) {
-        self.trace("crash");
-        self.count(Met::Crash);
-        kill(&self.around.world);
-        self.end_process(false);
-    }
-
-    fn close(&mut self) {
-        self.trace("close");
-        self.count(Met::Close);
-        let timeout = Duration::from_millis(self.dice.pick(&[0, 1, 1000]));
-        let report = self.keeper.close(timeout);
-        lock(&self.around.book).read_news();
-        self.around.check_report(&report);
-        if report.is_ok() {
-            self.count(Met::CompleteClose);
-        } else {
-            self.count(Met::IncompleteClose);
-        }
-        self.end_process(true);
-    }
-
-    /// Nothing of the old process is heard of any more; a new one starts.
-    fn end_process(&mut self, was_closed: bool) {
-        let old = self.keeper.clone();
-        self.around.clock.set_meanwhile(None);
-        if !was_closed {
-            // What its drop does.
-            drop(self.keeper.close(Duration::from_secs(10)));
-        }
-        if self.dice.chance(50) {
-            self.pending.reverse();
-        }
-        self.held.clear();
-        for _ in 0..4 {
-            let now = self.around.clock.time();
-            let is_open = |pending: &mut Pending| pending.poll(now).is_none();
-            self.pending.retain_mut(|pending| !pending.woken.is_set() || is_open(pending));
-        }
-        for pending in self.pending.drain(..) {
-            let (what, owner) = (pending.what, pending.owner);
-            self.around.trace.violate(format!("{what} of {owner} never ends after the close"));
-        }
-        kill(&self.around.world);
-        self.around.check_end(&old);
-        lock(&self.around.prototypes).clear();
-        lock(&self.around.book).read_news();
-        lock(&self.around.book).restart();
-        drop(old);
-        self.keeper = start(&self.around, &self.profile, &mut self.dice);
-    }
-
     /// The storage works: whatever can be stored must be.
     fn flush_all(&mut self) {
+        self.calm();
         let report = self.flush_now();
         self.around.check_complete(&self.profile, &report);
     }
@@ -423,7 +398,7 @@ impl History {
         drop(self.flush_now());
     }
 
-    fn flush_now(&mut self) -> Result<CloseReport, NotAllStored> {
+    pub(super) fn flush_now(&mut self) -> Result<CloseReport, NotAllStored> {
         self.trace("flush");
         self.count(Met::Flush);
         // What is changed meanwhile need not be stored by it.

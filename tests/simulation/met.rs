@@ -16,9 +16,9 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// What histories of a keeper must meet.
-    KEEPER {
-    // What the application does, and gets.
+    /// What histories of a keeper must meet: what the application does and gets, and what becomes
+    /// of processes.
+    APPLICATION {
     Event,
     Guard,
     Session,
@@ -33,9 +33,7 @@ kinds! {
     Panic,
     FactoryPanic,
     OnTime,
-    Expired,
     StartedEmpty,
-    StartedFromPrevious,
     ClockJump,
     CallbackPanic,
     CallbackAsks,
@@ -47,7 +45,6 @@ kinds! {
     FetchTimedOut,
     FetchingDisabled,
     FetchingOverloaded,
-    // What becomes of processes.
     Crash,
     Close,
     CompleteClose,
@@ -55,16 +52,20 @@ kinds! {
     Flush,
     IncompleteFlush,
     Quiet,
-    EpochFails,
     MetadataFails,
+    QuarantineSaved,
+    Discarded,
+    }
+    /// What those over a simulated storage must meet as well.
+    KEEPER {
+    Expired,
+    StartedFromPrevious,
+    EpochFails,
     TakeOver,
     FencedSave,
     FencedReport,
     ReplacementThread,
     NoThread,
-    QuarantineSaved,
-    Discarded,
-    // What the storage does.
     SaveStored,
     SaveAcknowledgedLater,
     SaveStoredLater,
@@ -102,6 +103,16 @@ kinds! {
     Killed,
     KilledInTheMiddle,
     Verified,
+    }
+    /// What those of a keeper over such a store must meet as well.
+    RECOVERY {
+    OpeningFails,
+    FoundAsPromised,
+    FoundNewer,
+    FoundUnpromised,
+    FoundAfterAll,
+    RemovedIsRemoved,
+    FellBack,
     }
     /// What those of a log must meet as well.
     LOG {

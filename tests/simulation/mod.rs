@@ -10,7 +10,9 @@
 //! `tests/SIMULATION.md`.
 //!
 //! `power_loss` has histories of another kind: a storage over files alone, over a disk that
-//! loses what was not synced.
+//! loses what was not synced. In a third kind, `outage`, the keeper is over such a storage: then
+//! the model follows what that answers (`mirrored_storage`), and after each end of a process looks
+//! what is on the disk (`computer`).
 //!
 //! Nothing here waits for time or starts threads inside a history: one takes about 2 ms where the
 //! profile `simulation` has optimised it. `tests/it/simulation` runs a few hundred with each
@@ -28,17 +30,22 @@ mod application;
 mod book;
 mod checks;
 mod clock;
+mod computer;
 mod content;
 mod dice;
+mod endings;
 mod history;
 mod ledger;
 mod many;
 mod met;
+mod mirrored_storage;
 mod news;
+mod outage;
 mod outcome;
 mod power_loss;
 mod process;
 mod profile;
+mod promises;
 mod recovery;
 mod removal;
 mod storage;

@@ -90,6 +90,7 @@ impl Book {
         match (&result.code, &result.error, result.version) {
             (StorageResultCode::Success, None, Some(version)) => {
                 self.acknowledged.insert(owner, version);
+                self.promise(owner, version);
                 let world = lock(&self.world);
                 let serial = world.records.ever_offered.get(&(id.clone(), version)).copied();
                 let subject = self.subjects.entry(owner).or_default();

@@ -12,15 +12,17 @@ use std::time::Duration;
 
 use checkpoint::{
     BuildError, CheckpointTicket, PeGuard, PePrototype, Pool, ProcessError, RegisterError,
-    SafeKeeper, StorageCallback, StorageCallbackFactory, StorageResult, ThreadStart,
+    SafeKeeper, StateStorage, StorageCallback, StorageCallbackFactory, StorageResult, ThreadStart,
 };
 
 use super::book::Book;
 use super::clock::SimulatedClock;
+use super::computer::Computer;
 use super::content::{PROTOTYPES, owner_of, owner_of_id, place_of};
 use super::dice::Dice;
 use super::ledger::{Ledger, Trap, planned_panic};
 use super::met::Met;
+use super::mirrored_storage::MirroredStorage;
 use super::profile::Profile;
 use super::storage::SimulatedStorage;
 use super::trace::{Trace, lock};
@@ -31,6 +33,8 @@ pub(super) type Prototype = PePrototype<u64, Ledger>;
 /// What outlives the process, and what its callbacks need.
 pub(super) struct Surroundings {
     pub(super) clock: Arc<SimulatedClock>,
+    /// What the store lies on, if it is not simulated.
+    pub(super) computer: Option<Arc<Mutex<Computer>>>,
     pub(super) world: Arc<Mutex<World>>,
     pub(super) book: Arc<Mutex<Book>>,
     pub(super) trace: Trace,
@@ -135,10 +139,11 @@ impl Pending {
         }
     }
 
-    pub(super) fn poll(&mut self, now: Duration) -> Option<Done> {
-        self.polled.get_or_insert(now);
+    pub(super) fn poll(&mut self, clock: &SimulatedClock) -> Option<Done> {
+        self.polled.get_or_insert(clock.time());
         let Self { future, woken, .. } = self;
-        match catch_unwind(AssertUnwindSafe(|| woken.poll(future.as_mut()))) {
+        let poll = || clock.in_brief(|| woken.poll(future.as_mut()));
+        match catch_unwind(AssertUnwindSafe(poll)) {
             Ok(Poll::Ready(done)) => Some(done),
             Ok(Poll::Pending) => None,
             Err(_planned) => Some(Done::Panicked),
@@ -218,7 +223,8 @@ impl StorageCallback for Results {
             1 | 2 => {
                 let Some(prototype) = prototype else { return };
                 let was = around.asked_now(owner);
-                if let Ok(ticket) = prototype.checkpoint(place_of(owner).1) {
+                let ask = || prototype.checkpoint(place_of(owner).1);
+                if let Ok(ticket) = around.clock.in_brief(ask) {
                     around.count(Met::CallbackAsks);
                     around.trace.add(format_args!("  the callback asks for {owner}"));
                     around.watch(was, ticket, Asked::Checkpoint);
@@ -229,13 +235,29 @@ impl StorageCallback for Results {
     }
 }
 
-/// Starts a keeper over what is stored.
+/// Starts a keeper over what is stored, as often as the power goes meanwhile.
 pub(super) fn start(
     around: &Arc<Surroundings>,
     profile: &Profile,
     dice: &mut Dice,
 ) -> Arc<SafeKeeper> {
-    let storage = SimulatedStorage::of_new_process(&around.world);
+    loop {
+        if let Some(keeper) = start_once(around, profile, dice) {
+            return keeper;
+        }
+        around.start_is_cut_off();
+    }
+}
+
+fn start_once(
+    around: &Arc<Surroundings>,
+    profile: &Profile,
+    dice: &mut Dice,
+) -> Option<Arc<SafeKeeper>> {
+    let storage: Arc<dyn StateStorage> = match &around.computer {
+        None => Arc::new(SimulatedStorage::of_new_process(&around.world)),
+        Some(computer) => Arc::new(MirroredStorage::of_new_process(&around.world, computer)?),
+    };
     let process = lock(&around.world).living_process();
     let keeper = loop {
         let callbacks = Results { around: Arc::downgrade(around), process };
@@ -245,7 +267,8 @@ pub(super) fn start(
         match keeper.build() {
             Ok(keeper) => break Arc::new(keeper),
             // As planned: whoever starts it tries again.
-            Err(BuildError::Storage(_)) => {}
+            Err(BuildError::Storage(error)) if around.may_start_again(&error) => {}
+            Err(BuildError::Storage(_)) => return None,
             Err(error) => panic!("a keeper is not built: {error}"),
         }
     };
@@ -254,7 +277,11 @@ pub(super) fn start(
             let built = build(around, profile, &keeper, prototype, name);
             match built {
                 Ok(built) => break built,
-                Err(RegisterError::Storage { .. }) => {}
+                Err(error @ RegisterError::Storage { .. }) => {
+                    if !around.may_start_again(&error) {
+                        return None;
+                    }
+                }
                 Err(error) => panic!("a prototype is not built: {error}"),
             }
         };
@@ -283,7 +310,7 @@ pub(super) fn start(
         }
         lock(&around.book).read_news();
     })));
-    keeper
+    Some(keeper)
 }
 
 fn build(

@@ -48,6 +48,8 @@ pub(super) struct Profile {
     pub(super) panics_percent: u64,
     pub(super) traps_percent: u64,
     pub(super) large_percent: u64,
+    /// The most bytes of a state that is not large.
+    pub(super) filler_bytes_max: usize,
     pub(super) bad_weather_percent: u64,
     /// How many of a hundred steps are the keeper's.
     pub(super) keeper_percent: u64,
@@ -132,8 +134,28 @@ impl Profile {
             panics_percent: often(dice, 8),
             traps_percent: often(dice, 8),
             large_percent: often(dice, 15),
+            filler_bytes_max: 40,
             bad_weather_percent: dice.pick(&[0, 50, 80]),
             keeper_percent: dice.pick(&[20, 50, 70]),
+        }
+    }
+
+    /// The same over a storage of the product: what goes wrong is then the disk's affair.
+    pub(super) fn on_disk(self, older_versions_max: usize) -> Self {
+        Self {
+            // Nothing is damaged, so that nothing steps in for it.
+            on_restore_error: self.on_restore_error.map(|policy| match policy {
+                OnRestoreError::Previous => OnRestoreError::Fail,
+                other => other,
+            }),
+            // Who takes over waits for the lock of the store.
+            compare_and_set: CompareAndSet::None,
+            older_versions_max,
+            starts_fail_percent: 0,
+            // Some sectors, and no more: all that was written is kept many times.
+            large_percent: 0,
+            filler_bytes_max: 2000,
+            ..self
         }
     }
 
@@ -169,7 +191,7 @@ impl Profile {
 
     pub(super) fn keeper(
         &self,
-        storage: impl StateStorage + 'static,
+        storage: Arc<dyn StateStorage>,
         clock: Arc<dyn Clock>,
         seed: u64,
         callbacks: impl StorageCallbackFactory + 'static,
@@ -177,7 +199,7 @@ impl Profile {
     ) -> SafeKeeperBuilder {
         let random: Arc<dyn RandomSource> = Arc::new(SeededRandom::new(seed));
         let count = |n| NonZeroUsize::new(n).unwrap();
-        SafeKeeper::builder(storage)
+        SafeKeeper::builder_over(storage)
             .stepped()
             .clock(clock)
             .random(random)

@@ -223,6 +223,7 @@ impl StateStorage for SimulatedStorage {
     }
 
     fn save(&self, batch: SaveBatch) {
+        lock(&self.world).clock.takes_time();
         let (bytes, entries) = batch.into_parts();
         for entry in entries {
             let (tell, panics) = self.meet(entry, &bytes);

@@ -39,6 +39,12 @@ fn what_a_log_has_acknowledged_survives_a_loss_of_power() {
     check(Simulation::LOG_POWER_LOSS);
 }
 
+/// A3, A4, A5, A7.
+#[test]
+fn what_a_keeper_has_promised_survives_a_loss_of_power() {
+    check(Simulation::KEEPER_POWER_LOSS);
+}
+
 #[test]
 fn histories_that_failed_once_hold() {
     for seed in FAILED_ONCE {

@@ -3,23 +3,25 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use checkpoint::{FileHandle, FileOps, SharedSync};
 
+use super::handle::{Handle, Shared};
 use super::meeting::Meeting;
 use super::node::{Directory, File, Left, Node};
 use crate::simulation::dice::Dice;
+use crate::simulation::outcome::Telling;
 use crate::simulation::trace::{Trace, lock};
 
 const ROOT: usize = 0;
 
 #[derive(Clone)]
-pub(super) struct Disk {
+pub(in crate::simulation) struct Disk {
     nodes: Vec<Node>,
     /// Only operations of this start of the machine are done.
-    boot: u64,
+    pub(super) boot: u64,
     is_on: bool,
     /// So many operations until the power goes.
     left: Option<u64>,
@@ -29,31 +31,31 @@ pub(super) struct Disk {
     /// The operation that fails, counted from the start.
     fails_at: Option<u64>,
     has_shared_sync: bool,
-    pub(super) operations: u64,
-    pub(super) errors: u64,
-    dice: Dice,
+    pub(in crate::simulation) operations: u64,
+    pub(in crate::simulation) errors: u64,
+    pub(super) dice: Dice,
     trace: Trace,
 }
 
 /// One start's way to the disk.
 #[derive(Clone)]
-pub(super) struct Files {
-    disk: Arc<Mutex<Disk>>,
-    boot: u64,
+pub(in crate::simulation) struct Files {
+    pub(super) disk: Arc<Mutex<Disk>>,
+    pub(super) boot: u64,
     pub(super) meeting: Arc<Meeting>,
 }
 
 /// How the machine is started.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Boot {
-    pub(super) off_after: Option<u64>,
-    pub(super) errors_percent: u64,
-    pub(super) fails_at: Option<u64>,
-    pub(super) has_shared_sync: bool,
+pub(in crate::simulation) struct Boot {
+    pub(in crate::simulation) off_after: Option<u64>,
+    pub(in crate::simulation) errors_percent: u64,
+    pub(in crate::simulation) fails_at: Option<u64>,
+    pub(in crate::simulation) has_shared_sync: bool,
 }
 
 impl Disk {
-    pub(super) fn new(dice: Dice, trace: Trace) -> Arc<Mutex<Self>> {
+    pub(in crate::simulation) fn new(dice: Dice, trace: Trace) -> Arc<Mutex<Self>> {
         let mut root = Directory::default();
         root.sync();
         Arc::new(Mutex::new(Self {
@@ -72,17 +74,17 @@ impl Disk {
         }))
     }
 
-    /// A copy, with other randomness.
-    pub(super) fn copied(&self, dice: Dice) -> Self {
-        Self { dice, ..self.clone() }
+    /// A copy, with other randomness, of which nothing is told.
+    pub(in crate::simulation) fn copied(&self, dice: Dice) -> Self {
+        Self { dice, trace: Trace::telling(Telling::Nothing), ..self.clone() }
     }
 
-    pub(super) fn is_on(&self) -> bool {
+    pub(in crate::simulation) fn is_on(&self) -> bool {
         self.is_on
     }
 
     /// Ends the process that has the disk; the power stays on. Returns the next one's files.
-    pub(super) fn start(this: &Arc<Mutex<Self>>, boot: Boot) -> Files {
+    pub(in crate::simulation) fn start(this: &Arc<Mutex<Self>>, boot: Boot) -> Files {
         let mut disk = lock(this);
         disk.boot += 1;
         disk.is_on = true;
@@ -93,21 +95,26 @@ impl Disk {
     }
 
     /// Changes what is to go wrong.
-    pub(super) fn befall(&mut self, boot: Boot) {
+    pub(in crate::simulation) fn befall(&mut self, boot: Boot) {
         self.left = boot.off_after;
         self.fails_at = boot.fails_at;
         self.errors_percent = boot.errors_percent;
         self.has_shared_sync = boot.has_shared_sync;
     }
 
+    /// Changes how many of a hundred operations fail; the power goes when it would have.
+    pub(in crate::simulation) fn set_errors_percent(&mut self, errors_percent: u64) {
+        self.errors_percent = errors_percent;
+    }
+
     /// Ends the process that has the disk; the power stays on.
-    pub(super) fn end_process(&mut self) {
+    pub(in crate::simulation) fn end_process(&mut self) {
         self.boot += 1;
         self.is_locked = false;
     }
 
     /// The power goes, if it has not yet. Returns whether anything is lost by it.
-    pub(super) fn lose_power(&mut self, how: Left) -> bool {
+    pub(in crate::simulation) fn lose_power(&mut self, how: Left) -> bool {
         self.is_on = false;
         self.is_locked = false;
         let mut has_lost = false;
@@ -140,7 +147,7 @@ impl Disk {
         }
     }
 
-    fn file(&mut self, at: usize) -> &mut File {
+    pub(super) fn file(&mut self, at: usize) -> &mut File {
         match &mut self.nodes[at] {
             Node::File(file) => file,
             Node::Directory(_) => unreachable!("only files have handles"),
@@ -198,13 +205,26 @@ impl Disk {
         file.sync();
     }
 
-    fn sync_all(&mut self) {
+    pub(super) fn sync_all(&mut self) {
         for node in &mut self.nodes {
             match node {
                 Node::File(file) => file.sync(),
                 Node::Directory(directory) => directory.sync(),
             }
         }
+    }
+
+    pub(super) fn fail_to_sync_all(&mut self) {
+        let mut dice = self.dice.fork();
+        for node in &mut self.nodes {
+            if let Node::File(file) = node {
+                file.fail_to_sync(&mut dice);
+            }
+        }
+    }
+
+    pub(super) fn unlock(&mut self) {
+        self.is_locked = false;
     }
 }
 
@@ -215,7 +235,7 @@ fn split(path: &str) -> (&str, &str) {
 
 /// What becomes of an operation.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub(super) enum Fate {
     Done,
     /// An error is told, whether or not it was done.
     Failed,
@@ -224,7 +244,7 @@ enum Fate {
 
 impl Files {
     /// Begins an operation: says whether it fails.
-    fn begin(&self, what: &str, path: &str) -> io::Result<(MutexGuard<'_, Disk>, Fate)> {
+    pub(super) fn begin(&self, what: &str, path: &str) -> io::Result<(MutexGuard<'_, Disk>, Fate)> {
         self.meeting.pass();
         let mut disk = lock(&self.disk);
         if !disk.is_on || disk.boot != self.boot {
@@ -270,7 +290,7 @@ impl Files {
     }
 
     /// Does one that only looks.
-    fn look<T>(
+    pub(super) fn look<T>(
         &self,
         what: &str,
         path: &str,
@@ -286,7 +306,7 @@ impl Files {
     }
 }
 
-fn failure(disk: &mut Disk) -> io::Error {
+pub(super) fn failure(disk: &mut Disk) -> io::Error {
     let kinds = [
         io::ErrorKind::StorageFull,
         io::ErrorKind::Other,
@@ -381,100 +401,5 @@ impl FileOps for Files {
         let (files, path) = (self.clone(), path.to_owned());
         let handle = |node| Handle { files, node, at: AtomicUsize::new(0), path, has_lock: true };
         Ok(node.map(|node| Box::new(handle(node)) as Box<dyn FileHandle>))
-    }
-}
-
-#[derive(Debug)]
-struct Handle {
-    files: Files,
-    node: usize,
-    at: AtomicUsize,
-    path: String,
-    has_lock: bool,
-}
-
-impl FileHandle for Handle {
-    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let (mut disk, fate) = self.files.begin("write", &self.path)?;
-        // As many as it likes, at a time.
-        let some = match disk.dice.chance(30) {
-            true => 1 + disk.dice.index(bytes.len().max(1)),
-            false => bytes.len(),
-        };
-        let some = some.min(bytes.len());
-        if fate != Fate::Failed {
-            disk.file(self.node).write(self.at.load(Ordering::Relaxed), &bytes[..some]);
-        }
-        if fate != Fate::Done {
-            return Err(failure(&mut disk));
-        }
-        self.at.fetch_add(some, Ordering::Relaxed);
-        Ok(some)
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let (node, at) = (self.node, usize::try_from(offset).unwrap_or(usize::MAX));
-        self.files.look("read_at", &self.path, |disk| {
-            let bytes = disk.file(node).now.get(at..).unwrap_or_default();
-            let some = bytes.len().min(buffer.len());
-            buffer[..some].copy_from_slice(&bytes[..some]);
-            Ok(some)
-        })
-    }
-
-    fn read_at_now(&self, buffer: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
-        self.read_at(buffer, offset).map(Some)
-    }
-
-    fn prefetch(&self, _offset: u64, _bytes: u64) {}
-
-    fn file_bytes(&self) -> io::Result<u64> {
-        let node = self.node;
-        self.files.look("file_bytes", &self.path, |disk| Ok(disk.file(node).now.len() as u64))
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        // What is written meanwhile is not synced with it.
-        let writes = lock(&self.files.disk).file(self.node).writes();
-        if self.path.starts_with("segments/") {
-            self.files.meeting.syncs();
-        }
-        let (mut disk, fate) = self.files.begin("sync_data", &self.path)?;
-        if fate == Fate::Done {
-            disk.file(self.node).sync_first(writes);
-            return Ok(());
-        }
-        let mut dice = disk.dice.fork();
-        disk.file(self.node).fail_to_sync(&mut dice);
-        Err(failure(&mut disk))
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        let mut disk = lock(&self.files.disk);
-        if self.has_lock && disk.boot == self.files.boot {
-            disk.is_locked = false;
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Shared(Files);
-
-impl SharedSync for Shared {
-    fn sync(&mut self) -> io::Result<()> {
-        let (mut disk, fate) = self.0.begin("shared_sync", "")?;
-        if fate == Fate::Done {
-            disk.sync_all();
-            return Ok(());
-        }
-        let mut dice = disk.dice.fork();
-        for node in &mut disk.nodes {
-            if let Node::File(file) = node {
-                file.fail_to_sync(&mut dice);
-            }
-        }
-        Err(failure(&mut disk))
     }
 }

@@ -1,21 +1,21 @@
 //! A history of a store: lives of a process, each ended by a loss of power or a kill.
 
 use std::collections::BTreeSet;
-use std::ops::{ControlFlow, Deref};
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use checkpoint::storage::conformance::{fetch, tombstone};
 use checkpoint::{
-    CheckpointId, DefaultFileSystemStateStorage, FetchVersion, FileOps, LogStorage, SaveBatch,
-    SeededRandom, StateStorage, StateVersion, StorageError, TestClock,
+    CheckpointId, FetchVersion, FileOps, SaveBatch, StateVersion, StorageError, TestClock,
 };
 
 use super::disk::{Boot, Disk, Files};
 use super::meeting::Meeting;
 use super::model::Model;
 use super::node::Left;
+use super::store::{LogOptions, Store, StoreOptions};
 use crate::simulation::dice::Dice;
 use crate::simulation::met::{Met, Tally};
 use crate::simulation::outcome::{Outcome, Telling};
@@ -27,44 +27,11 @@ const METADATA: [&str; 2] = ["m", "n"];
 /// For how long a log remembers what was removed.
 const REMOVALS_KEPT: Duration = Duration::from_secs(3600);
 
-#[derive(Debug, Clone, Copy)]
-struct LogOptions {
-    segment_bytes: u64,
-    older_versions_max: u64,
-}
-
 /// A version that was given to the store, or is to be.
 type Offered = (CheckpointId, StateVersion, Vec<u8>);
 
 /// Of each entry of a batch, once it is known, whether it need not be saved again.
 type Told = Arc<Mutex<Vec<Option<bool>>>>;
-
-/// The store that is open.
-enum Store {
-    Files(DefaultFileSystemStateStorage),
-    Log(LogStorage),
-}
-
-impl Deref for Store {
-    type Target = dyn StateStorage;
-
-    fn deref(&self) -> &Self::Target {
-        match self {
-            Self::Files(files) => files,
-            Self::Log(log) => log,
-        }
-    }
-}
-
-impl Store {
-    /// How many saves wait for others; `None` if the end of the log is locked.
-    fn waiting(&self) -> Option<usize> {
-        match self {
-            Self::Files(_) => None,
-            Self::Log(log) => log.saves_waiting(),
-        }
-    }
-}
 
 struct History {
     dice: Dice,
@@ -75,13 +42,10 @@ struct History {
     /// With how many percent of the batches each is saved in: a log treats what is often
     /// overwritten in another way than what never changes.
     ids: Vec<(CheckpointId, u64)>,
-    shared_sync_entries_min: usize,
-    has_shared_sync: bool,
+    options: StoreOptions,
     errors_percent: u64,
     /// The store was open once.
     exists: bool,
-    /// It is a log.
-    log: Option<LogOptions>,
     clock: Arc<TestClock>,
 }
 
@@ -93,10 +57,7 @@ pub(in crate::simulation) fn run_files(seed: u64, telling: Telling) -> Outcome {
 /// Runs the history of a seed of the log.
 pub(in crate::simulation) fn run_log(seed: u64, telling: Telling) -> Outcome {
     let mut dice = Dice::new(seed);
-    let options = LogOptions {
-        segment_bytes: dice.pick(&[500, 2_000, 10_000]),
-        older_versions_max: dice.pick(&[0, 0, 2]),
-    };
+    let options = LogOptions::draw(&mut dice, REMOVALS_KEPT);
     run(seed, telling, Some(options))
 }
 
@@ -134,11 +95,9 @@ impl History {
             model,
             trace,
             met: Tally::new(),
-            shared_sync_entries_min: dice.pick(&[1, 2, 8, usize::MAX]),
-            has_shared_sync: dice.chance(60),
+            options: StoreOptions::draw(&mut dice, log),
             errors_percent: if dice.chance(40) { dice.pick(&[1, 3, 10]) } else { 0 },
             exists: false,
-            log,
             clock: Arc::new(TestClock::new()),
             dice,
         }
@@ -154,7 +113,7 @@ impl History {
 
     fn live(&mut self) {
         for _ in 0..self.dice.between(1, 4) {
-            let most = match self.log {
+            let most = match self.options.log {
                 Some(_) => self.dice.pick(&[10, 40, 150, 150, 1000]),
                 None => self.dice.pick(&[10, 40, 150]),
             };
@@ -202,32 +161,13 @@ impl History {
 
     /// Opens the store, which may be cut off.
     fn open(&mut self, off_after: Option<u64>, errors_percent: u64) -> Option<(Files, Arc<Store>)> {
-        let has_shared_sync = self.has_shared_sync;
+        let has_shared_sync = self.options.has_shared_sync;
         let files = Disk::start(
             &self.disk,
             Boot { off_after, errors_percent, fails_at: None, has_shared_sync },
         );
-        let over = Arc::new(files.clone());
-        let random = Arc::new(SeededRandom::new(self.dice.next()));
-        let opened = match self.log {
-            None => DefaultFileSystemStateStorage::builder("/simulated")
-                .must_exist(self.exists)
-                .shared_sync_entries_min(self.shared_sync_entries_min)
-                .clock(self.clock.clone())
-                .random(random)
-                .open_over(over)
-                .map(Store::Files),
-            Some(options) => LogStorage::builder("/simulated")
-                .must_exist(self.exists)
-                .segment_bytes(options.segment_bytes)
-                .older_versions_max(options.older_versions_max)
-                .removals_kept(REMOVALS_KEPT)
-                .background_compaction(false)
-                .clock(self.clock.clone())
-                .random(random)
-                .open_over(over)
-                .map(Store::Log),
-        };
+        let (over, clock) = (Arc::new(files.clone()), self.clock.clone());
+        let opened = self.options.open(over, self.exists, clock, self.dice.next());
         let storage = match opened {
             Ok(storage) => storage,
             Err(error) => {
@@ -257,7 +197,7 @@ impl History {
 
     /// Lets go of a store: closes it, or dies with it.
     fn leave(&mut self, storage: Arc<Store>) {
-        if self.log.is_some() && self.is_on() && self.dice.chance(70) {
+        if self.options.log.is_some() && self.is_on() && self.dice.chance(70) {
             lock(&self.disk).end_process();
         }
         drop(storage);
@@ -281,12 +221,12 @@ impl History {
 
     fn work(&mut self, storage: &Arc<Store>, meeting: &Arc<Meeting>) {
         let mut again = Vec::new();
-        let most = if self.log.is_some() { self.dice.pick(&[12, 12, 60]) } else { 12 };
+        let most = if self.options.log.is_some() { self.dice.pick(&[12, 12, 60]) } else { 12 };
         for _ in 0..self.dice.between(1, most) {
             match self.dice.below(10) {
                 0 | 1 => self.read(storage),
                 2 => self.put_metadata(storage),
-                3 if self.log.is_some() => self.compact(storage, self.errors_percent),
+                3 if self.options.log.is_some() => self.compact(storage, self.errors_percent),
                 _ => again = self.save(storage, meeting, again),
             }
             if !self.is_on() || self.is_broken() {
@@ -305,7 +245,7 @@ impl History {
     ) -> Vec<Offered> {
         let again = again.into_iter().filter(|_| self.dice.chance(70)).collect();
         let mut batch = self.draw_batch(again);
-        let other = (self.log.is_some() && self.dice.chance(20)).then(|| {
+        let other = (self.options.log.is_some() && self.dice.chance(20)).then(|| {
             let mut other = self.draw_batch(Vec::new());
             match self.dice.below(4) {
                 // What is in both is not written twice at the same time.

@@ -13,12 +13,16 @@
 //! reports success; a failed sync of a directory may be done again, as journals have it.
 
 mod disk;
+mod handle;
 mod history;
 mod machine;
 mod meeting;
 mod model;
 mod node;
+mod store;
 
+pub(super) use self::disk::{Boot, Disk};
 pub(super) use self::history::{run_files, run_log};
 pub use self::machine::{Fate, Machine};
 pub use self::node::Left;
+pub(super) use self::store::{LogOptions, Store, StoreOptions};
