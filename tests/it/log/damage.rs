@@ -45,24 +45,18 @@ fn every_changed_byte_is_noticed_and_concerns_one_state() {
         let copy = directory.path().join("copy");
         let copied = std::process::Command::new("cp").arg("-a").args([&root, &copy]).status();
         assert!(copied.unwrap().success());
-        // A version byte of a newer library cannot be told from a changed one.
-        match LogStorage::open(&copy) {
-            Err(err) => assert_eq!(err.kind(), StorageErrorKind::UnsupportedVersion, "byte {at}"),
-            Ok(storage) => {
-                let report = storage.open_report();
-                let is_told = report.cut.is_some() || !report.damages.is_empty();
-                assert!(is_told, "byte {at} was not noticed");
-                let wrong: Vec<_> = KEYS
-                    .iter()
-                    .filter_map(|key| Some((key, is_as_stored(&storage, key).err()?)))
-                    .collect();
-                assert!(wrong.len() <= 1, "byte {at}: {wrong:?}");
-                for (key, err) in wrong {
-                    let place = segments(&copy)[0].display().to_string();
-                    assert!(err.to_string().contains(&place), "byte {at}, {key}: {err}");
-                }
-            }
+        let storage = LogStorage::open(&copy).unwrap();
+        let report = storage.open_report();
+        let is_told = report.cut.is_some() || !report.damages.is_empty();
+        assert!(is_told, "byte {at} was not noticed");
+        let wrong: Vec<_> =
+            KEYS.iter().filter_map(|key| Some((key, is_as_stored(&storage, key).err()?))).collect();
+        assert!(wrong.len() <= 1, "byte {at}: {wrong:?}");
+        for (key, err) in wrong {
+            let place = segments(&copy)[0].display().to_string();
+            assert!(err.to_string().contains(&place), "byte {at}, {key}: {err}");
         }
+        drop(storage);
         fs::remove_dir_all(&copy).unwrap();
     }
 }
@@ -126,6 +120,25 @@ fn a_segment_of_another_store_is_not_taken_for_one_of_this() {
         let found = fetch(&storage, key);
         assert!(found.is_err(), "{key}: {found:?}");
     }
+}
+
+/// J1: what a newer library wrote is told by its version, and stays.
+#[test]
+fn a_segment_of_a_newer_format_is_refused_by_its_version() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("state");
+    store(&LogStorage::open(&root).unwrap(), "a", 1, b"state");
+    let path = segments(&root)[0].clone();
+    let mut newer = fs::read(&path).unwrap();
+    newer[4] = 2;
+    let checksum = crc32c::crc32c(&newer[..60]);
+    newer[60..64].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(&path, &newer).unwrap();
+    let err = LogStorage::open(&root).unwrap_err();
+    assert_eq!(err.kind(), StorageErrorKind::UnsupportedVersion, "{err}");
+    assert!(err.to_string().contains("of format version 2"), "{err}");
+    assert!(err.to_string().contains(path.to_str().unwrap()), "{err}");
+    assert_eq!(fs::read(&path).unwrap(), newer);
 }
 
 const ROOT: &str = "/simulated";

@@ -79,10 +79,17 @@ impl SegmentHead {
         }
         match u8::from_le_bytes(array(bytes, AT_SEGMENT_VERSION)) {
             FORMAT_VERSION => {}
-            found => return Err(HeadError::UnsupportedVersion(found)),
+            found => {
+                // One that is right but for this byte is of this version, and damaged.
+                let mut of_this = *bytes;
+                put(&mut of_this, AT_SEGMENT_VERSION, &[FORMAT_VERSION]);
+                return Err(match is_intact(&of_this) {
+                    true => HeadError::Damaged,
+                    false => HeadError::UnsupportedVersion(found),
+                });
+            }
         }
-        let covered = bytes.get(..AT_SEGMENT_CHECKSUM).unwrap_or_default();
-        if crc32c::crc32c(covered) != u32::from_le_bytes(array(bytes, AT_SEGMENT_CHECKSUM)) {
+        if !is_intact(bytes) {
             return Err(HeadError::Damaged);
         }
         let number = u32::try_from(u64::from_le_bytes(array(bytes, AT_NUMBER)));
@@ -100,6 +107,12 @@ impl SegmentHead {
     pub(super) fn salt(self) -> u32 {
         u32::from_le_bytes(array(&self.encode(), AT_SEGMENT_CHECKSUM))
     }
+}
+
+/// Whether the checksum of a segment's head holds.
+fn is_intact(head: &[u8; SEGMENT_HEAD_BYTES]) -> bool {
+    let covered = head.get(..AT_SEGMENT_CHECKSUM).unwrap_or_default();
+    crc32c::crc32c(covered) == u32::from_le_bytes(array(head, AT_SEGMENT_CHECKSUM))
 }
 
 /// What a batch is for.
