@@ -182,8 +182,18 @@ impl LogStorageBuilder {
     pub fn open_read_only(self) -> Result<LogStorage, StorageError> {
         let must_exist = Opening { must_exist: true, ..self.opening.clone() };
         let files = must_exist.system_files()?;
-        let opening = self.opening.clone();
-        let directory = opening.open_read_only(files, &LAYOUT)?;
+        self.open_read_only_over(files)
+    }
+
+    /// Opens the log as [`open_read_only`](Self::open_read_only) does, over these file operations
+    /// instead of the system's.
+    ///
+    /// The path is only used in messages.
+    ///
+    /// # Errors
+    /// As for [`open_read_only`](Self::open_read_only).
+    pub fn open_read_only_over(self, files: Arc<dyn FileOps>) -> Result<LogStorage, StorageError> {
+        let directory = self.opening.clone().open_read_only(files, &LAYOUT)?;
         let mut before = None;
         loop {
             let manifest = read_manifest(&directory)?;
