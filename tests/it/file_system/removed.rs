@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use checkpoint::{DefaultFileSystemStateStorage, StateStorage, StorageErrorKind};
+use checkpoint::{DefaultFileSystemStateStorage, RecordView, StateStorage, StorageErrorKind};
 
 use super::{check_error, fetch, not_stored, open, record, save_one, state_path, store};
 
@@ -92,21 +92,53 @@ fn a_store_without_its_identity_is_not_taken_for_a_new_one() {
 }
 
 #[test]
-fn a_store_without_its_epoch_or_with_a_damaged_one_does_not_open() {
+fn a_store_without_its_epoch_or_with_both_copies_damaged_does_not_open() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("state");
     drop(open(&root));
     let epoch = fs::read(root.join("epoch")).unwrap();
-    for at in 0..epoch.len() {
+    let half = epoch.len() / 2;
+    let (record, behind) = RecordView::parse_prefix(&epoch).unwrap();
+    assert_eq!(record.header().record_bytes() + behind.len(), 2 * half);
+    for at in 0..record.header().record_bytes() {
         let mut damaged = epoch.clone();
         damaged[at] ^= 0x10;
-        fs::write(root.join("epoch"), damaged).unwrap();
+        damaged[half + at] ^= 0x10;
+        fs::write(root.join("epoch"), &damaged).unwrap();
         let err = DefaultFileSystemStateStorage::open(&root).unwrap_err();
         assert!(err.to_string().contains("epoch"), "{err}");
+        assert_eq!(fs::read(root.join("epoch")).unwrap(), damaged);
     }
     fs::remove_file(root.join("epoch")).unwrap();
     let err = DefaultFileSystemStateStorage::open(&root).unwrap_err();
     check_error(&err, StorageErrorKind::InvalidStore, &root);
+}
+
+#[test]
+fn one_damaged_copy_of_identity_epoch_or_metadata_hides_nothing_and_is_made_good() {
+    for name in ["store", "epoch", "meta/06d"] {
+        for copy in 0..2 {
+            let directory = tempfile::tempdir().unwrap();
+            let root = directory.path().join("state");
+            let storage = open(&root);
+            store(&storage, record("a", 1, b"first"));
+            storage.put_metadata("m", None, b"value").unwrap();
+            let last = storage.open_epoch(0).unwrap().max(storage.open_epoch(0).unwrap());
+            drop(storage);
+            let path = root.join(name);
+            let mut bytes = fs::read(&path).unwrap();
+            let half = bytes.len() / 2;
+            bytes[copy * half..][..half].fill(0xFF);
+            fs::write(&path, bytes).unwrap();
+            let storage = open(&root);
+            assert_eq!(fetch(&storage, "a").unwrap().unwrap(), record("a", 1, b"first"));
+            assert_eq!(&*storage.metadata("m").unwrap().unwrap().bytes, b"value");
+            assert!(storage.open_epoch(0).unwrap() > last, "{name}");
+            let mended = fs::read(&path).unwrap();
+            assert_eq!(mended[..half], mended[half..], "copy {copy} of {name}");
+            RecordView::parse_prefix(&mended).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod faults;
 mod golden;
 mod hints;
 mod overlap;
+mod own_files;
 mod previous;
 mod read_only;
 mod removed;
@@ -53,6 +54,15 @@ fn segments(root: &Path) -> Vec<PathBuf> {
     let paths = entries.map(|entry| entry.unwrap().path());
     let mut paths: Vec<_> = paths.filter(|path| path.extension().is_none()).collect();
     paths.sort();
+    paths
+}
+
+/// The files of the store's own, each of which has its record twice.
+fn own_files(root: &Path) -> Vec<PathBuf> {
+    let values = fs::read_dir(root.join("meta")).unwrap();
+    let mut paths: Vec<_> = values.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.extend(["store", "epoch", "manifest"].map(|name| root.join(name)));
     paths
 }
 

@@ -54,7 +54,8 @@ impl Store {
     /// one, whose place they took.
     pub(crate) fn compacted_segments(&self) -> u64 {
         let Ok(manifest) = fs::read(self.root.join("manifest")) else { return 0 };
-        let listed = RecordView::parse(&manifest).unwrap().payload().as_chunks::<24>().0;
+        let (manifest, _copy) = RecordView::parse_prefix(&manifest).unwrap();
+        let listed = manifest.payload().as_chunks::<24>().0;
         listed.iter().filter(|segment| segment[..4] != segment[4..8]).count() as u64
     }
 

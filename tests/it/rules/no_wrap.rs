@@ -85,7 +85,7 @@ fn a_store_whose_epochs_are_used_up_does_not_open_and_stays_as_it_is() {
     drop(DefaultFileSystemStateStorage::open(&root).unwrap());
     let epoch = |number| {
         let bytes = std::fs::read(root.join("epoch")).unwrap();
-        let view = RecordView::parse(&bytes).unwrap();
+        let (view, _copy) = RecordView::parse_prefix(&bytes).unwrap();
         let header = view.header();
         let meta = RecordMeta {
             kind: header.kind,
@@ -132,7 +132,7 @@ fn metadata_whose_versions_are_used_up_is_an_error_and_stays() {
     storage.put_metadata("m", None, b"first").unwrap();
     let path = root.join("meta/06d");
     let bytes = std::fs::read(&path).unwrap();
-    let view = RecordView::parse(&bytes).unwrap();
+    let (view, _copy) = RecordView::parse_prefix(&bytes).unwrap();
     let header = view.header();
     let meta = RecordMeta {
         kind: header.kind,

@@ -3,6 +3,7 @@
 //!
 //! The files are specified in `checkpoint/FORMAT.md`.
 
+mod copies;
 mod epochs;
 pub(in crate::storage) mod error;
 pub(in crate::storage) mod file_name;
@@ -10,6 +11,7 @@ mod metadata;
 mod opening;
 pub(in crate::storage) mod own_records;
 pub(in crate::storage) mod store;
+mod verify;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,27 +21,28 @@ pub(in crate::storage) use opening::{Layout, Opening};
 use crate::file_ops::FileHandle;
 use crate::record::Epoch;
 use crate::storage::directory::epochs::{EPOCH, Epochs};
-use crate::storage::directory::error::{read_error, write_error};
+use crate::storage::directory::error::write_error;
 pub(in crate::storage) use crate::storage::directory::metadata::MetadataFile;
+use crate::storage::directory::opening::IDENTITY_RECORD;
 use crate::storage::directory::own_records::{Content, OwnRecord, OwnRecords};
-use crate::storage::directory::store::{IDENTITY, Store, TooLong};
+use crate::storage::directory::store::Store;
+pub(in crate::storage) use crate::storage::directory::verify::{OwnDamage, OwnFault};
 use crate::storage::{StorageError, StorageErrorKind};
 use crate::sync::Mutex;
-
-/// More bytes than any of a store's own files has.
-const OWN_BYTES_MAX: u64 = 2 << 20;
 
 /// A store that is open, and locked for as long as this is there, unless it is only read.
 pub(in crate::storage) struct StoreDirectory {
     pub(in crate::storage) store: Store,
     own: OwnRecords,
     identity: u128,
+    /// The own files of which opening has found one copy damaged.
+    pub(in crate::storage) damaged: Vec<OwnDamage>,
     /// Lock order: whatever a storage locks of its own comes before this.
     pub(in crate::storage) epochs: Mutex<Epochs>,
     // Names of values whose last write may not be durable; also orders the writes.
     unsettled_metadata: Mutex<BTreeSet<String>>,
     // `None` if nothing is ever written. The mutex is only there because a handle is not `Sync`.
-    _lock: Mutex<Option<Box<dyn FileHandle>>>,
+    lock: Mutex<Option<Box<dyn FileHandle>>>,
 }
 
 impl StoreDirectory {
@@ -58,6 +61,11 @@ impl StoreDirectory {
         record: OwnRecord<'_>,
     ) -> Result<Option<Content>, StorageError> {
         self.own.read(&self.store, record)
+    }
+
+    /// Writes one of the storage's own records again of which not both copies are there and whole.
+    pub(in crate::storage) fn mend_own(&self, record: OwnRecord<'_>, content: &Content) {
+        self.own.mend(&self.store, record, content);
     }
 
     /// Replaces one of the storage's own records, durably.
@@ -85,19 +93,12 @@ impl StoreDirectory {
                 write_error(format!("write {}", to.shown(path)), err.into_inner())
             })?;
         }
-        for path in [EPOCH.path, IDENTITY] {
-            let shown = self.store.shown(path);
-            let bytes = match self.store.read(path, OWN_BYTES_MAX) {
-                Ok(Ok(bytes)) => bytes,
-                Ok(Err(TooLong)) => {
-                    let attempted = format!("read {shown}");
-                    return Err(StorageError::new(StorageErrorKind::Corrupt, attempted));
-                }
-                Err(err) => return Err(read_error(format!("read {shown}"), err)),
+        for record in [EPOCH, IDENTITY_RECORD] {
+            let Some(Content { number, bytes, .. }) = self.read_own(record)? else {
+                let attempted = format!("read {}", self.store.shown(record.path));
+                return Err(StorageError::new(StorageErrorKind::InvalidStore, attempted));
             };
-            to.replace(path, &bytes).map_err(|err| {
-                write_error(format!("write {}", to.shown(path)), err.into_inner())
-            })?;
+            self.own.write_or_fail(to, record, number, &bytes)?;
         }
         Ok(())
     }

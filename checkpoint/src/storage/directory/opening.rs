@@ -9,13 +9,13 @@ use crate::checkpoint_id::CheckpointIdRef;
 use crate::clock::{Clock, system_clock};
 use crate::file_ops::{FileHandle, FileOps, SystemFiles, read_prefix, write_all};
 use crate::random::{RandomSource, SystemRandom};
-use crate::storage::directory::StoreDirectory;
 use crate::storage::directory::epochs::{EPOCH, Epochs};
 use crate::storage::directory::error::{read_error, write_error};
 use crate::storage::directory::file_name::is_hex_digit;
 use crate::storage::directory::metadata::METADATA;
 use crate::storage::directory::own_records::{OwnRecord, OwnRecords};
 use crate::storage::directory::store::{IDENTITY, Store, TEMPORARY};
+use crate::storage::directory::{OwnDamage, StoreDirectory};
 use crate::storage::{Durability, StorageError, StorageErrorKind};
 use crate::sync::Mutex;
 
@@ -25,7 +25,7 @@ const OWNER_BYTES: usize = 256;
 const WORLD_WRITABLE: u32 = 0o002;
 const GROUP_WRITABLE: u32 = 0o020;
 
-const IDENTITY_RECORD: OwnRecord<'_> =
+pub(super) const IDENTITY_RECORD: OwnRecord<'_> =
     OwnRecord { path: IDENTITY, id: CheckpointIdRef { prototype: "\u{1}store", key: b"" } };
 
 /// How a storage lays out its states in the directory.
@@ -93,12 +93,14 @@ impl Opening {
         let own = OwnRecords { clock: self.clock };
         if self.must_exist {
             // Before anything is created: a directory that is no store stays as it is.
-            own.read(&store, IDENTITY_RECORD)?.ok_or_else(|| no_store(root))?;
+            let found = own.look(&store, IDENTITY, |id| id == IDENTITY_RECORD.id)?;
+            found.ok_or_else(|| no_store(root))?;
         }
         let lock = take_lock(&store, root)?;
-        let identity = match own.read(&store, IDENTITY_RECORD)? {
-            Some(identity) => {
-                let identity = parse_identity(&identity.bytes, layout, root)?;
+        let found = own.read(&store, IDENTITY_RECORD)?;
+        let identity = match &found {
+            Some(found) => {
+                let identity = parse_identity(&found.bytes, layout, root)?;
                 sweep(&store)?;
                 identity
             }
@@ -108,14 +110,22 @@ impl Opening {
             let attempted = format!("{}: its file `epoch` is missing", attempt());
             return Err(StorageError::new(StorageErrorKind::InvalidStore, attempted));
         };
+        // That writes both copies of it.
         let epochs = Epochs::draw_first(&own, &store, epoch.number)?;
+        let mut damaged = Vec::new();
+        if let Some(found) = found {
+            damaged.extend(OwnDamage::of_copy(IDENTITY, found.copies));
+            own.mend(&store, IDENTITY_RECORD, &found);
+        }
+        damaged.extend(OwnDamage::of_copy(EPOCH.path, epoch.copies));
         Ok(StoreDirectory {
             store,
             own,
             identity,
+            damaged,
             epochs: Mutex::new(epochs),
             unsettled_metadata: Mutex::new(BTreeSet::new()),
-            _lock: Mutex::new(Some(lock)),
+            lock: Mutex::new(Some(lock)),
         })
     }
 
@@ -129,16 +139,20 @@ impl Opening {
         check_mode(&*files, root)?;
         let store = Store::new(files, self.root.clone(), self.durability == Durability::Power);
         let own = OwnRecords { clock: self.clock };
-        let identity = own.read(&store, IDENTITY_RECORD)?.ok_or_else(|| no_store(root))?;
-        let identity = parse_identity(&identity.bytes, layout, root)?;
-        let last = own.read(&store, EPOCH)?.map_or(0, |epoch| epoch.number);
+        let found = own.read(&store, IDENTITY_RECORD)?.ok_or_else(|| no_store(root))?;
+        let identity = parse_identity(&found.bytes, layout, root)?;
+        let epoch = own.read(&store, EPOCH)?;
+        let mut damaged = Vec::from_iter(OwnDamage::of_copy(IDENTITY, found.copies));
+        damaged.extend(epoch.as_ref().and_then(|e| OwnDamage::of_copy(EPOCH.path, e.copies)));
+        let last = epoch.map_or(0, |epoch| epoch.number);
         Ok(StoreDirectory {
             store,
             own,
             identity,
+            damaged,
             epochs: Mutex::new(Epochs::only_read(last)),
             unsettled_metadata: Mutex::new(BTreeSet::new()),
-            _lock: Mutex::new(None),
+            lock: Mutex::new(None),
         })
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::checkpoint_id::CheckpointIdRef;
 use crate::storage::directory::StoreDirectory;
-use crate::storage::directory::own_records::OwnRecord;
+use crate::storage::directory::own_records::{Content, OwnRecord};
 use crate::storage::{StorageError, StorageErrorKind};
 
 /// The file of the list.
@@ -42,8 +42,10 @@ pub(super) struct Manifest {
 }
 
 impl Manifest {
-    /// Reads the list; `None` if there is none.
-    pub(super) fn read(directory: &StoreDirectory) -> Result<Option<Self>, StorageError> {
+    /// Reads the list, and returns it with what its file has; `None` if there is none.
+    pub(super) fn read(
+        directory: &StoreDirectory,
+    ) -> Result<Option<(Self, Content)>, StorageError> {
         let Some(content) = directory.read_own(MANIFEST_RECORD)? else { return Ok(None) };
         let damaged = || {
             let attempted = format!("read {}", directory.store.shown(MANIFEST));
@@ -61,7 +63,7 @@ impl Manifest {
         if !rises || numbers.len() < segments.len() || all_but_last.iter().any(is_open) {
             return Err(damaged());
         }
-        Ok(Some(Self { generation: content.number, segments }))
+        Ok(Some((Self { generation: content.number, segments }, content)))
     }
 
     /// Makes `segments` the list, durably.

@@ -64,7 +64,8 @@ use crate::storage::{
 ///   [`open_epoch`](StateStorage::open_epoch) a former owner of the partition cannot write any
 ///   more.
 /// - A changed byte is noticed before anybody gets to see it, and concerns one PE: all others can
-///   be restored.
+///   be restored. In what the log itself needs (its identity, epoch and list of segments, and the
+///   metadata) it concerns none: all that is there twice, and is made good.
 /// - After a failed write or sync nothing is ever written behind it: what was to be saved is
 ///   written to another segment.
 /// - A thread of the log's own frees what was overwritten, or is older than the
@@ -130,16 +131,17 @@ impl LogStorage {
         self.log.stats()
     }
 
-    /// Reads all of the log and checks it, to find what is damaged before it is needed.
+    /// Reads all files of the log and checks them, to find what is damaged before it is needed.
     ///
     /// Saves and fetches go on meanwhile, compaction does not. `progress` is told how far it has
     /// come, at first and after each segment; it must not call this, [`compact`](Self::compact)
-    /// or [`backup`](Self::backup). What is found damaged is left as it is: the newest
-    /// version of a PE that is hidden by it is an error from now on, and no segment that has damage
-    /// is compacted.
+    /// or [`backup`](Self::backup). What is found damaged is left as it is, but for hints: the
+    /// newest version of a PE that is hidden by it is an error from now on, and no segment that has
+    /// damage is compacted. A file that is missing or cannot be read is in the report, and the
+    /// others are read all the same.
     ///
     /// # Errors
-    /// A segment cannot be read, or is missing.
+    /// The system is out of memory or of open files, which says nothing of the log.
     pub fn verify(
         &self,
         mut progress: impl FnMut(LogProgress),

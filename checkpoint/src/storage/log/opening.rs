@@ -10,8 +10,9 @@ use crate::clock::Clock;
 use crate::file_ops::FileOps;
 use crate::random::RandomSource;
 use crate::storage::directory::error::{read_error, write_error};
+use crate::storage::directory::own_records::Content;
 use crate::storage::directory::store::Store;
-use crate::storage::directory::{Layout, Opening, StoreDirectory};
+use crate::storage::directory::{Layout, Opening, OwnDamage, StoreDirectory};
 use crate::storage::log::LogStorage;
 use crate::storage::log::compactor::Compactor;
 use crate::storage::log::hint;
@@ -20,7 +21,7 @@ use crate::storage::log::layout::{BATCH_RECORDS_MAX, BatchHead, SEGMENT_HEAD_BYT
 use crate::storage::log::manifest::{MANIFEST, MANIFEST_RECORD, Manifest};
 use crate::storage::log::place::RECORD_BYTES_MAX;
 use crate::storage::log::replay::Replay;
-use crate::storage::log::report::LogOpenReport;
+use crate::storage::log::report::{LogDamage, LogDamageKind, LogOpenReport};
 use crate::storage::log::retention::{Retention, Retentions, seconds};
 use crate::storage::log::segment::{SEGMENTS, Segment, parse_segment_name};
 use crate::storage::log::tail::Tail;
@@ -193,12 +194,15 @@ impl LogStorageBuilder {
     /// # Errors
     /// As for [`open_read_only`](Self::open_read_only).
     pub fn open_read_only_over(self, files: Arc<dyn FileOps>) -> Result<LogStorage, StorageError> {
-        let directory = self.opening.clone().open_read_only(files, &LAYOUT)?;
+        let mut directory = self.opening.clone().open_read_only(files, &LAYOUT)?;
         let mut before = None;
         loop {
-            let manifest = read_manifest(&directory)?;
+            let (manifest, content) = read_manifest(&directory)?;
             match Replay::of(&directory, &manifest, &self.retentions, self.opening.clock.wall()) {
-                Ok(replay) => return self.start(directory, manifest, replay, Access::ReadOnly),
+                Ok(replay) => {
+                    directory.damaged.extend(OwnDamage::of_copy(MANIFEST, content.copies));
+                    return self.start(directory, manifest, replay, Access::ReadOnly);
+                }
                 // Somebody may have compacted what was to be read.
                 Err(_) if before != Some(manifest.generation) => {
                     before = Some(manifest.generation);
@@ -216,9 +220,11 @@ impl LogStorageBuilder {
     /// # Errors
     /// As for [`open`](Self::open).
     pub fn open_over(self, files: Arc<dyn FileOps>) -> Result<LogStorage, StorageError> {
-        let directory = self.opening.clone().open(files, &LAYOUT)?;
-        let manifest = read_manifest(&directory)?;
+        let mut directory = self.opening.clone().open(files, &LAYOUT)?;
+        let (manifest, content) = read_manifest(&directory)?;
         remove_unlisted(&directory, &manifest)?;
+        directory.mend_own(MANIFEST_RECORD, &content);
+        directory.damaged.extend(OwnDamage::of_copy(MANIFEST, content.copies));
         let wall = self.opening.clock.wall();
         let replay = Replay::of(&directory, &manifest, &self.retentions, wall)?;
         self.start(directory, manifest, replay, Access::ReadWrite)
@@ -247,6 +253,7 @@ impl LogStorageBuilder {
         for (damage, id_hash) in report.damages.iter_mut().zip(damaged) {
             damage.id = id_hash.and_then(|id_hash| index.id_of(id_hash));
         }
+        report.damages.extend(directory.damaged.iter().cloned().map(LogDamage::from));
         report.ids = index.size().0;
         tell(&report, &directory);
         let log = Arc::new(Log {
@@ -280,7 +287,7 @@ impl LogStorageBuilder {
     }
 }
 
-fn read_manifest(directory: &StoreDirectory) -> Result<Manifest, StorageError> {
+fn read_manifest(directory: &StoreDirectory) -> Result<(Manifest, Content), StorageError> {
     Manifest::read(directory)?.ok_or_else(|| {
         let shown = directory.store.shown("");
         let attempted = format!("open the store at {shown}: its file `{MANIFEST}` is missing");
@@ -361,7 +368,9 @@ fn tell(report: &LogOpenReport, directory: &StoreDirectory) {
     if let Some(cut) = &report.cut {
         tracing::warn!(target: "checkpoint", path, %cut, "a log has a torn end");
     }
-    for damage in &report.damages {
+    // Of copies whoever read them has told.
+    let is_new = |damage: &&LogDamage| damage.kind != LogDamageKind::Copy;
+    for damage in report.damages.iter().filter(is_new) {
         tracing::error!(target: "checkpoint", path, %damage, "a log is damaged");
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::checkpoint_id::CheckpointId;
+use crate::storage::directory::{OwnDamage, OwnFault};
 
 /// What opening a log found, besides states.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,11 +66,11 @@ pub struct LogCut {
 /// A damaged place in a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogDamage {
-    /// The file of the segment, below the store's directory.
+    /// The file, below the store's directory.
     pub file: String,
     /// Where the damaged bytes begin.
     pub offset: u64,
-    /// How many bytes are concerned; 0 for a head.
+    /// How many bytes are concerned; 0 for a head, and for all that is told of a file as a whole.
     pub bytes: u64,
     /// What is damaged.
     pub kind: LogDamageKind,
@@ -125,6 +126,29 @@ pub enum LogDamageKind {
     /// The hint of a segment, which concerns nothing: the segment is read instead, and the hint
     /// made anew.
     Hint,
+    /// One of the two copies in a file of the store's own, which concerns nothing: the other one is
+    /// used. The next opening for writing makes it anew; a value of the metadata is made anew when
+    /// it is read or put.
+    Copy,
+    /// Both copies in a file of the store's own. What is open goes on; but the log does not open
+    /// again, or if it is in `meta`, that value cannot be read.
+    OwnFile,
+    /// A file is not there that has to be. What is open goes on; but the log does not open again.
+    Missing,
+    /// The system gives an error when the file is read.
+    Unreadable,
+}
+
+impl From<OwnDamage> for LogDamage {
+    fn from(OwnDamage { path: file, fault }: OwnDamage) -> Self {
+        let (offset, bytes, kind) = match fault {
+            OwnFault::Copy { offset, bytes } => (offset, bytes, LogDamageKind::Copy),
+            OwnFault::Both => (0, 0, LogDamageKind::OwnFile),
+            OwnFault::Missing => (0, 0, LogDamageKind::Missing),
+            OwnFault::Unreadable => (0, 0, LogDamageKind::Unreadable),
+        };
+        Self { file, offset, bytes, kind, id: None }
+    }
 }
 
 impl fmt::Display for LogCut {
@@ -141,6 +165,10 @@ impl fmt::Display for LogDamage {
             LogDamageKind::Record => "a record",
             LogDamageKind::Unknown => "what cannot be told",
             LogDamageKind::Hint => "a hint",
+            LogDamageKind::Copy => "one of two copies",
+            LogDamageKind::OwnFile => return write!(f, "both copies are damaged in {}", self.file),
+            LogDamageKind::Missing => return write!(f, "{} is missing", self.file),
+            LogDamageKind::Unreadable => return write!(f, "{} cannot be read", self.file),
         };
         write!(
             f,
