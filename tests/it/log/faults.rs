@@ -173,10 +173,22 @@ fn a_write_that_is_done_in_part_before_the_disk_is_full_loses_nothing() {
     check_all_operations(Fault::FailsInTheMiddle, Errno::NOSPC);
 }
 
+/// The same where a save appends to a segment that is there.
+#[track_caller]
+fn check_failing(operation: &str, errno: Errno, kind: StorageErrorKind) {
+    check_failing_in(operation, errno, kind, false);
+}
+
+/// The same where a save has to begin a segment.
+#[track_caller]
+fn check_failing_to_begin(operation: &str, errno: Errno, kind: StorageErrorKind) {
+    check_failing_in(operation, errno, kind, true);
+}
+
 /// Whatever fails all the time: each save is told so, what was stored stays to be read, and saves
 /// go on once it does not.
 #[track_caller]
-fn check_failing(operation: &str, errno: Errno, kind: StorageErrorKind) {
+fn check_failing_in(operation: &str, errno: Errno, kind: StorageErrorKind, begins: bool) {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("state").display().to_string();
     let files = FilesThatFail::new(root.as_ref());
@@ -184,8 +196,12 @@ fn check_failing(operation: &str, errno: Errno, kind: StorageErrorKind) {
     let ops: Arc<dyn FileOps> = Arc::new(files);
     let mut workload = Workload::new();
     let healthy = &mut |err: &checkpoint::StorageError| panic!("{err}");
-    let log = workload.open(&root, &ops, healthy).unwrap();
+    let mut log = workload.open(&root, &ops, healthy).unwrap();
     workload.save(&log, &["a", "b"], 100, healthy).unwrap();
+    if begins {
+        drop(log);
+        log = workload.open(&root, &ops, healthy).unwrap();
+    }
     script.take_log();
     script.fail_all(operation, errno);
     let mut told = 0;
@@ -219,6 +235,127 @@ fn what_fails_for_long_is_told_and_once_it_does_not_saves_go_on() {
     check_failing("write segments/", Errno::ROFS, StorageErrorKind::Forbidden);
     check_failing("write segments/", Errno::IO, StorageErrorKind::Unavailable);
     check_failing("sync_data segments/", Errno::IO, StorageErrorKind::Unavailable);
+}
+
+#[test]
+fn a_segment_that_cannot_be_begun_for_long_is_told_and_once_it_can_saves_go_on() {
+    for (errno, kind) in [
+        (Errno::NOSPC, StorageErrorKind::Full),
+        (Errno::DQUOT, StorageErrorKind::Full),
+        (Errno::ROFS, StorageErrorKind::Forbidden),
+        (Errno::IO, StorageErrorKind::Unavailable),
+        (Errno::MFILE, StorageErrorKind::Unavailable),
+    ] {
+        for operation in [
+            "create_file segments/",
+            "write segments/",
+            "create_file temp/",
+            "write temp/",
+            "rename temp/",
+        ] {
+            check_failing_to_begin(operation, errno, kind);
+        }
+    }
+    for operation in ["sync_data segments/", "sync_data temp/", "sync_directory"] {
+        check_failing_to_begin(operation, Errno::IO, StorageErrorKind::Unavailable);
+    }
+}
+
+/// What an error of an operation of a reader may be.
+const READING: [(Errno, StorageErrorKind); 4] = [
+    (Errno::IO, StorageErrorKind::Unreadable),
+    (Errno::MFILE, StorageErrorKind::Unavailable),
+    (Errno::NOMEM, StorageErrorKind::Unavailable),
+    (Errno::ACCESS, StorageErrorKind::Forbidden),
+];
+
+/// A log that was closed, and what is in it.
+fn closed(root: &str, ops: &Arc<dyn FileOps>) -> Workload {
+    let mut workload = Workload::new();
+    workload.live(root, ops, &mut |err| panic!("{err}")).unwrap();
+    workload
+}
+
+/// Nothing is passed over: it is an error or in the report, and the next time all is well.
+#[test]
+fn an_error_of_any_operation_of_a_verification_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("state").display().to_string();
+    let files = FilesThatFail::new(root.as_ref());
+    let script = files.script();
+    let ops: Arc<dyn FileOps> = Arc::new(files);
+    let mut workload = closed(&root, &ops);
+    let log = workload.open(&root, &ops, &mut |err| panic!("{err}")).unwrap();
+    for (errno, kind) in READING {
+        let mut told = (0, 0);
+        for at in 0.. {
+            script.fail_at(at, errno);
+            let verified = log.verify(|_| {});
+            script.heal();
+            let failed = script.take_log();
+            let Some(line) = failed.iter().find(|line| line.ends_with(&format!("{errno:?}")))
+            else {
+                assert_eq!(verified.unwrap().damages, []);
+                break;
+            };
+            match verified {
+                Ok(report) => {
+                    let [damage] = &*report.damages else { panic!("{line}: {report:?}") };
+                    let path = line.split([' ', ':']).nth(1).unwrap();
+                    assert_eq!(damage.file, path, "{line}");
+                    told.0 += 1;
+                }
+                Err(err) => {
+                    assert_eq!(err.kind(), kind, "{line}: {err}");
+                    assert_eq!(kind, StorageErrorKind::Unavailable, "{line}: {err}");
+                    assert!(err.to_string().contains(&root), "{line}: {err}");
+                    told.1 += 1;
+                }
+            }
+            // A hint is made anew.
+            log.compact().unwrap();
+            workload.check(&log);
+        }
+        assert!(told.0 + told.1 > 20, "{errno:?}: {told:?}");
+        assert_eq!(told.1 > 10, kind == StorageErrorKind::Unavailable, "{errno:?}: {told:?}");
+    }
+}
+
+/// Whoever opens a log to read it is told, or has all of it, and nothing is written.
+#[test]
+fn an_error_of_any_operation_of_a_reader_is_told_or_made_good() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("state").display().to_string();
+    let files = FilesThatFail::new(root.as_ref());
+    let script = files.script();
+    let ops: Arc<dyn FileOps> = Arc::new(files);
+    let workload = closed(&root, &ops);
+    for (errno, kind) in READING {
+        let mut told = 0;
+        for at in 0.. {
+            script.fail_at(at, errno);
+            let opened = workload.open_read_only(&root, &ops);
+            script.heal();
+            let operations = script.take_log();
+            let writes = ["write", "create", "rename", "remove", "sync", "try_lock"];
+            let is_write = |line: &String| writes.iter().any(|write| line.starts_with(write));
+            assert!(!operations.iter().any(is_write), "{operations:?}");
+            let failed = operations.iter().find(|line| line.ends_with(&format!("{errno:?}")));
+            match opened {
+                Ok(log) => workload.check(&log),
+                Err(err) => {
+                    let line = failed.unwrap_or_else(|| panic!("{err}"));
+                    assert_eq!(err.kind(), kind, "{line}: {err}");
+                    assert!(err.to_string().contains(&root), "{line}: {err}");
+                    told += 1;
+                }
+            }
+            if failed.is_none() {
+                break;
+            }
+        }
+        assert!(told > 5, "{errno:?}: {told}");
+    }
 }
 
 #[test]

@@ -89,6 +89,15 @@ impl Workload {
         Ok(log)
     }
 
+    /// Opens the log beside whoever writes to it.
+    pub(super) fn open_read_only(
+        &self,
+        root: &str,
+        files: &Arc<dyn FileOps>,
+    ) -> Result<LogStorage, StorageError> {
+        self.builder(root).open_read_only_over(Arc::clone(files))
+    }
+
     /// Three lives of a log, with everything that there is to do.
     pub(super) fn live(
         &mut self,
