@@ -52,7 +52,7 @@ impl Two {
         let (log, noted) = (Arc::clone(&storage), Arc::clone(&script));
         script.before("sync_data segments/", 0, move || {
             let saver = Arc::clone(&log);
-            thread::spawn(move || saver.save(second_batch));
+            thread::Builder::new().spawn(move || saver.save(second_batch)).unwrap();
             eventually("the second waits", || log.saves_waiting() == Some(1));
             meanwhile(&log, &noted);
         });
@@ -146,12 +146,13 @@ fn an_epoch_is_opened_only_once_nobody_writes_with_the_one_before() {
     let (told, opened) = mpsc::channel();
     let two = Two::save(directory.path(), (("a", 1), ("b", 1)), move |log, _| {
         let opener = Arc::clone(log);
-        thread::spawn(move || {
+        let open = move || {
             opener.open_epoch(0).unwrap();
             let stored = ["a", "b"].map(|key| payload(&*opener, key).is_some());
             drop(opener);
             told.send(stored).unwrap();
-        });
+        };
+        thread::Builder::new().spawn(open).unwrap();
         eventually("who opens the epoch waits, too", || log.saves_waiting() == Some(2));
     });
     assert_eq!(opened.recv().unwrap(), [true, true]);

@@ -31,6 +31,7 @@ impl Meeting {
                 return false;
             }
             let Some(other) = other.take() else { return true };
+            #[expect(clippy::disallowed_methods, reason = "whose steps take turns with ours")]
             let thread = thread::spawn(other);
             while !thread.is_finished() && waiting().is_none_or(|threads| threads == 0) {
                 thread::yield_now();

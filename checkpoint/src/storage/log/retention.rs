@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Which versions of a state a [`LogStorage`](crate::LogStorage) keeps besides the newest.
 ///
-/// A version is kept for as long as it is one of the [`newest`](Self::newest) or was the newest one
-/// [less than the given time ago](Self::younger_than); what is kept no longer is not found any more,
-/// and its bytes are freed by compaction. The default keeps none.
+/// A version is kept for as long as it is one of the [`newest`](Self::newest), or was the newest
+/// one [less than the given time ago](Self::younger_than); what is kept no longer is not found any
+/// more, and its bytes are freed by compaction. The default keeps none.
 ///
 /// # Examples
 /// ```
