@@ -12,6 +12,9 @@ const FAILED_ONCE: &[u64] = &[
     11767, 366396, 496247, 547934, 557233, 750323,
 ];
 
+/// The same of a keeper over storages on a disk that loses power.
+const FAILED_ONCE_ON_DISK: &[u64] = &[1440, 1808];
+
 #[track_caller]
 fn check(simulation: Simulation) {
     // More of them are for the program, which is optimised.
@@ -47,9 +50,13 @@ fn what_a_keeper_has_promised_survives_a_loss_of_power() {
 
 #[test]
 fn histories_that_failed_once_hold() {
-    for seed in FAILED_ONCE {
-        if let Some(violation) = Simulation::KEEPER.run(*seed, Telling::Nothing).violation {
-            panic!("seed {seed}: {violation}");
+    let kinds =
+        [(Simulation::KEEPER, FAILED_ONCE), (Simulation::KEEPER_POWER_LOSS, FAILED_ONCE_ON_DISK)];
+    for (simulation, seeds) in kinds {
+        for seed in seeds {
+            if let Some(violation) = simulation.run(*seed, Telling::Nothing).violation {
+                panic!("seed {seed}: {violation}");
+            }
         }
     }
 }
