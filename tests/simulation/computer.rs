@@ -24,6 +24,7 @@ use super::trace::{Trace, lock};
 /// For how long a log remembers what was removed: less than a history takes.
 const REMOVALS_KEPT: Duration = Duration::from_secs(1);
 
+/// What outlives the processes: the disk, and what was ever given to the store on it.
 pub(super) struct Computer {
     disk: Arc<Mutex<Disk>>,
     options: StoreOptions,
@@ -33,7 +34,7 @@ pub(super) struct Computer {
     /// The store was open once.
     exists: bool,
     errors_percent: u64,
-    /// How many of a hundred starts have a loss of power before them.
+    /// How many of a hundred starts are followed by a loss of power.
     off_percent: u64,
     /// The store of the living process.
     store: Option<Arc<Store>>,
@@ -185,10 +186,10 @@ impl Computer {
             offer.is_open = false;
             offer.may_be_stored |= !matches!(told, SaveOutcome::NotStored(_));
         }
-        if let SaveOutcome::NotStored(error) = told {
+        if let SaveOutcome::NotStored(error) | SaveOutcome::Unknown(error) = told {
             let is_stale = matches!(error.kind(), StorageErrorKind::Stale { .. });
             if is_stale && is_newest || self.errors_percent == 0 && !is_stale {
-                self.trace.violate(format_args!("{version} of {id} is refused: {error}"));
+                self.trace.violate(format_args!("{version} of {id} is not saved: {error}"));
             }
         }
     }
