@@ -33,7 +33,8 @@ pub enum Overflow {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SafeKeeperSettings {
-    /// Threads that save. Default: 1, as in S4.
+    /// Threads that save. Default: 2, S4's is 1: while one waits for the disk, the other makes the
+    /// next batch ready.
     #[doc(alias = "s4.checkpointing.storageMaxThreads")]
     pub storage_max_threads: NonZeroUsize,
     /// Captured states that may wait for the storage or be with it. Default: 16,384; S4's is 1000,
@@ -128,7 +129,7 @@ const fn nonzero32(n: u32) -> NonZeroU32 {
 impl Default for SafeKeeperSettings {
     fn default() -> Self {
         Self {
-            storage_max_threads: NonZeroUsize::MIN,
+            storage_max_threads: nonzero(2),
             storage_max_outstanding_requests: nonzero(16384),
             storage_overflow: Overflow::Block,
             captured_bytes_max: nonzero(64 << 20),

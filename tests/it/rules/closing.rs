@@ -102,6 +102,7 @@ fn every_ticket_is_answered_when_the_keeper_closes_over_a_storage_that_hangs() {
     storage.on_save(usize::MAX, SaveFault::Held(gate.clone()));
     let results = Results::new();
     let keeper = settings(&storage)
+        .storage_max_threads(1.try_into().unwrap())
         .storage_max_outstanding_requests(2.try_into().unwrap())
         .storage_callback_factory(results.clone())
         .build()

@@ -68,7 +68,7 @@ fn every_parameter_can_be_read_from_the_environment() {
 #[test]
 fn the_defaults_are_s4s_where_the_docs_say_so() {
     let settings = SafeKeeperSettings::default();
-    assert_eq!(settings.storage_max_threads.get(), 1);
+    assert_eq!(settings.storage_max_threads.get(), 2);
     assert_eq!(settings.serialization_max_threads.get(), 1);
     assert_eq!(settings.serialization_max_outstanding_requests.get(), 1000);
     assert_eq!(settings.max_serialization_lock_time_ms, 1000);
