@@ -17,8 +17,9 @@ use crate::record::Compression;
 #[cfg(feature = "encryption")]
 use crate::record::EncryptionKeys;
 use crate::safe_keeper::SafeKeeper;
+use crate::safe_keeper::action::Pool;
 use crate::safe_keeper::breaker::FetchBreaker;
-use crate::safe_keeper::core::{Core, CoreLimits, Pool};
+use crate::safe_keeper::core::{Core, CoreLimits};
 use crate::safe_keeper::fetches::Fetches;
 use crate::safe_keeper::pools::Pools;
 use crate::safe_keeper::retry::RetryPolicy;

@@ -11,9 +11,11 @@ use crate::capture::CaptureLimits;
 use crate::clock::Timestamp;
 use crate::framework::StateFetch;
 use crate::prototype_index::PrototypeIndex;
-use crate::safe_keeper::fetches::{FetchCall, Fetches};
+use crate::safe_keeper::action::{Action, Pool, Step};
+use crate::safe_keeper::fetches::Fetches;
 use crate::safe_keeper::flush_state::FlushState;
 use crate::safe_keeper::reports::GivenUp;
+use crate::safe_keeper::serializations::Serializations;
 use crate::safe_keeper::settings::Overflow;
 use crate::safe_keeper::stats::Gauges;
 use crate::task::{SaveStateTask, Saving, SavingResults, SavingRun};
@@ -22,48 +24,6 @@ use crate::task::{SaveStateTask, Saving, SavingResults, SavingRun};
 const SHARDS_PER_TASK: usize = 64;
 /// How many buffers of old batches are kept.
 const BUFFERS_MAX: usize = 4;
-
-/// The threads of a keeper, by what they do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Pool {
-    /// Encodes states.
-    Serialization,
-    /// Saves them, and reports the results.
-    Storage,
-    /// Fetches states.
-    Fetching,
-    /// Keeps the time.
-    Timing,
-}
-
-/// What a thread is to do.
-pub(super) enum Action {
-    Serialize {
-        shards: Vec<(PrototypeIndex, usize)>,
-        limits: CaptureLimits,
-        bytes: Vec<u8>,
-    },
-    Save(SaveStateTask),
-    Report(SavingResults),
-    /// These captures were given up, and their PEs have waited before they are captured again.
-    GiveBack(Vec<GivenUp>),
-    Fetch(FetchCall),
-    Attend((PrototypeIndex, usize)),
-    Tick(PrototypeIndex),
-    /// These fetches have waited for too long.
-    Expire(Vec<StateFetch>),
-    /// So many threads that fetch hang: start others.
-    Replace(usize),
-    /// Whether these flushes are through, and those whose time is up.
-    CheckFlushes(Vec<Arc<FlushState>>),
-}
-
-pub(super) enum Step {
-    Run(Action),
-    /// Nothing to do before then, unless something happens.
-    Wait(Option<Timestamp>),
-    Exit,
-}
 
 /// What waits after a failure, so that a storage in trouble is not asked again and again.
 enum Delayed {
@@ -99,7 +59,7 @@ pub(super) struct Core {
     /// Shards with due PEs, each once.
     ready: VecDeque<(PrototypeIndex, usize)>,
     is_ready: HashSet<(PrototypeIndex, usize)>,
-    serializing: usize,
+    serializations: Serializations,
     /// Captured states whose result is not known yet.
     captures: usize,
     bytes: usize,
@@ -116,6 +76,8 @@ pub(super) struct Core {
     ticks: BTreeMap<PrototypeIndex, Timestamp>,
     ticking: HashSet<PrototypeIndex>,
     flushes: Vec<Arc<FlushState>>,
+    /// Until when whoever keeps the time waits, if nothing happens; `None` is for ever.
+    timing_until: Option<Timestamp>,
     /// Set also while no flush is in the list: one that is being looked at comes back, and what has
     /// happened meanwhile must not be overlooked.
     check_flushes: bool,
@@ -132,7 +94,7 @@ impl Core {
             mail_gives_way: false,
             ready: VecDeque::new(),
             is_ready: HashSet::new(),
-            serializing: 0,
+            serializations: Serializations::default(),
             captures: 0,
             bytes: 0,
             saves: VecDeque::new(),
@@ -147,6 +109,7 @@ impl Core {
             ticks: BTreeMap::new(),
             ticking: HashSet::new(),
             flushes: Vec::new(),
+            timing_until: None,
             check_flushes: false,
             buffers: Vec::new(),
         }
@@ -213,18 +176,19 @@ impl Core {
             self.is_ready.remove(shard);
         }
         let limits = self.limits_of_next_batch();
-        self.serializing += 1;
+        let (number, look_at) = self.serializations.begin(now, &shards);
+        let wakes_timing = self.timing_until.is_none_or(|until| until > look_at);
         let bytes = self.buffers.pop().unwrap_or_default();
-        Some(Action::Serialize { shards, limits, bytes })
+        Some(Action::Serialize { number, shards, limits, bytes, wakes_timing })
     }
 
     /// Whether no more states should be captured now: what waits is captured later, and then newer.
     pub(super) fn is_storage_full(&self) -> bool {
-        let batches = self.saves.len() + self.serializing;
-        let reserved = self.serializing * self.limits.capture.captures_max;
-        let reserved_bytes = self.serializing * self.limits.capture.bytes_max;
+        let batches = self.saves.len() + self.serializations.count();
+        let reserved = self.serializations.count() * self.limits.capture.captures_max;
+        let reserved_bytes = self.serializations.count() * self.limits.capture.bytes_max;
         // While one batch is with a storage thread, one may wait for it.
-        let has_work = self.captures + self.serializing > 0;
+        let has_work = self.captures + self.serializations.count() > 0;
         // A thread that is held up by one state must not keep the other threads from encoding.
         let batches_max = self.limits.storage_threads.max(self.limits.serialization_threads);
         batches >= batches_max
@@ -235,8 +199,8 @@ impl Core {
     /// How much the next batch may take, so that no more is in flight than may be.
     fn limits_of_next_batch(&self) -> CaptureLimits {
         let limits = self.limits.capture;
-        let captures = self.captures + self.serializing * limits.captures_max;
-        let bytes = self.bytes + self.serializing * limits.bytes_max;
+        let captures = self.captures + self.serializations.count() * limits.captures_max;
+        let bytes = self.bytes + self.serializations.count() * limits.bytes_max;
         let captures_left = self.limits.captures_max.saturating_sub(captures);
         let bytes_left = self.limits.bytes_max.saturating_sub(bytes);
         CaptureLimits {
@@ -274,6 +238,10 @@ impl Core {
         if !expired.is_empty() {
             return Some(Action::Expire(expired));
         }
+        let slow = self.serializations.take_slow(now);
+        if !slow.is_empty() {
+            return Some(Action::TellSlow(slow));
+        }
         let replace = self.fetches.replace_hanging(now);
         if replace > 0 {
             return Some(Action::Replace(replace));
@@ -296,9 +264,11 @@ impl Core {
         Some(Action::Tick(index))
     }
 
-    fn next_time(&self) -> Option<Timestamp> {
+    fn next_time(&mut self) -> Option<Timestamp> {
         let flush = self.flushes.iter().map(|flush| flush.deadline).min();
-        [flush, self.fetches.next_look()].into_iter().flatten().min()
+        let looks = [flush, self.fetches.next_look(), self.serializations.next_look()];
+        self.timing_until = looks.into_iter().flatten().min();
+        self.timing_until
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -359,11 +329,12 @@ impl Core {
     #[must_use]
     pub(super) fn serialized(
         &mut self,
+        number: u64,
         save: Option<SaveStateTask>,
         unused: Option<Vec<u8>>,
         again: Vec<(PrototypeIndex, usize)>,
     ) -> Option<SaveStateTask> {
-        self.serializing -= 1;
+        self.serializations.end(number);
         self.keep_buffer(unused);
         if self.phase == Phase::Stopped {
             return save;
@@ -479,6 +450,7 @@ impl Core {
             delayed_batches: self.delayed.len(),
             fetches_queued: self.fetches.queued(),
             fetches_hanging: self.fetches.hanging(),
+            serializations_slow: self.serializations.slow(),
         }
     }
 }

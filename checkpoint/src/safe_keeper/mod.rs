@@ -5,6 +5,7 @@
 //! (`handle`), a serialization captures them (`core` gives it out, `task` runs it), a save gives
 //! them to the storage, a report tells the prototype, the callbacks and whoever waits.
 
+mod action;
 mod breaker;
 mod builder;
 mod callbacks;
@@ -18,6 +19,7 @@ mod pools;
 mod quarantined;
 mod reports;
 mod retry;
+mod serializations;
 mod settings;
 mod shared;
 mod stats;
@@ -26,9 +28,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use action::Pool;
 pub use breaker::FetchingState;
 pub use builder::{BuildError, SafeKeeperBuilder};
-pub use core::Pool;
 #[cfg(unix)]
 pub use file_system_module::{FileSystemBackendCheckpointingModule, ModuleError};
 pub use settings::{Overflow, SafeKeeperSettings};
@@ -180,6 +182,7 @@ impl SafeKeeper {
             poisoned: 0,
             fetches_queued: gauges.fetches_queued as u64,
             fetches_hanging: gauges.fetches_hanging as u64,
+            serializations_slow: gauges.serializations_slow as u64,
             fetching,
             oldest_change: None,
             shards_busy: 0,

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::reentrancy;
-use crate::safe_keeper::core::{Pool, Step};
+use crate::safe_keeper::action::{Pool, Step};
 use crate::safe_keeper::shared::Shared;
 use crate::sync::thread::JoinHandle;
 

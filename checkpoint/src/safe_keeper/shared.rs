@@ -15,9 +15,11 @@ use crate::record::Compression;
 #[cfg(feature = "encryption")]
 use crate::record::EncryptionKeys;
 use crate::restore_error::RestoreFailure;
-use crate::safe_keeper::core::{Action, Core, Pool, Step};
+use crate::safe_keeper::action::{Action, Pool, Step};
+use crate::safe_keeper::core::Core;
 use crate::safe_keeper::flush_state::FlushState;
 use crate::safe_keeper::retry::RetryPolicy;
+use crate::safe_keeper::serializations::Slow;
 use crate::safe_keeper::settings::SafeKeeperSettings;
 use crate::safe_keeper::stats::Counters;
 use crate::storage::{FetchOutcome, StateStorage};
@@ -141,10 +143,13 @@ impl Shared {
     /// Does one action, on this thread.
     pub(super) fn perform(&self, action: Action) {
         match action {
-            Action::Serialize { shards, limits, bytes } => {
+            Action::Serialize { number, shards, limits, bytes, wakes_timing } => {
+                if wakes_timing {
+                    self.wakers.of(Pool::Timing).notify_one();
+                }
                 let with_source = |(index, shard)| Some((index, self.source(index)?, shard));
                 let shards = shards.into_iter().filter_map(with_source).collect();
-                self.serialize(SerializeTask::new(shards, limits, bytes));
+                self.serialize(number, SerializeTask::new(shards, limits, bytes));
             }
             Action::Save(task) => self.save(task),
             Action::Report(results) => self.report(results),
@@ -182,14 +187,15 @@ impl Shared {
                     self.failed(fetch, RestoreFailure::TimedOut { after });
                 }
             }
+            Action::TellSlow(slow) => self.tell_slow(slow),
             Action::Replace(count) => self.replace_fetching_threads(count),
             Action::CheckFlushes(flushes) => self.check_flushes(flushes),
         }
     }
 
-    fn serialize(&self, task: SerializeTask) {
+    fn serialize(&self, number: u64, task: SerializeTask) {
         let done = task.run();
-        let too_late = self.core.lock().serialized(done.save, done.unused, done.again);
+        let too_late = self.core.lock().serialized(number, done.save, done.unused, done.again);
         if let Some(task) = too_late {
             self.end_late(task);
         }
@@ -276,6 +282,20 @@ impl Shared {
         self.counters.fetches_failed.add(1);
         self.core.lock().fetches.breaker.failed(self.clock.now());
         contained(|| fetch.decide(Err(reason)));
+    }
+
+    fn tell_slow(&self, slow: Vec<Slow>) {
+        let prototypes = self.prototypes.lock();
+        for Slow { prototypes: indices, since } in slow {
+            let names = indices.iter().filter_map(|index| prototypes.get(index.0));
+            let names: Vec<_> = names.map(|prototype| &*prototype.name).collect();
+            tracing::warn!(
+                target: "checkpoint",
+                prototypes = ?names,
+                seconds = since.as_secs(),
+                "an encoding takes long; its shard waits for it, and nothing of it is stored"
+            );
+        }
     }
 
     fn replace_fetching_threads(&self, count: usize) {

@@ -53,6 +53,8 @@ pub struct KeeperStats {
     pub fetches_queued: u64,
     /// Threads that hang in the storage with a fetch.
     pub fetches_hanging: u64,
+    /// Serializations that have taken for longer than 10 s: an `encode` is slow, or does not end.
+    pub serializations_slow: u64,
     /// Whether fetches go to the storage.
     pub fetching: FetchingState,
     /// The age of the oldest change that is not stored, to about 10 ms.
@@ -69,6 +71,7 @@ pub(super) struct Gauges {
     pub(super) delayed_batches: usize,
     pub(super) fetches_queued: usize,
     pub(super) fetches_hanging: usize,
+    pub(super) serializations_slow: usize,
 }
 
 macro_rules! counters {

@@ -9,10 +9,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use checkpoint::{
     Checkpointable, DecodeError, Decoder, EncodeError, Encoder, ProcessError, RestoreFailure,
-    SaveFailure, Schema,
+    SaveFailure, Schema, TestClock,
 };
 
 use crate::support::{
@@ -109,14 +110,15 @@ fn a_decode_or_an_apply_that_panics_is_an_error_of_the_event_which_can_be_tried_
 }
 
 /// I3: with more than one thread that encodes, others are stored meanwhile, also by one thread of
-/// the storage; it is not acknowledged before.
+/// the storage; it is not acknowledged before, and is told of.
 #[test]
 fn an_encode_that_takes_for_ever_holds_up_its_own_shard_only_and_is_not_acknowledged() {
     let storage = FaultyStorage::new();
     let settings = settings(&storage)
         .serialization_max_threads(2.try_into().unwrap())
         .storage_max_threads(1.try_into().unwrap());
-    let keeper = settings.build().unwrap();
+    let clock = Arc::new(TestClock::new());
+    let keeper = settings.clock(clock.clone()).build().unwrap();
     let slow = scripted(&keeper, manual());
     let others = counters(&keeper, every(1));
     let gate = Gate::new();
@@ -130,9 +132,31 @@ fn an_encode_that_takes_for_ever_holds_up_its_own_shard_only_and_is_not_acknowle
     }
     storage.until("the others are stored", |seen| seen.stored.len() == 100);
     assert!(ticket.outcome().is_none());
+    assert_eq!(keeper.stats().serializations_slow, 0);
+    clock.advance(Duration::from_secs(10));
+    eventually("it is told of", || keeper.stats().serializations_slow == 1);
     gate.open();
-    ticket.wait_timeout(FAIL_SAFE).expect("there is an answer").unwrap();
+    ticket.wait().unwrap();
+    eventually("it is over", || keeper.stats().serializations_slow == 0);
     keeper.close(FAIL_SAFE).unwrap();
+}
+
+/// I3: also if nothing else happens meanwhile.
+#[test]
+fn the_only_encode_that_takes_for_ever_is_told_of() {
+    let clock = Arc::new(TestClock::new());
+    let keeper = settings(&FaultyStorage::new()).clock(clock.clone()).build().unwrap();
+    let slow = scripted(&keeper, manual());
+    let gate = Gate::new();
+    let waits = gate.clone();
+    let on_encode: Action = Arc::new(move || waits.pass());
+    slow.process("a", |pe| pe.on_encode = Some(on_encode)).unwrap();
+    let ticket = slow.checkpoint("a").unwrap();
+    gate.reached();
+    clock.advance(Duration::from_secs(10));
+    eventually("it is told of", || keeper.stats().serializations_slow == 1);
+    gate.open();
+    ticket.wait().unwrap();
 }
 
 /// I4: found when it is stored, in debug builds, and not after the first crash.

@@ -1,0 +1,77 @@
+//! The serializations that go on, and which of them take so long that somebody should know.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::prototype_index::PrototypeIndex;
+
+/// An `encode` that takes longer than this is told of. Most take microseconds, and the largest
+/// states some seconds.
+const SLOW_AFTER: Duration = Duration::from_secs(10);
+
+#[derive(Default)]
+pub(super) struct Serializations {
+    running: BTreeMap<u64, Running>,
+    next: u64,
+}
+
+struct Running {
+    begun: Timestamp,
+    /// Each once, in the order in which they are visited.
+    prototypes: Vec<PrototypeIndex>,
+    is_slow: bool,
+}
+
+/// A serialization that takes long.
+pub(super) struct Slow {
+    /// It encodes a state of one of these.
+    pub(super) prototypes: Vec<PrototypeIndex>,
+    pub(super) since: Duration,
+}
+
+impl Serializations {
+    /// Notes that one begins. Returns its number, and when it has to be looked at.
+    pub(super) fn begin(
+        &mut self,
+        now: Timestamp,
+        shards: &[(PrototypeIndex, usize)],
+    ) -> (u64, Timestamp) {
+        let mut prototypes: Vec<_> = shards.iter().map(|(prototype, _)| *prototype).collect();
+        prototypes.dedup();
+        let number = self.next;
+        self.next += 1;
+        self.running.insert(number, Running { begun: now, prototypes, is_slow: false });
+        (number, now.after(SLOW_AFTER))
+    }
+
+    pub(super) fn end(&mut self, number: u64) {
+        self.running.remove(&number);
+    }
+
+    /// Those that have become slow since the last time.
+    pub(super) fn take_slow(&mut self, now: Timestamp) -> Vec<Slow> {
+        let is_due =
+            |running: &&mut Running| !running.is_slow && running.begun.after(SLOW_AFTER) <= now;
+        let due = self.running.values_mut().filter(is_due);
+        let told = due.map(|running| {
+            running.is_slow = true;
+            Slow { prototypes: running.prototypes.clone(), since: now.since(running.begun) }
+        });
+        told.collect()
+    }
+
+    /// When the next one becomes slow.
+    pub(super) fn next_look(&self) -> Option<Timestamp> {
+        let others = self.running.values().filter(|running| !running.is_slow);
+        others.map(|running| running.begun.after(SLOW_AFTER)).min()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.running.len()
+    }
+
+    pub(super) fn slow(&self) -> usize {
+        self.running.values().filter(|running| running.is_slow).count()
+    }
+}
