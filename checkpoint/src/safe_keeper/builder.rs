@@ -335,7 +335,7 @@ fn core_limits(settings: &SafeKeeperSettings) -> CoreLimits {
     let captures_max = settings.storage_max_outstanding_requests.get();
     let bytes_max = settings.captured_bytes_max.get();
     let capture = CaptureLimits {
-        captures_max: batch_captures_max(captures_max),
+        captures_max: batch_captures_max(captures_max, settings.storage_max_threads.get()),
         bytes_max: CaptureLimits::default().bytes_max.min(bytes_max),
         lock_time: Duration::from_micros(settings.serialization_lock_hold_us),
         lock_wait: Duration::from_millis(settings.max_serialization_lock_time_ms),
@@ -350,11 +350,11 @@ fn core_limits(settings: &SafeKeeperSettings) -> CoreLimits {
     }
 }
 
-/// How many captures a batch takes, where so many may be in flight: half of them, so that one batch
-/// is captured while another one is saved; but not so few that each costs a sync.
-fn batch_captures_max(captures_max: usize) -> usize {
-    let half = (captures_max / 2).max(1024);
-    CaptureLimits::default().captures_max.min(half).min(captures_max)
+/// How many captures a batch takes, where so many may be in flight: so few that one batch is
+/// captured while each thread saves another, but not so few that each costs a sync.
+fn batch_captures_max(captures_max: usize, storage_threads: usize) -> usize {
+    let share = (captures_max / (storage_threads + 1)).max(1024);
+    CaptureLimits::default().captures_max.min(share).min(captures_max)
 }
 
 fn fetches(settings: &SafeKeeperSettings) -> Fetches {

@@ -187,7 +187,7 @@ impl Core {
         let batches = self.saves.len() + self.serializations.count();
         let reserved = self.serializations.count() * self.limits.capture.captures_max;
         let reserved_bytes = self.serializations.count() * self.limits.capture.bytes_max;
-        // While one batch is with a storage thread, one may wait for it.
+        // While each storage thread has a batch, as many may wait.
         let has_work = self.captures + self.serializations.count() > 0;
         // A thread that is held up by one state must not keep the other threads from encoding.
         let batches_max = self.limits.storage_threads.max(self.limits.serialization_threads);

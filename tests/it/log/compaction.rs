@@ -163,6 +163,34 @@ fn what_is_kept_of_older_versions_is_what_was_asked_for() {
 }
 
 #[test]
+fn what_a_pe_was_before_its_removal_is_dropped_at_its_age_however_often_the_log_is_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(TestClock::new());
+    let hour = Duration::from_secs(3600);
+    let open = || {
+        let builder = builder(directory.path()).retention(Retention::younger_than(hour));
+        builder.clock(clock.clone()).open().unwrap()
+    };
+    let storage = open();
+    let (state, removal) = (StateVersion::new(1, 1), StateVersion::new(1, 2));
+    let record = record_at("a", state, clock.wall(), RecordKind::State, b"state");
+    conformance::save(&storage, &[record]).pop().unwrap();
+    remove(&storage, "a", removal, clock.wall());
+    let mut storage = Some(storage);
+    let mut kept = Vec::new();
+    for _ in 0..3 {
+        clock.advance(hour / 2);
+        drop(storage.take());
+        let opened = open();
+        opened.compact().unwrap();
+        let versions = opened.versions(&id("a")).unwrap();
+        kept.push(versions.iter().any(|stored| stored.version == state));
+        storage = Some(opened);
+    }
+    assert_eq!(kept, [true, true, false]);
+}
+
+#[test]
 fn a_removal_is_forgotten_when_nothing_older_can_come_back() {
     let directory = tempfile::tempdir().unwrap();
     let clock = Arc::new(TestClock::new());

@@ -8,7 +8,9 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
 use checkpoint::storage::conformance;
-use checkpoint::{LogStorage, SaveBatch, SaveOutcome, StateStorage, StateVersion};
+use checkpoint::{
+    LogStorage, SaveBatch, SaveOutcome, StateStorage, StateVersion, StorageErrorKind,
+};
 use rustix::io::Errno;
 
 use super::{id, payload, segments};
@@ -123,6 +125,40 @@ fn what_was_written_behind_a_batch_whose_sync_fails_is_written_elsewhere_too() {
     assert!(storage.verify(|_| {}).unwrap().damages.is_empty());
     for key in ["before", "a", "b"] {
         assert!(payload(&storage, key).is_some(), "{key}");
+    }
+}
+
+#[test]
+fn damage_of_a_batch_that_the_next_one_did_not_know_to_be_durable_is_no_torn_end() {
+    // In a record, and in the head in front of it.
+    for in_head in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let two = Two::save(directory.path(), (("a", 1), ("b", 1)), |_, _| {});
+        two.outcomes();
+        for key in ["c", "d"] {
+            super::store(&*two.storage, key, 2, b"state");
+        }
+        let at = two.durable_bytes;
+        two.close();
+        let path = &segments(directory.path())[0];
+        let mut bytes = fs::read(path).unwrap();
+        let at = usize::try_from(at).unwrap();
+        let state = bytes[at..].windows(100).position(|found| found == [1; 100]).unwrap();
+        bytes[at + if in_head { 20 } else { state }] ^= 1;
+        fs::write(path, bytes).unwrap();
+
+        let storage = LogStorage::open(directory.path()).unwrap();
+        let report = storage.open_report();
+        assert_eq!(report.cut, None, "{report:?}");
+        assert_eq!(report.damages.len(), 1, "{report:?}");
+        for key in ["before", "b", "c", "d"] {
+            assert!(payload(&storage, key).is_some(), "{key}");
+        }
+        let found = super::fetch(&storage, "a");
+        match in_head {
+            true => assert!(found.unwrap().is_some()),
+            false => assert_eq!(found.unwrap_err().kind(), StorageErrorKind::Corrupt),
+        }
     }
 }
 

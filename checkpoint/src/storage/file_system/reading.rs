@@ -63,6 +63,7 @@ impl DefaultFileSystemStateStorage {
         if is_settled { Ok(is_there) } else { self.write_again(id, place, &prototype) }
     }
 
+    /// What a killed process has left unsynced may be told here, and be gone with the power.
     pub(super) fn visit_ids(
         &self,
         prototype: &str,

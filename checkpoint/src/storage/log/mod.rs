@@ -313,7 +313,7 @@ impl Drop for LogStorage {
     fn drop(&mut self) {
         self.compactor = None;
         let closed = self.log.tail.lock().close(&self.log.directory);
-        // Without the mark the next opening writes the last batch once more.
+        // Without the mark the next opening writes the last batches once more.
         if let Err(err) = closed {
             tracing::warn!(target: "checkpoint", error = %err, "a log was not marked as closed");
         }

@@ -99,7 +99,7 @@ impl Versions {
         let at = self.older.partition_point(|other| other.version > place.version);
         if place.version > newest {
             let before = std::mem::replace(&mut self.newest, place);
-            if keep.newest == 0 && place.captured_at < keep.since {
+            if keep.newest == 0 && replaced_at(place, before) < keep.since {
                 // Most stores keep none: then nothing is allocated for it.
                 dropped(before);
             } else {
@@ -121,11 +121,11 @@ impl Versions {
     /// Drops the older versions that are not kept.
     pub(super) fn trim(&mut self, keep: Keep, dropped: &mut dyn FnMut(Place)) {
         let mut at = 0;
-        let mut replaced_at = self.newest.captured_at;
+        let mut newer = self.newest;
         self.older.retain(|place| {
             at += 1;
-            let stays = at <= keep.newest || replaced_at >= keep.since;
-            replaced_at = place.captured_at;
+            let stays = at <= keep.newest || replaced_at(newer, *place) >= keep.since;
+            newer = *place;
             if !stays {
                 dropped(*place);
             }
@@ -135,4 +135,10 @@ impl Versions {
             self.older = Vec::new();
         }
     }
+}
+
+/// Until when `place` was the newest one, in seconds since 1970. When a PE was removed is forgotten
+/// with each opening: what it was counts as of the time of its own.
+fn replaced_at(newer: Place, place: Place) -> u32 {
+    if newer.is_tombstone() { place.captured_at } else { newer.captured_at }
 }

@@ -19,7 +19,7 @@ pub struct LogOpenReport {
     pub hints_unusable: u64,
     /// Whether whoever wrote to the log last has closed it in good order.
     pub closed: bool,
-    /// What was cut off the end: a batch that was being written and never acknowledged.
+    /// What was cut off the end: one or two batches that were being written and never acknowledged.
     pub cut: Option<LogCut>,
     /// What is damaged.
     pub damages: Vec<LogDamage>,
@@ -49,17 +49,18 @@ pub struct LogStats {
 
 /// The torn end of a log.
 ///
-/// If the last batch of a log that was not closed in good order is damaged, it cannot be told from
-/// one that was being written: it is cut too.
+/// Two batches may be on their way at any time. If one of the last two of a log that was not closed
+/// in good order is damaged, it cannot be told from one that was being written: it is cut too, and
+/// what lies behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogCut {
     /// The file of the segment, below the store's directory.
     pub file: String,
-    /// Where the batch would have begun, in bytes.
+    /// Where the first batch would have begun, in bytes.
     pub offset: u64,
     /// How many bytes were cut.
     pub bytes: u64,
-    /// How many records were to be in it, if as much as that could be read; else 0.
+    /// How many records were to be in them, as far as that could be read.
     pub records: u64,
 }
 
@@ -135,7 +136,7 @@ pub enum LogDamageKind {
     OwnFile,
     /// A file is not there that has to be. What is open goes on; but the log does not open again.
     Missing,
-    /// The system gives an error when the file is read.
+    /// The system gives an error when the file is read, or a newer library wrote it.
     Unreadable,
 }
 

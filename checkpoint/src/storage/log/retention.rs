@@ -31,7 +31,8 @@ impl Retention {
     }
 
     /// Keeps the versions that were replaced less than `age` ago, to the second: at each time since
-    /// then it is known what the state was.
+    /// then it is known what the state was. The last state of a PE that was removed is kept for
+    /// `age` from its own capture on.
     #[must_use]
     pub const fn younger_than(age: Duration) -> Self {
         Self { older_versions_max: 0, younger_than: Some(age) }

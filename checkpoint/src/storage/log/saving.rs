@@ -77,6 +77,8 @@ impl Log {
         let (buffers, entries_of_all): (Vec<Arc<_>>, Vec<_>) = taken_apart.into_iter().unzip();
         let now = self.clock.wall();
         let mut pending = self.pending(&buffers, entries_of_all, now);
+        // If anything panics, it is given back before the outcomes are told.
+        let turn = turn;
         if turn.syncing().is_some_and(|hashes| share_an_id(&hashes, &pending)) {
             // Before that is done, nobody knows what is stored of it.
             turn.wait_for_sync();

@@ -124,11 +124,16 @@ impl Scan<'_> {
             match self.head_at(at)? {
                 Some(head) if head.end() <= self.limit => {
                     let records = self.read(at + head.head_bytes() as u64, head.records_bytes())?;
-                    if !self.is_whole(&head, &records) && !self.was_durable(at, head.end())? {
-                        return Ok(self.cut(end, Some(&head)));
+                    let is_whole = self.is_whole(&head, &records);
+                    if !is_whole && !self.was_durable(at, head.end())? {
+                        return self.cut(end, Some(&head));
                     }
                     self.tell(&head, &records);
                     self.synced = self.synced.max(head.synced);
+                    if !is_whole {
+                        // What is damaged stays where it is, and so does what lies before it.
+                        self.synced = self.synced.max(head.end());
+                    }
                     if head.kind == BatchKind::End {
                         // It is not known to be durable itself, and not needed any more.
                         return Ok(End { is_closed: true, ..end });
@@ -136,15 +141,12 @@ impl Scan<'_> {
                     end.valid_bytes = head.end();
                 }
                 head => {
-                    let next = self.next_head(at + 1)?;
-                    let was_durable = next.as_ref().is_some_and(|next| next.synced > at);
-                    if at >= self.durable_bytes && !was_durable {
-                        return Ok(self.cut(end, head.as_ref()));
+                    if !self.was_durable(at, at + 1)? {
+                        return self.cut(end, head.as_ref());
                     }
-                    let until = next.map_or(self.limit, |next| next.offset);
+                    let until = self.next_head(at + 1)?.map_or(self.limit, |next| next.offset);
                     self.tell_without_head(at, until)?;
                     end.valid_bytes = until;
-                    // What is damaged stays where it is, and so does what lies before it.
                     self.synced = until;
                 }
             }
@@ -153,12 +155,19 @@ impl Scan<'_> {
     }
 
     /// The end of a segment behind which something is torn, of which the head may be there.
-    fn cut(&mut self, end: End, torn: Option<&BatchHead>) -> End {
-        let cut_bytes = self.limit - end.valid_bytes;
-        let cut_records = torn.map_or(0, |head| head.listed.len() as u64);
+    fn cut(&mut self, end: End, torn: Option<&BatchHead>) -> io::Result<End> {
+        let at = end.valid_bytes;
+        let cut_bytes = self.limit - at;
+        let mut cut_records = torn.map_or(0, |head| head.listed.len() as u64);
         // Whoever wrote it knew how much before it was durable.
         self.synced = self.synced.max(torn.map_or(0, |head| head.synced));
-        End { is_closed: false, cut_bytes, cut_records, ..end }
+        // The next one may have been written already.
+        let mut from = torn.map_or(at + 1, BatchHead::end);
+        while let Some(head) = self.next_head(from)? {
+            cut_records += head.listed.len() as u64;
+            from = head.end();
+        }
+        Ok(End { is_closed: false, cut_bytes, cut_records, ..end })
     }
 
     fn read(&self, offset: u64, bytes: u64) -> io::Result<Vec<u8>> {
@@ -206,13 +215,20 @@ impl Scan<'_> {
         Ok(None)
     }
 
-    /// Whether damage from `at` on is none of a torn write, `behind` being where the next batch
-    /// would begin.
+    /// Whether damage from `at` on is none of a torn write: some batch from `behind` on says so.
+    /// The next one was written while this one was being synced, as a rule, and does not know.
     fn was_durable(&self, at: u64, behind: u64) -> io::Result<bool> {
         if at < self.durable_bytes {
             return Ok(true);
         }
-        Ok(self.next_head(behind)?.is_some_and(|next| next.synced > at))
+        let mut from = behind;
+        while let Some(next) = self.next_head(from)? {
+            if next.synced > at {
+                return Ok(true);
+            }
+            from = next.end();
+        }
+        Ok(false)
     }
 
     fn is_whole(&self, head: &BatchHead, records: &[u8]) -> bool {

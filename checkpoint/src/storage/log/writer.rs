@@ -123,7 +123,7 @@ impl Writer {
         Self { manifest, active: None, last, next_number, segment_bytes, synced, buffer, unlisted }
     }
 
-    /// Appends records and makes them durable. No others may be on their way.
+    /// Appends records and makes them durable, with all that was written before.
     ///
     /// After a failure nothing is ever written behind what it left, nor synced again: the records
     /// are written once more to a new segment, and that failing too, whoever comes next begins one.
@@ -202,12 +202,14 @@ impl Writer {
         let head = BatchHead { kind, offset: active.end, synced, listed };
         self.buffer.clear();
         head.encode(active.salt, &mut self.buffer);
+        // Also if the file panics: nobody knows then what it has written.
+        active.is_broken = true;
         if let Err(err) = write_records(&*active.file, &mut self.buffer, records) {
-            active.is_broken = true;
             let path = directory.store.shown(&segment_path(active.head.number));
             // Most likely not all of it is there; but an error is no proof of that.
             return Err(given_up(write_error(format!("write {path}"), err)));
         }
+        active.is_broken = false;
         active.end = head.end();
         if self.buffer.capacity() > BUFFER_KEPT_BYTES {
             self.buffer = Vec::new();
@@ -245,7 +247,8 @@ impl Writer {
         synced: Result<(), StorageError>,
     ) -> Result<Vec<Appended>, AppendError> {
         match (self.active.as_mut().filter(|active| active.has(&written)), synced) {
-            (Some(active), Ok(())) => active.settled = written.end,
+            // One that was written again behind this one may have been settled, and this with it.
+            (Some(active), Ok(())) => active.settled = active.settled.max(written.end),
             (Some(_), Err(err)) => {
                 self.seal_active();
                 return Err(given_up(err));
@@ -395,7 +398,7 @@ impl Writer {
         self.replace_manifest(directory, segments)
     }
 
-    /// Marks the end of the log, so that the next opening need not doubt its last batch.
+    /// Marks the end of the log, so that the next opening need not doubt its last batches.
     pub(super) fn close(&mut self, directory: &StoreDirectory) -> Result<(), StorageError> {
         if self.active.as_ref().is_some_and(|active| !active.is_broken) {
             let written = self.write_batch(directory, BatchKind::End, Vec::new(), &[]);
@@ -492,4 +495,44 @@ pub(super) fn batches<'a, 'b>(
         records = rest;
         Some(batch)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::file_ops::SystemFiles;
+    use crate::storage::directory::Opening;
+    use crate::storage::log::opening::LAYOUT;
+
+    fn writer(root: &Path) -> (StoreDirectory, Writer) {
+        let files = Arc::new(SystemFiles::open_or_create(root).unwrap());
+        let directory = Opening::new(root.to_owned()).open(files, &LAYOUT).unwrap();
+        let (manifest, _) = Manifest::read(&directory).unwrap().unwrap();
+        (directory, Writer::new(manifest, None, 1 << 20, true))
+    }
+
+    #[test]
+    fn what_is_written_again_behind_a_batch_that_is_not_synced_yet_counts() {
+        let root = std::env::temp_dir().join(format!("checkpoint-writer-{}", std::process::id()));
+        let (directory, mut writer) = writer(&root);
+        let bytes = [7; 100];
+        let records = [ToAppend { id_hash: 1, bytes: &bytes, range: 0..100 }];
+        let begun: Begun<'_> = &mut |_| {};
+        let first = writer.write(&directory, &records, begun).unwrap();
+        let second = writer.write(&directory, &records, begun).unwrap();
+        let failed = StorageError::new(StorageErrorKind::Unavailable, "sync");
+        assert!(writer.settle_batch(first, Err(failed)).is_err());
+        writer.append_again(&directory, &records, begun).unwrap();
+        // Another thread comes before the second is written again.
+        let third = writer.write(&directory, &records, begun).unwrap();
+        assert!(writer.to_sync(&second).is_err());
+        writer.append_again(&directory, &records, begun).unwrap();
+        let counts = |writer: &Writer| writer.listed().last().and_then(|last| last.valid_bytes);
+        let before = counts(&writer);
+        writer.settle_batch(third, Ok(())).unwrap();
+        assert_eq!(counts(&writer), before);
+        std::fs::remove_dir_all(root).unwrap();
+    }
 }
