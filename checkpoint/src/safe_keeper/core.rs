@@ -74,7 +74,6 @@ pub(super) struct Core {
     given_up: VecDeque<Vec<GivenUp>>,
     pub(super) fetches: Fetches,
     ticks: BTreeMap<PrototypeIndex, Timestamp>,
-    ticking: HashSet<PrototypeIndex>,
     flushes: Vec<Arc<FlushState>>,
     /// Until when whoever keeps the time waits, if nothing happens; `None` is for ever.
     timing_until: Option<Timestamp>,
@@ -107,7 +106,6 @@ impl Core {
             given_up: VecDeque::new(),
             fetches,
             ticks: BTreeMap::new(),
-            ticking: HashSet::new(),
             flushes: Vec::new(),
             timing_until: None,
             check_flushes: false,
@@ -260,7 +258,6 @@ impl Core {
         let (index, _) = self.ticks.iter().find(|(_, at)| **at <= now)?;
         let index = *index;
         self.ticks.remove(&index);
-        self.ticking.insert(index);
         Some(Action::Tick(index))
     }
 
@@ -411,7 +408,6 @@ impl Core {
     }
 
     pub(super) fn ticked(&mut self, index: PrototypeIndex, next: Option<Timestamp>) {
-        self.ticking.remove(&index);
         if let Some(next) = next {
             self.tick_at(index, next);
         }
@@ -463,4 +459,364 @@ pub(super) struct Stopped {
     pub(super) given_up: Vec<GivenUp>,
     pub(super) flushes: Vec<Arc<FlushState>>,
     pub(super) fetches: Vec<StateFetch>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::{NonZeroU32, NonZeroUsize};
+    use std::sync::mpsc;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+    use crate::capture::{Capture, PeHandle};
+    use crate::checkpoint_id::{CheckpointId, CheckpointIdRef};
+    use crate::framework::Caller;
+    use crate::record::{InputPositions, RecordKind, RecordMeta, RecordWriter, StateVersion};
+    use crate::safe_keeper::breaker::FetchBreaker;
+    use crate::storage::{FetchVersion, RecordPlace, SaveOutcome, SaveReceiver};
+    use crate::wait::Signal;
+
+    const P: PrototypeIndex = PrototypeIndex(0);
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::new(Duration::from_millis(millis))
+    }
+
+    /// A batch of 4 captures and 40 bytes at most, of 100 and 1000 in flight.
+    fn limits() -> CoreLimits {
+        CoreLimits {
+            storage_threads: 3,
+            serialization_threads: 2,
+            captures_max: 100,
+            bytes_max: 1000,
+            storage_overflow: Overflow::Reject,
+            capture: CaptureLimits { captures_max: 4, bytes_max: 40, ..CaptureLimits::default() },
+        }
+    }
+
+    fn core_with(limits: CoreLimits) -> Core {
+        let one = NonZeroUsize::MIN;
+        let times = (Duration::from_millis(100), Duration::from_millis(10));
+        let breaker = FetchBreaker::new(NonZeroU32::MAX, Duration::ZERO);
+        Core::new(limits, Fetches::new(one, one, 1, times, breaker))
+    }
+
+    fn core() -> Core {
+        core_with(limits())
+    }
+
+    fn save(captures: usize, bytes: usize) -> SaveStateTask {
+        let (version, kind) = (StateVersion::new(1, 1), RecordKind::State);
+        let meta = RecordMeta {
+            kind,
+            partition: 0,
+            version,
+            event_count: 0,
+            captured_at: UNIX_EPOCH,
+            idle: Duration::ZERO,
+            fingerprint: 0,
+            positions: &InputPositions::none(),
+        };
+        let id = CheckpointIdRef { prototype: "p", key: b"k" };
+        let capture = |_| Capture {
+            prototype: P,
+            shard: 0,
+            pe: PeHandle { hash: 0, ticket: 1 },
+            place: RecordPlace::new(0..bytes, (1, 1), kind, 0, version),
+            writer: RecordWriter::begin(&mut Vec::new(), id, &meta),
+            events: 1,
+            generation: 0,
+            captured_at: at(0),
+            preserve: false,
+            is_unsealed: false,
+            requests: Vec::new(),
+        };
+        SaveStateTask::new(vec![0; bytes], (0..captures).map(capture).collect())
+    }
+
+    fn flush(deadline: Timestamp) -> Arc<FlushState> {
+        let (marks, done) = (Vec::new(), Signal::new());
+        Arc::new(FlushState { marks, deadline, done, waits_for_guards: false })
+    }
+
+    /// What a thread is given to do, in one word, or until when it waits.
+    #[track_caller]
+    fn check(core: &mut Core, pool: Pool, now: u64, expected: &str) {
+        let found = match core.next(pool, at(now)) {
+            Step::Wait(None) => "wait".to_owned(),
+            Step::Wait(Some(until)) => format!("wait until {}", until.since_start().as_millis()),
+            Step::Exit => "exit".to_owned(),
+            Step::Run(Action::Serialize { shards, .. }) => {
+                format!("serialize {:?}", shards.iter().map(|shard| shard.1).collect::<Vec<_>>())
+            }
+            Step::Run(Action::Save(task)) => format!("save {}", task.captures()),
+            Step::Run(Action::Report(_)) => "report".to_owned(),
+            Step::Run(Action::GiveBack(_)) => "give back".to_owned(),
+            Step::Run(Action::Fetch(_)) => "fetch".to_owned(),
+            Step::Run(Action::Attend((_, shard))) => format!("attend {shard}"),
+            Step::Run(Action::Tick(_)) => "tick".to_owned(),
+            Step::Run(Action::Expire(fetches)) => format!("expire {}", fetches.len()),
+            Step::Run(Action::Replace(threads)) => format!("replace {threads}"),
+            Step::Run(Action::CheckFlushes(flushes)) => format!("check {}", flushes.len()),
+        };
+        assert_eq!(found, expected);
+    }
+
+    #[track_caller]
+    fn check_full(core: &Core, (captures, bytes, serializing): (usize, usize, usize), full: bool) {
+        let mut saves = VecDeque::new();
+        saves.extend((0..core.saves.len()).map(|_| save(0, 0)));
+        let core = Core { captures, bytes, serializing, saves, ..core_with(limits()) };
+        let counts = (captures, bytes, serializing, core.saves.len());
+        assert_eq!(core.is_storage_full(), full, "{counts:?}");
+    }
+
+    #[test]
+    fn no_more_is_in_flight_than_may_be() {
+        let mut core = core();
+        // What is being serialized counts as if it were as much as may be.
+        for (counts, full) in [
+            ((0, 0, 0), false),
+            ((0, 0, 1), false),
+            ((0, 0, 3), true),
+            ((99, 0, 0), false),
+            ((100, 0, 0), true),
+            ((95, 0, 1), false),
+            ((96, 0, 1), true),
+            ((1, 999, 0), false),
+            ((1, 1000, 0), true),
+            ((1, 959, 1), false),
+            ((1, 960, 1), true),
+        ] {
+            check_full(&core, counts, full);
+        }
+        core.saves.extend([save(0, 0), save(0, 0)]);
+        check_full(&core, (0, 0, 0), false);
+        check_full(&core, (0, 0, 1), true);
+    }
+
+    #[test]
+    fn one_batch_may_be_on_its_way_whatever_the_limits_are() {
+        assert!(
+            !core_with(CoreLimits { captures_max: 0, bytes_max: 0, ..limits() }).is_storage_full()
+        );
+    }
+
+    #[test]
+    fn a_batch_takes_what_is_left() {
+        let left = |captures, bytes, serializing| {
+            let core = Core { captures, bytes, serializing, ..core() };
+            let limits = core.limits_of_next_batch();
+            assert_eq!(limits.lock_time, core.limits.capture.lock_time);
+            (limits.captures_max, limits.bytes_max)
+        };
+        assert_eq!(left(0, 0, 0), (4, 40));
+        assert_eq!(left(98, 985, 0), (2, 15));
+        assert_eq!(left(90, 900, 2), (2, 20));
+        assert_eq!(left(100, 1000, 2), (1, 1));
+    }
+
+    #[test]
+    fn shards_with_due_pes_are_shared_among_the_threads_each_once() {
+        let mut core = core();
+        check(&mut core, Pool::Serialization, 0, "wait");
+        for shard in 0..3 {
+            assert!(core.shard_ready((P, shard)));
+        }
+        assert!(!core.shard_ready((P, 0)));
+        check(&mut core, Pool::Serialization, 0, "serialize [0, 1]");
+        assert!(core.shard_ready((P, 0)) && !core.shard_ready((P, 2)));
+        check(&mut core, Pool::Serialization, 0, "serialize [2]");
+        assert_eq!(core.serializing, 2);
+        assert!(core.serialized(None, None, vec![(P, 2), (P, 5)]).is_none());
+        assert!(core.serialized(None, None, Vec::new()).is_none());
+        assert_eq!(core.serializing, 0);
+        check(&mut core, Pool::Serialization, 0, "serialize [0, 2]");
+    }
+
+    #[test]
+    fn results_are_taken_in_first_but_for_a_shard_that_somebody_holds() {
+        let mut core = core();
+        core.shard_ready((P, 7));
+        assert!(core.shard_has_mail((P, 1)) && !core.shard_has_mail((P, 1)));
+        check(&mut core, Pool::Serialization, 0, "attend 1");
+        core.not_attended((P, 1));
+        check(&mut core, Pool::Serialization, 0, "serialize [7]");
+        core.shard_ready((P, 8));
+        check(&mut core, Pool::Serialization, 0, "attend 1");
+        core.not_attended((P, 1));
+        core.captures = 100;
+        check(&mut core, Pool::Serialization, 0, "attend 1");
+        assert!(core.shard_has_mail((P, 1)));
+    }
+
+    #[test]
+    fn a_tick_comes_at_the_earliest_time_that_somebody_asked_for() {
+        let mut core = core();
+        core.tick_at(P, at(30));
+        core.tick_at(P, at(10));
+        core.tick_at(P, at(20));
+        check(&mut core, Pool::Serialization, 9, "wait until 10");
+        check(&mut core, Pool::Serialization, 10, "tick");
+        check(&mut core, Pool::Serialization, 10, "wait");
+        core.ticked(P, Some(at(20)));
+        check(&mut core, Pool::Serialization, 19, "wait until 20");
+        check(&mut core, Pool::Serialization, 21, "tick");
+        core.ticked(P, None);
+        check(&mut core, Pool::Serialization, 99, "wait");
+    }
+
+    #[test]
+    fn a_save_is_counted_until_its_results_are_reported() {
+        let mut core = core();
+        core.shard_ready((P, 0));
+        check(&mut core, Pool::Serialization, 0, "serialize [0]");
+        assert!(core.serialized(Some(save(2, 50)), None, Vec::new()).is_none());
+        core.serializing = 1;
+        assert!(core.serialized(Some(save(1, 7)), None, Vec::new()).is_none());
+        assert_eq!((core.captures, core.bytes), (3, 57));
+        check(&mut core, Pool::Storage, 0, "save 2");
+        check(&mut core, Pool::Storage, 0, "save 1");
+        check(&mut core, Pool::Storage, 0, "wait");
+
+        let (told, results) = mpsc::channel();
+        let mut numbers = Vec::new();
+        let runs: Vec<_> = [(2, 50), (1, 7)]
+            .map(|(captures, bytes)| {
+                let told = told.clone();
+                core.saving(|number| {
+                    numbers.push(number);
+                    save(captures, bytes).prepare(move |results| told.send(results).unwrap())
+                })
+            })
+            .into();
+        assert_ne!(numbers[0], numbers[1]);
+        runs[0].completed(0, SaveOutcome::Stored);
+        runs[0].completed(1, SaveOutcome::Stored);
+        core.saved(numbers[0], results.recv().unwrap());
+        assert_eq!(core.running.len(), 1);
+        check(&mut core, Pool::Storage, 0, "report");
+        assert_eq!(core.reporting, 1);
+        core.reported(2, Some(Arc::new(vec![0; 50])), None, None, true);
+        assert_eq!((core.reporting, core.captures, core.bytes), (0, 1, 7));
+    }
+
+    #[test]
+    fn what_failed_waits_for_its_time_unless_the_storage_works_again() {
+        let mut core = core();
+        let again = |core: &mut Core, any_stored| {
+            core.reporting = 1;
+            let (again, given_up) = ((at(50), save(1, 5)), (at(50), Vec::new()));
+            core.reported(0, None, Some(again), Some(given_up), any_stored);
+        };
+        again(&mut core, true);
+        assert_eq!(core.gauges().delayed_batches, 2);
+        check(&mut core, Pool::Storage, 49, "wait until 50");
+        check(&mut core, Pool::Storage, 50, "save 1");
+        check(&mut core, Pool::Storage, 51, "give back");
+        check(&mut core, Pool::Storage, 51, "wait");
+        again(&mut core, false);
+        core.reporting = 1;
+        core.reported(0, None, None, None, true);
+        check(&mut core, Pool::Storage, 0, "give back");
+        check(&mut core, Pool::Storage, 0, "save 1");
+        again(&mut core, false);
+        core.add_flush(flush(at(99)));
+        check(&mut core, Pool::Storage, 0, "give back");
+        check(&mut core, Pool::Storage, 0, "save 1");
+    }
+
+    #[test]
+    fn whoever_brings_states_saves_them_if_that_is_wished_for() {
+        for (storage_overflow, expected) in [
+            (Overflow::CallerRuns, "save 1"),
+            (Overflow::Block, "wait"),
+            (Overflow::Reject, "wait"),
+        ] {
+            let mut core = core_with(CoreLimits { storage_overflow, ..limits() });
+            core.saves.extend([save(1, 5), save(1, 5), save(1, 5)]);
+            core.shard_ready((P, 0));
+            check(&mut core, Pool::Serialization, 0, expected);
+        }
+    }
+
+    #[test]
+    fn flushes_are_looked_at_when_something_has_ended_and_when_their_time_is_up() {
+        let mut core = core();
+        check(&mut core, Pool::Timing, 0, "wait");
+        core.add_flush(flush(at(60)));
+        core.add_flush(flush(at(80)));
+        check(&mut core, Pool::Timing, 0, "check 2");
+        core.flushes_go_on(vec![flush(at(60)), flush(at(80))]);
+        check(&mut core, Pool::Timing, 59, "wait until 60");
+        core.look_at_flushes();
+        check(&mut core, Pool::Timing, 59, "check 2");
+        core.flushes_go_on(vec![flush(at(60))]);
+        check(&mut core, Pool::Timing, 60, "check 1");
+        // Something has ended while they were looked at.
+        core.serializing = 1;
+        assert!(core.serialized(None, None, Vec::new()).is_none());
+        core.flushes_go_on(vec![flush(at(90))]);
+        check(&mut core, Pool::Timing, 60, "check 1");
+        check(&mut core, Pool::Timing, 99, "wait");
+    }
+
+    #[test]
+    fn fetches_that_wait_for_too_long_and_those_behind_a_call_that_hangs_are_seen_to() {
+        let mut core = core();
+        for key in 0..2_u8 {
+            let id = CheckpointId::new("p", [key]).unwrap();
+            let fetch = StateFetch::new(id, FetchVersion::Newest, Caller::MustNotWait, |_| {});
+            core.fetches.add(fetch, at(0));
+        }
+        check(&mut core, Pool::Fetching, 0, "fetch");
+        check(&mut core, Pool::Timing, 9, "wait until 10");
+        check(&mut core, Pool::Timing, 10, "replace 1");
+        check(&mut core, Pool::Timing, 99, "wait until 100");
+        check(&mut core, Pool::Timing, 100, "expire 2");
+        check(&mut core, Pool::Timing, 100, "wait");
+    }
+
+    #[test]
+    fn a_few_buffers_are_kept_of_those_that_are_not_too_large() {
+        let mut core = core();
+        let mut kept = |buffers: &[usize]| {
+            for capacity in buffers {
+                core.serializing += 1;
+                assert!(
+                    core.serialized(None, Some(Vec::with_capacity(*capacity)), vec![]).is_none()
+                );
+            }
+            core.buffers.len()
+        };
+        assert_eq!(kept(&[0, 81, 1000]), 0);
+        assert_eq!(kept(&[1, 80]), 2);
+        assert_eq!(kept(&[40, 40, 40]), BUFFERS_MAX);
+    }
+
+    #[test]
+    fn the_end_takes_everything_and_lets_the_threads_end() {
+        let mut core = core();
+        assert!(core.is_running());
+        core.shard_ready((P, 0));
+        core.shard_has_mail((P, 1));
+        core.tick_at(P, at(0));
+        core.add_flush(flush(at(60)));
+        core.saves.push_back(save(2, 50));
+        core.reporting = 1;
+        core.reported(0, None, Some((at(50), save(3, 5))), None, false);
+        let stopped = core.stop();
+        let waiting: Vec<_> = stopped.waiting.iter().map(|(_, savings)| savings.len()).collect();
+        assert_eq!((waiting, stopped.flushes.len(), core.is_running()), (vec![2, 3], 1, false));
+        // Whoever waits in a shard is told before its thread ends.
+        check(&mut core, Pool::Serialization, 0, "attend 1");
+        core.not_attended((P, 1));
+        for pool in [Pool::Serialization, Pool::Storage, Pool::Fetching, Pool::Timing] {
+            check(&mut core, pool, 99, "exit");
+        }
+        core.shard_ready((P, 0));
+        check(&mut core, Pool::Serialization, 0, "exit");
+        core.serializing = 1;
+        assert!(core.serialized(Some(save(1, 5)), None, Vec::new()).is_some());
+    }
 }

@@ -31,8 +31,6 @@ pub(super) struct Fetches {
     calls: BTreeMap<u64, Call>,
     next_number: u64,
     next_call: u64,
-    /// Threads in place of hanging ones.
-    replacements: usize,
 }
 
 struct Open {
@@ -75,7 +73,6 @@ impl Fetches {
             calls: BTreeMap::new(),
             next_number: 0,
             next_call: 0,
-            replacements: 0,
         }
     }
 
@@ -126,13 +123,8 @@ impl Fetches {
 
     /// A call has returned; its answers may still come. Returns whether its thread is one too many.
     pub(super) fn returned(&mut self, call: u64) -> bool {
-        let hung = self.calls.remove(&call).is_some_and(|call| call.hangs);
-        // Whether the thread that hung or its replacement goes is all the same.
-        let surplus = hung && self.replacements > 0;
-        if surplus {
-            self.replacements -= 1;
-        }
-        surplus
+        // One that hung has a replacement: which of the two goes is all the same.
+        self.calls.remove(&call).is_some_and(|call| call.hangs)
     }
 
     /// Takes a fetch that has its answer; `None` if it had a verdict before.
@@ -157,6 +149,7 @@ impl Fetches {
     /// Finds calls that hang while others wait, puts back what they have beside the one that is
     /// stuck, and returns for how many a thread is to be started.
     pub(super) fn replace_hanging(&mut self, now: Timestamp) -> usize {
+        let replacements_left = self.replacements_max.saturating_sub(self.hanging());
         let mut start = 0;
         for call in self.calls.values_mut() {
             if call.hangs || call.started.after(self.hung_after) > now {
@@ -167,11 +160,10 @@ impl Fetches {
             if self.queue.is_empty() && waiting.len() <= 1 {
                 continue;
             }
-            if self.replacements >= self.replacements_max {
+            if start >= replacements_left {
                 break;
             }
             call.hangs = true;
-            self.replacements += 1;
             start += 1;
             // The storage takes them in order: the first that is open is the one it is stuck at.
             for number in waiting.into_iter().skip(1) {
@@ -189,7 +181,8 @@ impl Fetches {
     /// Returns when something is to be looked at again.
     pub(super) fn next_look(&self) -> Option<Timestamp> {
         let deadline = self.deadlines.front().map(|(deadline, _)| *deadline);
-        let may_hang = |call: &&Call| !call.hangs && self.replacements < self.replacements_max;
+        let may_replace = self.hanging() < self.replacements_max;
+        let may_hang = |call: &&Call| !call.hangs && may_replace;
         let hang = self.calls.values().filter(may_hang).map(|call| call.started).min();
         let worth_it = !self.queue.is_empty() || self.calls.values().any(|c| c.numbers.len() > 1);
         let hang = hang.filter(|_| worth_it).map(|started| started.after(self.hung_after));
@@ -205,7 +198,157 @@ impl Fetches {
         open.into_iter().map(|(_, open)| open.fetch).collect()
     }
 
+    /// How many calls hang. Each has a thread in place of its own.
     pub(super) fn hanging(&self) -> usize {
         self.calls.values().filter(|call| call.hangs).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::ops::Range;
+
+    use super::*;
+    use crate::framework::Caller;
+
+    const WAIT_MAX: Duration = Duration::from_millis(100);
+    const HUNG_AFTER: Duration = Duration::from_millis(10);
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::new(Duration::from_millis(millis))
+    }
+
+    /// With room for 40, two threads, and one more in place of one that hangs.
+    fn fetches() -> Fetches {
+        let [queue_max, threads] = [40, 2].map(|n| NonZeroUsize::new(n).unwrap());
+        let breaker = FetchBreaker::new(NonZeroU32::MAX, WAIT_MAX);
+        Fetches::new(queue_max, threads, 1, (WAIT_MAX, HUNG_AFTER), breaker)
+    }
+
+    fn fetch(key: u8) -> StateFetch {
+        let id = CheckpointId::new("p", [key]).unwrap();
+        StateFetch::new(id, FetchVersion::Newest, Caller::MustNotWait, |_| {})
+    }
+
+    fn add(fetches: &mut Fetches, keys: Range<u8>, now: Timestamp) -> Vec<FetchNumber> {
+        keys.map(|key| fetches.add(fetch(key), now)).collect()
+    }
+
+    fn keys(fetches: &[StateFetch]) -> Vec<u8> {
+        fetches.iter().map(|fetch| fetch.id.key()[0]).collect()
+    }
+
+    /// The keys that the next call asks for, and its number.
+    fn next_call(fetches: &mut Fetches, now: Timestamp) -> (Vec<u8>, u64) {
+        let call = fetches.next_call(now).unwrap();
+        (call.wanted.iter().map(|(_, id, _)| id.key()[0]).collect(), call.call)
+    }
+
+    #[test]
+    fn a_call_asks_for_one_while_few_wait_and_for_more_while_many_do() {
+        let mut fetches = fetches();
+        assert!(fetches.next_call(at(0)).is_none() && fetches.queued() == 0);
+        add(&mut fetches, 0..15, at(0));
+        let (wanted, first) = next_call(&mut fetches, at(0));
+        assert_eq!((wanted, fetches.queued()), (vec![0], 14));
+        add(&mut fetches, 15..17, at(0));
+        let (wanted, second) = next_call(&mut fetches, at(0));
+        assert_eq!(wanted, [1, 2]);
+        assert_ne!(first, second);
+        add(&mut fetches, 17..42, at(0));
+        assert!(!fetches.is_full() && fetches.queued() == 39);
+        add(&mut fetches, 42..43, at(0));
+        assert!(fetches.is_full());
+        add(&mut fetches, 43..250, at(0));
+        assert_eq!(next_call(&mut fetches, at(0)).0.len(), BATCH_MAX);
+    }
+
+    #[test]
+    fn a_fetch_has_one_verdict() {
+        let mut fetches = fetches();
+        let numbers = add(&mut fetches, 0..3, at(0));
+        let alone = fetches.add_unqueued(fetch(9), at(0));
+        assert_eq!(keys(&[fetches.answered(numbers[1]).unwrap()]), [1]);
+        assert_eq!(keys(&[fetches.answered(alone).unwrap()]), [9]);
+        assert!(fetches.answered(numbers[1]).is_none() && fetches.answered(alone).is_none());
+        // What is answered is not asked for any more, nor does it expire.
+        assert_eq!(next_call(&mut fetches, at(0)).0, [0]);
+        assert_eq!(next_call(&mut fetches, at(0)).0, [2]);
+        assert!(fetches.next_call(at(0)).is_none());
+        assert_eq!(keys(&fetches.take_expired(at(100))), [0, 2]);
+    }
+
+    #[test]
+    fn who_has_waited_for_too_long_is_found_at_that_time() {
+        let mut fetches = fetches();
+        add(&mut fetches, 0..1, at(0));
+        let answered = add(&mut fetches, 1..2, at(10));
+        fetches.add_unqueued(fetch(2), at(20));
+        assert_eq!(fetches.next_look(), Some(at(100)));
+        assert!(fetches.take_expired(at(99)).is_empty());
+        assert_eq!(keys(&fetches.take_expired(at(100))), [0]);
+        assert!(fetches.answered(answered[0]).is_some());
+        assert!(fetches.take_expired(at(101)).is_empty());
+        assert_eq!(fetches.next_look(), Some(at(120)));
+        assert_eq!(keys(&fetches.take_expired(at(120))), [2]);
+        assert_eq!(fetches.next_look(), None);
+    }
+
+    #[test]
+    fn what_waits_behind_a_call_that_hangs_goes_on_in_another_thread() {
+        let mut fetches = fetches();
+        add(&mut fetches, 0..16, at(0));
+        let (wanted, hanging) = next_call(&mut fetches, at(0));
+        assert_eq!((wanted, fetches.queued()), (vec![0, 1], 14));
+        assert_eq!(fetches.next_look(), Some(at(10)));
+        assert_eq!((fetches.replace_hanging(at(9)), fetches.hanging()), (0, 0));
+        assert_eq!((fetches.replace_hanging(at(10)), fetches.hanging()), (1, 1));
+        // The first may be the one at which it is stuck; the other is tried once more.
+        assert_eq!(fetches.queued(), 15);
+        // There is no thread for another one.
+        let (_, other) = next_call(&mut fetches, at(12));
+        assert_eq!(fetches.replace_hanging(at(30)), 0);
+        assert_eq!(fetches.next_look(), Some(at(100)));
+        assert!(!fetches.returned(other) && fetches.hanging() == 1);
+        let (_, other) = next_call(&mut fetches, at(30));
+        assert!(fetches.returned(hanging) && !fetches.returned(hanging));
+        assert_eq!((fetches.next_look(), fetches.hanging()), (Some(at(40)), 0));
+        assert_eq!(fetches.replace_hanging(at(40)), 1);
+        assert!(fetches.returned(other));
+    }
+
+    #[test]
+    fn a_call_that_hangs_is_left_alone_if_nobody_waits_behind_it() {
+        let mut lone = fetches();
+        add(&mut lone, 0..1, at(0));
+        next_call(&mut lone, at(0));
+        assert_eq!((lone.next_look(), lone.replace_hanging(at(50))), (Some(at(100)), 0));
+        // One waits in the queue.
+        add(&mut lone, 1..2, at(50));
+        assert_eq!((lone.next_look(), lone.replace_hanging(at(50))), (Some(at(10)), 1));
+
+        // One waits in the same call, and none in the queue.
+        let mut pair = fetches();
+        let numbers = add(&mut pair, 0..16, at(0));
+        for number in &numbers[2..] {
+            pair.answered(*number);
+        }
+        next_call(&mut pair, at(0));
+        assert!(pair.next_call(at(0)).is_none() && pair.queued() == 0);
+        assert_eq!((pair.next_look(), pair.replace_hanging(at(10))), (Some(at(10)), 1));
+        // Tried once more alone, and not again: what hangs then is that one.
+        assert_eq!(next_call(&mut pair, at(10)).0, [1]);
+        assert!(pair.next_call(at(10)).is_none());
+    }
+
+    #[test]
+    fn all_without_a_verdict_are_taken_in_the_end() {
+        let mut fetches = fetches();
+        let numbers = add(&mut fetches, 0..4, at(0));
+        next_call(&mut fetches, at(0));
+        fetches.answered(numbers[2]);
+        assert_eq!(keys(&fetches.take_all()), [0, 1, 3]);
+        assert!(fetches.next_call(at(0)).is_none() && fetches.take_expired(at(200)).is_empty());
     }
 }
