@@ -184,3 +184,131 @@ impl<K, P> Table<K, P> {
         self.aftermath().arrivals.extend(ended);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint_ticket::CheckpointOutcome;
+    use crate::prototype::results::Mail;
+    use crate::prototype::table::tests::{
+        TRIGGERS, at, capture, event, fetching, flags, resident, table, take_in,
+    };
+    use crate::wait::Signal;
+
+    const STORED: StateVersion = StateVersion::new(1, 1);
+
+    fn ask(table: &mut Table<u8, u8>, pe: PeHandle, by: AskedBy) -> Requested {
+        let id = CheckpointId::new("p", [1]).unwrap();
+        table.request(pe, &id, (&Signal::new(), by), &TRIGGERS, || at(0))
+    }
+
+    /// Asks for a PE that is stored and has these flags, wherever it is; says whether the request
+    /// waits for the next capture, or otherwise what is answered.
+    fn asked(flags: Flags, slot: Slot<u8>) -> Result<bool, Option<StateVersion>> {
+        let mut table = table();
+        let pe = resident(&mut table, 1);
+        let entry = table.get_mut(pe).unwrap();
+        (entry.durable, entry.flags, entry.slot) = (STORED, flags, slot);
+        match ask(&mut table, pe, AskedBy::Caller) {
+            Requested::Answered(version) => Err(version),
+            Requested::Waits => Ok(table.get_mut(pe).unwrap().flags.has(Flags::REQUESTED)),
+            Requested::Poisoned(_) => panic!("nothing panicked"),
+        }
+    }
+
+    fn answers(table: &mut Table<u8, u8>) -> Vec<CheckpointOutcome> {
+        table.aftermath().answers.drain(..).map(|(_, answer)| answer).collect()
+    }
+
+    #[test]
+    fn a_request_is_answered_by_what_is_stored_or_waits_for_what_will_be() {
+        let resident = || Slot::Resident(0);
+        assert_eq!(asked(Flags::default(), resident()), Err(Some(STORED)));
+        assert_eq!(asked(Flags::DIRTY, resident()), Ok(true));
+        assert_eq!(asked(Flags::DIRTY.and(Flags::IN_FLIGHT), resident()), Ok(true));
+        assert_eq!(asked(Flags::default(), Slot::out(0)), Ok(true));
+        assert_eq!(asked(Flags::IN_FLIGHT, Slot::out(0)), Ok(true));
+        // What is in flight has everything.
+        assert_eq!(asked(Flags::IN_FLIGHT, resident()), Ok(false));
+        // Nothing that happened before can be missing from what is fetched, but for a removal.
+        assert_eq!(asked(Flags::default(), Slot::Fetching(Signal::new())), Err(None));
+        assert_eq!(asked(Flags::REMOVED, Slot::Fetching(Signal::new())), Ok(true));
+    }
+
+    #[test]
+    fn a_pe_that_was_never_stored_counts_as_changed() {
+        let mut table = table();
+        let pe = resident(&mut table, 1);
+        assert!(matches!(ask(&mut table, pe, AskedBy::Caller), Requested::Waits));
+        assert!(flags(&mut table, pe).has(Flags::DIRTY) && table.ready == [pe]);
+        assert_eq!((table.take_requests(pe).len(), table.take_requests(pe).len()), (1, 0));
+        assert!(table.requests.is_empty());
+    }
+
+    #[test]
+    fn a_request_that_joined_a_capture_is_answered_by_it_or_waits_for_the_next() {
+        for (outcome, answered) in [
+            (SettlementOutcome::Stored, true),
+            (SettlementOutcome::GaveUp(SaveFailure::Unknown), true),
+            (SettlementOutcome::GaveUp(SaveFailure::NotAttempted), false),
+            (SettlementOutcome::Refused(SaveFailure::NotAttempted), false),
+        ] {
+            let mut table = table();
+            let pe = resident(&mut table, 1);
+            event(&mut table, 1, at(0));
+            let mut settlement = capture(&mut table, pe);
+            assert!(matches!(ask(&mut table, pe, AskedBy::Caller), Requested::Waits));
+            settlement.outcome = outcome.clone();
+            take_in(&mut table, Mail::Settled(vec![settlement]));
+            let answers = answers(&mut table);
+            assert_eq!(
+                (answers.len(), table.requests.len()),
+                match answered {
+                    true => (1, 0),
+                    false => (0, 1),
+                }
+            );
+            let is_stored = matches!(outcome, SettlementOutcome::Stored);
+            assert!(answers.iter().all(|answer| match answer {
+                Ok(version) => is_stored && *version == Some(STORED),
+                Err(_) => !is_stored,
+            }));
+        }
+    }
+
+    #[test]
+    fn those_who_wait_for_a_pe_that_cannot_be_stored_are_told() {
+        let mut table = table();
+        let pe = resident(&mut table, 1);
+        ask(&mut table, pe, AskedBy::Caller);
+        ask(&mut table, pe, AskedBy::Flush);
+        // A flush has others to wait for.
+        table.refuse_flushes(pe);
+        assert!(matches!(&answers(&mut table)[..], [Err(_)]));
+        table.refuse_requests(pe, &SaveFailure::Unknown);
+        assert!(matches!(&answers(&mut table)[..], [Err(_)]));
+        assert!(!flags(&mut table, pe).has(Flags::REQUESTED));
+        table.get_mut(pe).unwrap().flags.set(Flags::PANICKED);
+        assert!(matches!(ask(&mut table, pe, AskedBy::Caller), Requested::Poisoned(None)));
+    }
+
+    #[test]
+    fn everybody_who_waits_is_answered_in_the_end() {
+        let mut table = table();
+        let [a, b] = [1, 2].map(|key| resident(&mut table, key));
+        fetching(&mut table, 3);
+        event(&mut table, 1, at(0));
+        capture(&mut table, a);
+        for _ in 0..2 {
+            ask(&mut table, a, AskedBy::Caller);
+            event(&mut table, 1, at(0));
+        }
+        let out = Slot::Out { since: 0, arrival: Some(Signal::new()) };
+        table.get_mut(b).unwrap().slot = out;
+        table.until_quiet(a).unwrap();
+        table.end(&ProcessError::Closed { prototype: "p".into() });
+        assert!(matches!(&answers(&mut table)[..], [Err(_), Err(_)]));
+        assert!(matches!(&table.aftermath().arrivals[..], [(_, Err(_)), (_, Err(_))]));
+        assert!(table.requests.is_empty());
+    }
+}

@@ -266,3 +266,175 @@ impl<K, P> Table<K, P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prototype::table::tests::{
+        TRIGGERS, at, capture, event, fetching, flags, made, resident, table, take_in,
+    };
+    use crate::save_error::SaveFailure;
+    use crate::wait::Signal;
+
+    fn closed() -> ProcessError {
+        ProcessError::Closed { prototype: "p".into() }
+    }
+
+    /// Has somebody take a PE, and bring it back.
+    fn lend(table: &mut Table<u8, u8>, pe: PeHandle, effect: Handling) {
+        let arrival = Signal::new();
+        let out = Slot::Out { since: 0, arrival: Some(arrival) };
+        table.get_mut(pe).unwrap().slot = out;
+        table.checked_out = 3;
+        take_in(table, Mail::PutBack(PutBack { pe, state: 8, effect }));
+        assert_eq!(table.checked_out, 2);
+        assert_eq!(table.aftermath().arrivals.len(), 1);
+        assert!(matches!(table.get_mut(pe).unwrap().slot, Slot::Resident(8)));
+    }
+
+    #[test]
+    fn a_pe_that_was_lent_comes_back_as_it_was_used() {
+        let mut table = table();
+        let [a, b, c, d] = [1, 2, 3, 4].map(|key| resident(&mut table, key));
+        lend(&mut table, a, Handling::Untouched);
+        assert_eq!((flags(&mut table, a), table.poisoned), (Flags::default(), 0));
+        assert_eq!(table.get_mut(a).unwrap().event_count(), 0);
+        table.aftermath = None;
+        lend(&mut table, b, Handling::Changed);
+        assert_eq!((flags(&mut table, b), table.poisoned), (Flags::DIRTY, 0));
+        assert_eq!(table.get_mut(b).unwrap().event_count(), 1);
+        table.aftermath = None;
+        lend(&mut table, c, Handling::Panicked);
+        assert_eq!((flags(&mut table, c).has(Flags::POISONED), table.poisoned), (true, 1));
+        // It was due meanwhile.
+        table.aftermath = None;
+        table.get_mut(d).unwrap().flags.set(Flags::DUE);
+        lend(&mut table, d, Handling::Untouched);
+        assert_eq!(table.ready, [d]);
+    }
+
+    #[test]
+    fn what_was_fetched_takes_its_place() {
+        let mut table = table();
+        let [(a, arrival), (b, _), (c, _)] = [1, 2, 3].map(|key| fetching(&mut table, key));
+        let durable = StateVersion::new(2, 5);
+        let arrived = Arrived { state: 4, event_count: 7, durable, preserve: true, changed: false };
+        take_in(&mut table, Mail::Arrived { pe: a, arrived: Ok(Box::new(arrived)) });
+        let entry = table.get_mut(a).unwrap();
+        assert!(matches!(entry.slot, Slot::Resident(4)));
+        assert_eq!((entry.event_count(), entry.durable, entry.last_event), (7, durable, 9));
+        assert_eq!((entry.flags, table.resident), (Flags::PRESERVE, 1));
+        let arrivals = table.aftermath.take().unwrap().arrivals;
+        assert!(
+            matches!(&arrivals[..], [(told, Ok(()))] if std::sync::Arc::ptr_eq(told, &arrival))
+        );
+        assert!(table.ready.is_empty());
+        // It is not what is stored, or may not be.
+        let arrived = Arrived { changed: true, ..made() };
+        take_in(&mut table, Mail::Arrived { pe: b, arrived: Ok(Box::new(arrived)) });
+        table.get_mut(c).unwrap().flags.set(Flags::IN_DOUBT);
+        take_in(&mut table, Mail::Arrived { pe: c, arrived: Ok(Box::new(made())) });
+        assert!(flags(&mut table, b).has(Flags::DIRTY) && flags(&mut table, c).has(Flags::DIRTY));
+        assert_eq!((&table.ready, table.resident), (&[b, c].into(), 3));
+    }
+
+    #[test]
+    fn nothing_becomes_due_where_nothing_is_stored() {
+        let mut table = table();
+        let (pe, _) = fetching(&mut table, 1);
+        let arrived = Ok(Box::new(Arrived { changed: true, ..made() }));
+        let triggers = Triggers { stores: false, ..TRIGGERS };
+        let mail = Mail::Arrived { pe, arrived };
+        table.take_in(mail, &triggers, 9, &|| at(0), &|_, _| true);
+        assert_eq!((flags(&mut table, pe), table.ready.len()), (Flags::default(), 0));
+    }
+
+    #[test]
+    fn a_failed_fetch_is_forgotten_but_a_removal_is_not() {
+        let mut table = table();
+        let [(a, _), (b, _)] = [1, 2].map(|key| fetching(&mut table, key));
+        table.get_mut(b).unwrap().flags.set(Flags::REMOVED);
+        for pe in [a, b] {
+            take_in(&mut table, Mail::Arrived { pe, arrived: Err(closed()) });
+        }
+        assert!(table.get_mut(a).is_none());
+        assert!(matches!(table.get_mut(b).unwrap().slot, Slot::Gone));
+        let expected = Flags::REMOVED.and(Flags::DIRTY).and(Flags::DUE).and(Flags::QUEUED);
+        assert_eq!(flags(&mut table, b), expected);
+        let arrivals = table.aftermath.take().unwrap().arrivals;
+        assert!(matches!(&arrivals[..], [(_, Err(_)), (_, Err(_))]));
+    }
+
+    #[test]
+    fn what_is_stored_is_clean_and_stays_unless_it_is_to_leave() {
+        let mut table = table();
+        let [a, b, c] = [1, 2, 3].map(|key| resident(&mut table, key));
+        for key in [1, 2, 3] {
+            event(&mut table, key, at(0));
+        }
+        let settlements = [a, b, c].map(|pe| capture(&mut table, pe));
+        table.get_mut(b).unwrap().flags.set(Flags::EVICTING);
+        // Changed again, but not by so many events that it is due.
+        event(&mut table, 3, at(40));
+        take_in(&mut table, Mail::Settled(settlements.into()));
+        assert_eq!(flags(&mut table, a), Flags::default());
+        assert_eq!(table.get_mut(a).unwrap().durable, StateVersion::new(1, 1));
+        assert!(table.get_mut(b).is_none());
+        assert_eq!((flags(&mut table, c), table.ready.len()), (Flags::DIRTY, 0));
+        assert_eq!((table.exposure.oldest(), table.resident), (Some(at(40)), 2));
+        // By so many.
+        let settlement = capture(&mut table, c);
+        table.get_mut(c).unwrap().changes_again(2);
+        table.get_mut(c).unwrap().flags.set(Flags::DIRTY);
+        take_in(&mut table, Mail::Settled(vec![settlement]));
+        assert_eq!(table.ready, [c]);
+    }
+
+    #[test]
+    fn a_pe_that_was_asked_for_meanwhile_is_due_when_it_is_back() {
+        for flag in [Flags::DUE, Flags::REQUESTED, Flags::EVICTING] {
+            let mut table = table();
+            let pe = resident(&mut table, 1);
+            event(&mut table, 1, at(0));
+            let settlement = capture(&mut table, pe);
+            event(&mut table, 1, at(40));
+            table.get_mut(pe).unwrap().flags.set(flag);
+            take_in(&mut table, Mail::Settled(vec![settlement]));
+            assert_eq!(table.ready, [pe], "{flag:?}");
+        }
+    }
+
+    #[test]
+    fn a_capture_that_was_given_up_leaves_the_pe_as_old_as_it_was() {
+        let mut table = table();
+        let pe = resident(&mut table, 1);
+        event(&mut table, 1, at(0));
+        let mut settlement = capture(&mut table, pe);
+        event(&mut table, 1, at(40));
+        settlement.outcome = SettlementOutcome::GaveUp(SaveFailure::Unknown);
+        take_in(&mut table, Mail::Settled(vec![settlement]));
+        assert_eq!((table.exposure.oldest(), &table.ready), (Some(at(0)), &[pe].into()));
+        assert_eq!(table.get_mut(pe).unwrap().changes(), 2);
+        assert!(flags(&mut table, pe).has(Flags::DIRTY.and(Flags::IN_DOUBT)));
+    }
+
+    #[test]
+    fn a_state_that_is_refused_waits_for_a_change() {
+        let mut table = table();
+        let [a, b] = [1, 2].map(|key| resident(&mut table, key));
+        for key in [1, 1, 2] {
+            event(&mut table, key, at(0));
+        }
+        let mut settlements = [a, b].map(|pe| capture(&mut table, pe));
+        for settlement in &mut settlements {
+            settlement.outcome = SettlementOutcome::Refused(SaveFailure::Unknown);
+        }
+        // This one has changed.
+        event(&mut table, 2, at(40));
+        take_in(&mut table, Mail::Settled(settlements.into()));
+        let expected = Flags::DIRTY.and(Flags::STUCK).and(Flags::REFUSED);
+        assert_eq!(flags(&mut table, a), expected);
+        assert!(!flags(&mut table, b).has(Flags::STUCK) && table.stuck.len() == 1);
+        assert_eq!((&table.ready, table.exposure.oldest()), (&[b].into(), Some(at(40))));
+    }
+}

@@ -451,3 +451,329 @@ fn look<K, P>(entries: &HashTable<Entry<K, P>>) -> impl Fn(PeHandle) -> Look + '
         _ => Look::Gone,
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::capture::{Settlement, SettlementOutcome};
+    use crate::prototype::exposure::is_before;
+    use crate::prototype::results::{Arrived, Mail};
+
+    /// A PE is due after two events, or after a second.
+    pub(in crate::prototype) const TRIGGERS: Triggers = Triggers {
+        due_after: 2,
+        interval: Some(Duration::from_secs(1)),
+        stores: true,
+        tracks_recency: true,
+    };
+    /// The hash of all keys: nothing but keys and tickets tells the PEs apart.
+    const HASH: u64 = 7;
+
+    pub(in crate::prototype) fn at(millis: u64) -> Timestamp {
+        Timestamp::new(Duration::from_millis(millis))
+    }
+
+    pub(in crate::prototype) fn table() -> Table<u8, u8> {
+        Table::new(TRIGGERS)
+    }
+
+    pub(in crate::prototype) fn take_in(table: &mut Table<u8, u8>, mail: Mail<u8, u8>) {
+        table.take_in(mail, &TRIGGERS, 9, &|| at(0), &|_, _| true);
+    }
+
+    /// A PE that is on its way.
+    pub(in crate::prototype) fn fetching(
+        table: &mut Table<u8, u8>,
+        key: u8,
+    ) -> (PeHandle, Arc<Arrival>) {
+        let Obstacle::Fetch(pe, arrival) = table.obstacle(HASH, &key) else {
+            panic!("{key} is known")
+        };
+        table.insert_placeholder(key, pe, arrival.clone(), |_| HASH);
+        (pe, arrival)
+    }
+
+    /// What was fetched: a PE of which nothing is stored.
+    pub(in crate::prototype) fn made() -> Arrived<u8> {
+        let durable = StateVersion::default();
+        Arrived { state: 0, event_count: 0, durable, preserve: false, changed: false }
+    }
+
+    pub(in crate::prototype) fn resident(table: &mut Table<u8, u8>, key: u8) -> PeHandle {
+        let (pe, _) = fetching(table, key);
+        take_in(table, Mail::Arrived { pe, arrived: Ok(Box::new(made())) });
+        table.aftermath = None;
+        pe
+    }
+
+    /// An event at this time.
+    pub(in crate::prototype) fn event(table: &mut Table<u8, u8>, key: u8, now: Timestamp) {
+        let attempt = table.event((HASH, &key), 5, 1, |state, n| {
+            *state += n;
+            Effect::Changed(())
+        });
+        match attempt {
+            Attempt::Done(()) => {}
+            Attempt::Marks((), pe) => table.mark_changed(pe, &TRIGGERS, || now, |_, _| true),
+            Attempt::NotReady(_) => panic!("{key} is not there"),
+        }
+    }
+
+    pub(in crate::prototype) fn flags(table: &mut Table<u8, u8>, pe: PeHandle) -> Flags {
+        table.get_mut(pe).unwrap().flags
+    }
+
+    /// Captures a PE, and returns the settlement that says that it was stored.
+    pub(in crate::prototype) fn capture(table: &mut Table<u8, u8>, pe: PeHandle) -> Settlement {
+        table.ready.retain(|due| *due != pe);
+        let entry = table.get_mut(pe).unwrap();
+        entry.flags.clear(Flags::QUEUED);
+        let (events, generation) = (entry.take_changes(), entry.generation);
+        entry.begin_flight();
+        let (version, outcome) = (StateVersion::new(1, 1), SettlementOutcome::Stored);
+        Settlement { pe, version, events, generation, was_put_aside: false, outcome }
+    }
+
+    #[test]
+    fn pes_whose_keys_have_the_same_hash_are_kept_apart() {
+        let mut table = table();
+        let [a, b] = [1, 2].map(|key| resident(&mut table, key));
+        assert_ne!(a.ticket, b.ticket);
+        event(&mut table, 2, at(0));
+        let add = |table: &mut Table<u8, u8>, key: u8, bucket: Bucket| {
+            let run = |state: &mut u8, n| {
+                *state += n;
+                Effect::Unchanged(*state)
+            };
+            match table.event_at(bucket, (HASH, &key), 5, 10, run) {
+                Attempt::Done(state) => state,
+                Attempt::Marks(..) | Attempt::NotReady(_) => panic!("{key} is not as it was"),
+            }
+        };
+        let [of_a, of_b] = [1, 2].map(|key: u8| table.look((HASH, &key)));
+        assert!(of_a.index.is_some() && of_a.ticket == a.ticket && of_b.ticket == b.ticket);
+        assert_eq!((add(&mut table, 1, of_a), add(&mut table, 2, of_b)), (10, 11));
+        // It was seen where another one is now, or nowhere.
+        let moved = Bucket { index: of_b.index, ticket: a.ticket };
+        assert_eq!(add(&mut table, 1, moved), 20);
+        assert_eq!(add(&mut table, 1, Bucket::default()), 30);
+        assert_eq!(table.remove_entry(b).unwrap().key, 2);
+        assert_eq!(table.get_mut(a).unwrap().key, 1);
+        assert!(table.get_mut(b).is_none() && table.remove_entry(b).is_none());
+    }
+
+    #[test]
+    fn what_a_pe_has_on_the_heap_is_read() {
+        let mut table = Table::new(TRIGGERS);
+        let Obstacle::Fetch(pe, arrival) = table.obstacle(HASH, &1_u8) else { panic!("no PE yet") };
+        table.insert_placeholder(1, pe, arrival, |_| HASH);
+        let bucket = table.look((HASH, &1));
+        assert_eq!(table.touch(bucket), 0);
+        table.get_mut(pe).unwrap().slot = Slot::Resident(vec![77_u8]);
+        assert_eq!(table.touch(bucket), 77);
+    }
+
+    #[test]
+    fn a_pe_is_due_after_so_many_events_and_is_queued_once() {
+        let mut table = table();
+        let [a, b] = [1, 2].map(|key| resident(&mut table, key));
+        event(&mut table, 1, at(0));
+        assert!(table.ready.is_empty() && flags(&mut table, a) == Flags::DIRTY);
+        event(&mut table, 1, at(0));
+        assert_eq!((&table.ready, table.coalesced), (&VecDeque::from([a]), 0));
+        assert_eq!((table.became_due, table.due_change, table.requested), (1, 1, 1));
+        // The shard had none, which somebody must be told once.
+        assert!(table.aftermath.take().is_some_and(|aftermath| aftermath.notify));
+        event(&mut table, 1, at(0));
+        event(&mut table, 1, at(0));
+        event(&mut table, 2, at(0));
+        event(&mut table, 2, at(0));
+        assert!(table.aftermath.is_none());
+        assert_eq!((&table.ready, table.coalesced), (&VecDeque::from([a, b]), 2));
+        assert_eq!((table.became_due, table.due_change, table.requested), (2, 2, 2));
+        assert_eq!((table.take_due(), table.due_change), (Some(a), 1));
+    }
+
+    #[test]
+    fn whoever_decides_when_a_pe_is_due_may_say_that_it_is_not() {
+        let mut table = table();
+        let pe = resident(&mut table, 1);
+        table.get_mut(pe).unwrap().changes_again(2);
+        table.mark_changed(pe, &TRIGGERS, || at(0), |_, _| false);
+        assert!(table.ready.is_empty());
+        table.mark_changed(pe, &TRIGGERS, || at(0), |changes, _| changes == 2);
+        assert_eq!(table.ready, [pe]);
+    }
+
+    #[test]
+    fn a_pe_that_is_elsewhere_is_queued_later() {
+        let mut table = table();
+        let pe = resident(&mut table, 1);
+        event(&mut table, 1, at(0));
+        capture(&mut table, pe);
+        table.make_due(pe);
+        assert!(table.ready.is_empty() && flags(&mut table, pe).has(Flags::DUE));
+        table.get_mut(pe).unwrap().flags.clear(Flags::IN_FLIGHT);
+        table.get_mut(pe).unwrap().slot = Slot::out(0);
+        table.make_due(pe);
+        assert!(table.ready.is_empty());
+        table.get_mut(pe).unwrap().slot = Slot::Gone;
+        table.make_due(pe);
+        assert_eq!(table.ready, [pe]);
+    }
+
+    #[test]
+    fn a_change_has_the_time_of_the_first_since_the_last_capture() {
+        let mut table = table();
+        let [a, b] = [1, 2].map(|key| resident(&mut table, key));
+        assert_eq!(table.take_first_mark(), None);
+        event(&mut table, 1, at(0));
+        event(&mut table, 1, at(50));
+        event(&mut table, 2, at(5));
+        assert_eq!((table.exposure.oldest(), table.oldest_mark()), (Some(at(0)), Some(at(0))));
+        assert_eq!((table.take_first_mark(), table.take_first_mark()), (Some(at(0)), None));
+        // Both in one generation, and so in one place.
+        assert_eq!(table.aging.len(), 1);
+        // What could not be stored may be after a change, and is counted again.
+        table.mark_stuck(a, SaveFailure::Unknown);
+        table.mark_stuck(b, SaveFailure::Unknown);
+        assert_eq!(table.exposure.oldest(), None);
+        table.get_mut(a).unwrap().flags.set(Flags::EVICTING);
+        event(&mut table, 1, at(70));
+        assert_eq!((table.exposure.oldest(), table.stuck.len()), (Some(at(70)), 1));
+        assert!(!flags(&mut table, a).has_any(Flags::STUCK.and(Flags::EVICTING)));
+    }
+
+    #[test]
+    fn nothing_is_tracked_where_nothing_is_stored() {
+        let mut table = table();
+        let pe = resident(&mut table, 1);
+        table.get_mut(pe).unwrap().count_change();
+        let triggers = Triggers { stores: false, ..TRIGGERS };
+        table.mark_changed(pe, &triggers, || at(0), |_, _| true);
+        assert_eq!((flags(&mut table, pe), table.exposure.oldest()), (Flags::default(), None));
+        assert_eq!(table.get_mut(pe).unwrap().changes(), 0);
+    }
+
+    #[test]
+    fn those_become_due_whose_first_change_is_old_enough() {
+        let mut table = table();
+        let pes: Vec<_> = (1..=6).map(|key| resident(&mut table, key)).collect();
+        for key in 1..=5 {
+            event(&mut table, key, at(0));
+        }
+        event(&mut table, 6, at(50));
+        // One is captured, one captured and changed again, one is stuck.
+        capture(&mut table, pes[2]);
+        capture(&mut table, pes[3]);
+        event(&mut table, 4, at(50));
+        table.mark_stuck(pes[4], SaveFailure::Unknown);
+        assert!(!table.promote(at(0), 100));
+        table.ready.make_contiguous().sort_unstable_by_key(|pe| pe.ticket);
+        assert_eq!(table.ready, &pes[..2]);
+        assert_eq!(table.oldest_mark(), Some(at(50)));
+        assert!(!table.promote(at(49), 100));
+        assert_eq!(table.ready, &pes[..2]);
+        // So many at a time.
+        assert!(table.promote(at(50), 1));
+        assert!(!table.promote(at(50), 100));
+        assert_eq!(table.ready, [pes[0], pes[1], pes[5]]);
+        assert_eq!(table.oldest_mark(), None);
+        assert!(flags(&mut table, pes[3]).has(Flags::DUE), "queued when it is back");
+    }
+
+    #[test]
+    fn an_entry_takes_with_it_what_was_counted_for_it() {
+        let mut table = table();
+        let pes: Vec<_> = (1..=5).map(|key| resident(&mut table, key)).collect();
+        event(&mut table, 1, at(0));
+        event(&mut table, 2, at(20));
+        event(&mut table, 3, at(0));
+        table.mark_stuck(pes[2], SaveFailure::Unknown);
+        table.get_mut(pes[3]).unwrap().flags.set(Flags::POISONED);
+        table.get_mut(pes[4]).unwrap().slot = Slot::out(0);
+        (table.poisoned, table.checked_out) = (3, 3);
+        // Neither a stuck PE nor a clean one is counted among those with changes.
+        for at_end in [2, 3, 4] {
+            table.remove_entry(pes[at_end]);
+        }
+        assert_eq!((table.exposure.oldest(), table.stuck.len()), (Some(at(0)), 0));
+        assert_eq!((table.poisoned, table.checked_out, table.resident), (2, 2, 2));
+        table.remove_entry(pes[0]);
+        assert_eq!((table.exposure.oldest(), table.released), (Some(at(20)), 4));
+        let (fetching, _) = fetching(&mut table, 9);
+        table.remove_entry(fetching);
+        assert_eq!((table.poisoned, table.checked_out, table.resident), (2, 2, 1));
+    }
+
+    #[test]
+    fn a_lock_is_given_back_at_once_if_nothing_has_happened() {
+        let mut table = table();
+        assert!(table.is_calm());
+        table.aftermath();
+        assert!(!table.is_calm());
+        table.aftermath = None;
+        table.released = 1;
+        assert!(!table.is_calm());
+        table.released = 0;
+        table.due_change = -1;
+        assert!(!table.is_calm());
+        table.due_change = 0;
+        table.exposure.begin(at(0));
+        assert!(!table.is_calm());
+        table.exposure.take_moved();
+        assert!(table.is_calm());
+    }
+
+    #[test]
+    fn an_event_that_cannot_run_is_told_what_to_wait_for() {
+        let mut table = table();
+        let (_, arrival) = fetching(&mut table, 1);
+        let wait = table.obstacle(HASH, &1);
+        assert!(matches!(wait, Obstacle::Wait(same, None) if Arc::ptr_eq(&same, &arrival)));
+        let [a, b, c] = [2, 3, 4].map(|key| resident(&mut table, key));
+        table.get_mut(a).unwrap().slot = Slot::out(6);
+        assert!(matches!(table.obstacle(HASH, &2), Obstacle::Wait(_, Some(6))));
+        table.get_mut(b).unwrap().slot = Slot::Gone;
+        assert!(matches!(table.obstacle(HASH, &3), Obstacle::Make(pe, _) if pe == b));
+        assert!(matches!(table.obstacle(HASH, &3), Obstacle::Wait(_, None)));
+        table.get_mut(c).unwrap().flags.set(Flags::PANICKED);
+        for _ in 0..2 {
+            assert!(matches!(table.obstacle(HASH, &4), Obstacle::Poisoned(None, pe) if pe == c));
+            assert_eq!((flags(&mut table, c), table.poisoned), (Flags::POISONED, 1));
+        }
+    }
+
+    #[test]
+    fn a_flush_wants_all_that_have_changes_and_can_be_stored() {
+        let mut table = table();
+        let pes: Vec<_> = (1..=4).map(|key| resident(&mut table, key)).collect();
+        event(&mut table, 1, at(0));
+        event(&mut table, 2, at(20));
+        event(&mut table, 3, at(20));
+        table.mark_stuck(pes[1], SaveFailure::Unknown);
+        table.get_mut(pes[2]).unwrap().flags.set(Flags::PANICKED);
+        let cut = table.request_all(at(20), |_| HASH);
+        assert_eq!((&table.ready, cut), (&VecDeque::from([pes[0]]), 2));
+        assert!(is_before(table.exposure.first(), cut));
+        // A closure panicked in it: nobody waits for it.
+        assert!(flags(&mut table, pes[2]).has(Flags::POISONED.and(Flags::STUCK)));
+    }
+
+    #[test]
+    fn the_longest_idle_pe_is_found_where_that_is_tracked() {
+        let mut tracked = table();
+        let [a, b] = [1, 2].map(|key| resident(&mut tracked, key));
+        assert_eq!(tracked.longest_idle(None), Some(a));
+        tracked.remove_entry(a);
+        tracked.get_mut(b).unwrap().slot = Slot::out(0);
+        assert_eq!(tracked.longest_idle(None), Some(b));
+        tracked.get_mut(b).unwrap().slot = Slot::Gone;
+        assert_eq!(tracked.longest_idle(None), None);
+        let mut untracked = Table::new(Triggers { tracks_recency: false, ..TRIGGERS });
+        resident(&mut untracked, 1);
+        assert_eq!(untracked.longest_idle(None), None);
+    }
+}
