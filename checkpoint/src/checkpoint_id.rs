@@ -287,6 +287,12 @@ mod tests {
     }
 
     #[test]
+    fn an_id_says_in_debug_output_what_it_is() {
+        let id = CheckpointId::new("p", "k").unwrap();
+        assert_eq!(format!("{id:?} {:?}", id.as_ref()), "CheckpointId(p/k) CheckpointId(p/k)");
+    }
+
+    #[test]
     fn text_form_is_lossless() {
         check_text("word-count", b"alice", "word-count/alice");
         check_text("a];[b", b"a b/c%", "a%5D%3B%5Bb/a%20b%2Fc%25");
@@ -327,6 +333,7 @@ mod tests {
             Err(InvalidCheckpointId::NameTooLong { found: 201 })
         );
         assert_eq!(CheckpointId::new("", b""), Err(InvalidCheckpointId::EmptyName));
+        assert_eq!(KEY_BYTES_MAX, 65_536);
         assert!(CheckpointId::new("p", vec![0; KEY_BYTES_MAX]).is_ok());
         assert_eq!(
             CheckpointId::new("p", vec![0; KEY_BYTES_MAX + 1]),

@@ -502,6 +502,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_mode_says_after_how_many_events_and_after_what_time_a_pe_is_due() {
+        let (event_count, interval) = (NonZeroU64::new(7).unwrap(), Duration::from_secs(3));
+        let of = |mode: CheckpointingMode| (mode.event_count(), mode.interval());
+        assert_eq!(of(CheckpointingMode::None), (None, None));
+        assert_eq!(of(CheckpointingMode::EventCount(event_count)), (Some(event_count), None));
+        assert_eq!(of(CheckpointingMode::Time(interval)), (None, Some(interval)));
+        let both = CheckpointingMode::EventCountOrTime { event_count, interval };
+        assert_eq!(of(both), (Some(event_count), Some(interval)));
+    }
+
+    #[test]
+    fn a_pe_is_due_within_its_interval_and_half_of_what_exposure_may_be() {
+        let due_within = |mode, exposure_max: Option<u64>| {
+            let builder = CheckpointingConfig::builder(mode);
+            let builder = match exposure_max {
+                Some(seconds) => builder.exposure_max(Duration::from_secs(seconds)),
+                None => builder,
+            };
+            builder.build().unwrap().due_within().map(|within| within.as_millis())
+        };
+        let three_seconds = CheckpointingMode::Time(Duration::from_secs(3));
+        assert_eq!(due_within(CheckpointingMode::None, None), None);
+        assert_eq!(due_within(CheckpointingMode::None, Some(5)), Some(2500));
+        assert_eq!(due_within(three_seconds, None), Some(3000));
+        assert_eq!(due_within(three_seconds, Some(5)), Some(2500));
+        assert_eq!(due_within(three_seconds, Some(50)), Some(3000));
+    }
+
+    #[test]
     fn limits_are_checked_in_build() {
         let builder = || CheckpointingConfig::builder(CheckpointingMode::None);
         assert!(builder().build().is_ok());

@@ -148,13 +148,34 @@ mod tests {
     fn the_partition_of_a_key_never_changes() {
         // Recorded with stores: another answer would make their PEs unreachable. The numbers were
         // computed by another implementation of XXH3.
-        let of = |key: &[u8]| XxHashPartitioner.partition(key, NonZeroU32::new(16).unwrap());
+        let default = Partitioning::XxHash;
+        assert_eq!(default.name(), "xxh3-64");
+        let of = |key: &[u8]| default.partition(key, NonZeroU32::new(16).unwrap());
         assert_eq!([of(b""), of(b"alice"), of(b"bob"), of(&[0; 8])], [2, 4, 1, 12]);
+    }
+
+    #[test]
+    fn keys_are_divided_as_the_user_says() {
+        #[derive(Debug)]
+        struct ByLength;
+        impl Partitioner for ByLength {
+            fn name(&self) -> &'static str {
+                "by length"
+            }
+            fn partition(&self, key: &[u8], partitions: NonZeroU32) -> u32 {
+                u32::try_from(key.len()).unwrap() % partitions
+            }
+        }
+        let partitioning = Partitioning::Custom(Arc::new(ByLength));
+        assert_eq!(partitioning.name(), "by length");
+        let of = |key: &[u8]| partitioning.partition(key, FOUR);
+        assert_eq!([of(b""), of(b"a"), of(b"abc"), of(b"abcd")], [0, 1, 3, 0]);
     }
 
     #[test]
     fn numbers_rise_within_an_epoch_and_never_wrap() {
         let sequences = Sequences::new(FOUR);
+        assert_eq!(sequences.partitions(), FOUR);
         sequences.start(2, Epoch(7));
         assert_eq!(sequences.draw(2), Ok(StateVersion::new(7, 1)));
         assert_eq!(sequences.draw(2), Ok(StateVersion::new(7, 2)));

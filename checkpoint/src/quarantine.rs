@@ -121,13 +121,21 @@ impl Quarantined {
 mod tests {
     use super::*;
     use crate::checkpoint_id::KEY_BYTES_MAX;
+    use crate::record::RecordView;
 
     #[test]
     fn an_id_of_the_quarantine_tells_what_it_stands_for() {
         let id = CheckpointId::new("p", [0, 1, 255]).unwrap();
         let replaced_by = StateVersion::new(3, 9);
         let aside = quarantine_id(&id, replaced_by).unwrap();
-        assert_eq!(Quarantined::from_id(&aside), Some(Quarantined { id, replaced_by }));
+        let quarantined = Quarantined { id, replaced_by };
+        assert_eq!(Quarantined::from_id(&aside), Some(quarantined.clone()));
+        let version = StateVersion::new(4, 1);
+        let removal = quarantined.removal(2, version, SystemTime::UNIX_EPOCH).unwrap();
+        let removal = RecordView::parse(&removal).unwrap();
+        let header = removal.header();
+        assert_eq!((header.kind, header.partition), (RecordKind::Tombstone, 2));
+        assert_eq!((header.version, header.id.to_owned()), (version, aside));
     }
 
     #[test]

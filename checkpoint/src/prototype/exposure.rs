@@ -66,10 +66,7 @@ impl Exposure {
         if self.generations.back().is_some_and(|last| last.count > 0) {
             self.generations.push_back(Generation { started: now, count: 0 });
         }
-        match self.generations.len() {
-            0 => self.first,
-            _ => self.last(),
-        }
+        self.last()
     }
 
     /// Returns the number of the oldest generation that has PEs, or of the one that is to come.
@@ -87,6 +84,7 @@ impl Exposure {
         std::mem::take(&mut self.moved)
     }
 
+    /// Returns the number of the newest generation, or of the one that is to come.
     fn last(&self) -> u32 {
         let behind = self.generations.len().saturating_sub(1);
         self.first.wrapping_add(u32::try_from(behind).unwrap_or(u32::MAX))
@@ -139,6 +137,33 @@ mod tests {
         assert!(!is_before(exposure.first(), cut));
         exposure.end(after);
         assert_eq!(exposure.cut(at(2)), after);
+    }
+
+    #[test]
+    fn a_change_after_so_long_is_of_another_generation() {
+        let mut exposure = Exposure::default();
+        let generations = [0, 9, 10].map(|millis| exposure.begin(at(millis)));
+        assert_eq!(generations, [0, 0, 1]);
+    }
+
+    #[test]
+    fn whoever_looks_is_told_once_that_something_was_counted() {
+        let mut exposure = Exposure::default();
+        assert!(!exposure.has_moved() && !exposure.take_moved());
+        let generation = exposure.begin(at(0));
+        assert!(exposure.has_moved() && exposure.take_moved());
+        assert!(!exposure.has_moved() && !exposure.take_moved());
+        exposure.end(generation);
+        assert!(exposure.has_moved() && exposure.take_moved());
+    }
+
+    #[test]
+    fn half_of_all_numbers_are_before_another() {
+        for number in [0, 7, u32::MAX] {
+            let before = |distance| is_before(number, number.wrapping_add(distance));
+            assert!(before(1) && before(1 << 31) && !before((1 << 31) + 1) && !before(0));
+            assert!(!is_before(number.wrapping_add(5), number));
+        }
     }
 
     #[test]

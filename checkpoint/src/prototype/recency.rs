@@ -106,10 +106,20 @@ mod tests {
     #[test]
     fn one_is_found_although_all_had_an_event_since() {
         let mut recency = Recency::default();
-        recency.add(pe(1), 10);
-        recency.add(pe(2), 10);
-        let times = HashMap::from([(1, 20), (2, 30)]);
+        for ticket in 1..=4 {
+            recency.add(pe(ticket), 10);
+        }
+        let times = HashMap::from([(1, 20), (2, 30), (3, 30), (4, 30)]);
         assert_eq!(recency.oldest_before(None, look(&times)), Some(pe(1)));
+    }
+
+    #[test]
+    fn half_of_all_times_are_earlier_than_another() {
+        for time in [0, 7, u32::MAX] {
+            let earlier = |distance| is_earlier(time, time.wrapping_add(distance));
+            assert!(earlier(1) && earlier(1 << 31) && !earlier((1 << 31) + 1) && !earlier(0));
+            assert!(!is_earlier(time.wrapping_add(5), time));
+        }
     }
 
     #[test]

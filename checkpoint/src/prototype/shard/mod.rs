@@ -463,3 +463,18 @@ impl<K, P> Inner<K, P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pe_is_due_before_its_time_by_what_times_are_exact_to() {
+        for (interval, step, due) in
+            [(5, 1, 0), (160, 10, 140), (800, 50, 740), (1_600, 100, 1_490), (60_000, 100, 59_890)]
+        {
+            let [interval, step, due] = [interval, step, due].map(Duration::from_millis);
+            assert_eq!((tick_step(interval), time_to_due(interval)), (step, due));
+        }
+    }
+}
