@@ -331,6 +331,10 @@ mod tests {
         entry.marked(3);
         assert!(matches!(add(&mut entry), Attempt::Marks(12, _)));
         assert_eq!((entry.changes(), entry.event_count()), (4, 4));
+        // What its shard knew of counts no more.
+        entry.marked(100);
+        entry.unmarked();
+        assert!(matches!(add(&mut entry), Attempt::Marks(..)));
     }
 
     #[test]

@@ -41,8 +41,9 @@ impl Recency {
         limit: Option<u32>,
         look: impl Fn(PeHandle) -> Look,
     ) -> Option<PeHandle> {
-        // Twice: if all had an event since their marks were made, the first round finds only that.
-        for _ in 0..self.marks.len() * 2 {
+        // One look more than there are marks: if all had an event since theirs were made, the first
+        // round finds only that.
+        for _ in 0..=self.marks.len() {
             let mark = self.marks.pop_front()?;
             match look(mark.pe) {
                 Look::Gone => {}

@@ -285,6 +285,8 @@ mod tests {
         // A flush has others to wait for.
         table.refuse_flushes(pe);
         assert!(matches!(&answers(&mut table)[..], [Err(_)]));
+        let waiting = &table.requests[&pe.ticket].waiting;
+        assert!(matches!(&waiting[..], [(_, AskedBy::Caller)]));
         table.refuse_requests(pe, &SaveFailure::Unknown);
         assert!(matches!(&answers(&mut table)[..], [Err(_)]));
         assert!(!flags(&mut table, pe).has(Flags::REQUESTED));
