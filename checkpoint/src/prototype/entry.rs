@@ -338,6 +338,21 @@ mod tests {
     }
 
     #[test]
+    fn each_flag_is_a_bit_of_its_own() {
+        let first = [Flags::PANICKED, Flags::POISONED, Flags::DIRTY, Flags::STUCK, Flags::DUE];
+        let then = [Flags::QUEUED, Flags::IN_FLIGHT, Flags::PRESERVE, Flags::EVICTING];
+        let last = [Flags::REQUESTED, Flags::LARGE, Flags::REMOVED, Flags::REMOVAL_CAPTURED];
+        let mut seen = Flags::default();
+        for flag in
+            first.into_iter().chain(then).chain(last).chain([Flags::REFUSED, Flags::IN_DOUBT])
+        {
+            assert!(flag != Flags::default() && !seen.has_any(flag), "{flag:?}");
+            seen = seen.and(flag).and(flag);
+            assert!(seen.has(flag));
+        }
+    }
+
+    #[test]
     fn a_capture_takes_changes_and_a_failed_one_gives_them_back() {
         let mut entry = resident(0);
         entry.set_event_count(10);

@@ -56,3 +56,19 @@ impl FromIterator<InputPosition> for InputPositions {
         Self(all)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_position_of_each_source_counts() {
+        let position = |(source, position)| InputPosition { source: SourceId(source), position };
+        let positions: InputPositions =
+            [(5, 2), (1, 7), (5, 9), (5, 3)].into_iter().map(position).collect();
+        let of = |source| positions.of(SourceId(source));
+        assert_eq!([of(1), of(5), of(0), of(3)], [Some(7), Some(9), None, None]);
+        assert_eq!(positions.as_slice(), [(1, 7), (5, 9)].map(position));
+        assert!(!positions.is_empty() && InputPositions::none().is_empty());
+    }
+}

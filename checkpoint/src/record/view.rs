@@ -328,3 +328,102 @@ fn bounded(fixed: &[u8], at: usize, max: usize) -> Result<usize, RecordError> {
     }
     Ok(length)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{RecordMeta, RecordWriter};
+
+    const VERSION: StateVersion = StateVersion::new(2, 17);
+    const CAPTURED: Duration = Duration::from_micros(1_767_225_600_123_456);
+
+    /// A record behind three other bytes.
+    fn written(id: CheckpointIdRef<'_>, positions: &[(u64, u64)], payload: &[u8]) -> Vec<u8> {
+        let positions = positions.iter();
+        let position = |&(source, position)| InputPosition { source: SourceId(source), position };
+        let meta = RecordMeta {
+            kind: RecordKind::State,
+            partition: 3,
+            version: VERSION,
+            event_count: 100,
+            captured_at: UNIX_EPOCH + CAPTURED,
+            idle: Duration::from_millis(250),
+            fingerprint: 0x0123_4567_89AB_CDEF,
+            positions: &positions.map(position).collect(),
+        };
+        let mut bytes = vec![1, 2, 3];
+        let writer = RecordWriter::begin(&mut bytes, id, &meta);
+        assert_eq!((writer.start(), writer.payload_start()), (3, bytes.len()));
+        bytes.extend_from_slice(payload);
+        writer.finish(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_record_says_where_its_parts_are_and_what_it_was_written_with() {
+        let key = [7; KEY_BYTES_MAX];
+        for (id, positions, payload) in [
+            (CheckpointIdRef { prototype: "pe", key: b"" }, &[][..], &b"a state"[..]),
+            (CheckpointIdRef { prototype: "prototype", key: b"key" }, &[(1, 10), (5, 9)], b""),
+            (CheckpointIdRef { prototype: "p", key: &key }, &[(1, u64::MAX)], b"a state"),
+        ] {
+            let bytes = written(id, positions, payload);
+            let record = &bytes[3..];
+            let view = RecordView::parse(record).unwrap();
+            let header = view.header();
+            assert_eq!((header.id, header.kind, view.payload()), (id, RecordKind::State, payload));
+            assert_eq!((header.partition, header.version.to_string()), (3, "2.17".to_owned()));
+            assert_eq!((header.event_count, header.fingerprint), (100, 0x0123_4567_89AB_CDEF));
+            assert_eq!(header.captured_at, UNIX_EPOCH + CAPTURED);
+            assert_eq!(header.idle, Duration::from_millis(250));
+            for &(source, position) in positions {
+                assert_eq!(header.positions.of(SourceId(source)), Some(position));
+            }
+            assert_eq!(header.positions.as_slice().len(), positions.len());
+            assert_eq!((header.encryption_key_id(), header.is_compressed()), (None, false));
+
+            assert_eq!(&record[header.prototype_place()], id.prototype.as_bytes());
+            assert_eq!(&record[header.key_place()], id.key);
+            assert_eq!(header.record_bytes(), record.len());
+            assert_eq!(header.header_bytes() + payload.len() + CHECKSUM_BYTES, record.len());
+        }
+    }
+
+    #[test]
+    fn what_is_known_to_be_intact_is_looked_at_in_part() {
+        let id = CheckpointIdRef { prototype: "pe", key: b"key" };
+        let bytes = written(id, &[], b"a state");
+        let record = &bytes[3..];
+        assert_eq!((captured_seconds(record), captured_seconds(&[])), (1_767_225_600, 0));
+        assert!(is_intact(record) && !is_intact(&record[1..]) && !is_intact(&[]));
+        assert!(RecordHeader::parse_of_whole(record).is_ok());
+        assert!(RecordHeader::parse_of_whole(&[record, b"more"].concat()).is_ok());
+        let cut = &record[..record.len() - 1];
+        assert!(RecordHeader::parse(cut).is_ok());
+        let kind = RecordErrorKind::Truncated { needed: record.len(), found: cut.len() };
+        assert_eq!(RecordHeader::parse_of_whole(cut), Err(RecordError::new(kind, cut.len())));
+    }
+
+    #[test]
+    fn a_damaged_byte_is_told_by_the_checksum_that_does_not_match() {
+        let id = CheckpointIdRef { prototype: "pe", key: b"key" };
+        let bytes = written(id, &[(1, 2)], b"a state");
+        let record = &bytes[3..];
+        let header_bytes = RecordHeader::parse(record).unwrap().header_bytes();
+        for at in AT_EPOCH..record.len() {
+            let mut damaged = record.to_vec();
+            damaged[at] ^= 0x10;
+            let (kind, crc_at) = match at < header_bytes {
+                true => (RecordErrorKind::HeaderChecksum, header_bytes - CHECKSUM_BYTES),
+                false => (RecordErrorKind::Checksum, record.len() - CHECKSUM_BYTES),
+            };
+            let error = RecordView::parse(&damaged).unwrap_err();
+            assert_eq!((error.kind(), error.offset()), (kind, crc_at), "byte {at}");
+        }
+        let found = 4;
+        let error = RecordView::parse(&[record, b"more"].concat()).unwrap_err();
+        let kind = RecordErrorKind::TrailingBytes { found };
+        assert_eq!((error.kind(), error.offset()), (kind, record.len()));
+        assert!(error.to_string().starts_with("4 bytes"), "{error}");
+    }
+}

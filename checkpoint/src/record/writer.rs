@@ -115,8 +115,8 @@ impl RecordWriter {
 
     /// Ends the record of which the payload ends where `bytes` ends.
     pub fn finish(self, bytes: &mut Vec<u8>) {
-        let payload_bytes = bytes.len() - self.payload;
-        self.finish_at(bytes, payload_bytes);
+        let end = self.close(bytes);
+        self.seal(bytes, end);
     }
 
     /// Ends a record in the middle of a buffer; the four bytes behind the payload are there for it.
@@ -135,14 +135,8 @@ impl RecordWriter {
         put(record, end..end + CHECKSUM_BYTES, crc);
     }
 
-    fn finish_at(self, bytes: &mut Vec<u8>, payload_bytes: usize) {
-        bytes.truncate(self.payload + payload_bytes);
-        bytes.extend_from_slice(&[0; CHECKSUM_BYTES]);
-        let end = bytes.len();
-        self.seal(bytes, end);
-    }
-
-    /// Leaves room for the checksum behind the payload, which [`seal`](Self::seal) fills in later.
+    /// Leaves room for the checksum behind the payload, which [`seal`](Self::seal) fills in, and
+    /// returns where the record ends.
     pub(crate) fn close(self, bytes: &mut Vec<u8>) -> usize {
         bytes.extend_from_slice(&[0; CHECKSUM_BYTES]);
         bytes.len()

@@ -151,6 +151,12 @@ fn an_unknown_required_section_is_refused_by_its_type() {
     let err = RecordView::parse(&with_section(0x7FFF, 5, b"later")).unwrap_err();
     assert_eq!(err.kind(), RecordErrorKind::UnsupportedFeature { found: 0x7FFF });
     assert!(err.to_string().contains("use a newer library"), "{err}");
+    let sections_at = FIXED_BYTES + "word-countalice".len();
+    assert_eq!(err.offset(), sections_at);
+    // The same behind one that is skipped.
+    let err = RecordView::parse(&with_section(0x8001, 5, b"later\xFF\x7F\0\0\0\0")).unwrap_err();
+    assert_eq!(err.kind(), RecordErrorKind::UnsupportedFeature { found: 0x7FFF });
+    assert_eq!(err.offset(), sections_at + 6 + 5);
 }
 
 #[test]
@@ -160,6 +166,8 @@ fn a_section_that_does_not_fit_is_refused() {
         (0x8001, u32::MAX, b""),
         (1, 15, &[0; 15]),
         (0x8001, 4, b"later"),
+        (2, 1, b"x"),
+        (3, 1, b"x"),
     ] {
         let err = RecordView::parse(&with_section(section, declared, body)).unwrap_err();
         assert_eq!(err.kind(), RecordErrorKind::Header, "{section:#06x} of {declared}");
