@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use checkpoint::{CheckpointingConfigBuilder, PePrototype, SafeKeeper, StateStorage, TestClock};
+use checkpoint::{
+    CheckpointingConfigBuilder, PePrototype, Pool, SafeKeeper, StateStorage, TestClock,
+};
 
-use crate::support::{Counter, FAIL_SAFE, FaultyStorage, every, manual, settings};
+use crate::support::{Counter, FAIL_SAFE, FaultyStorage, counters, every, manual, settings};
 
 const AGE: Duration = Duration::from_secs(3600);
 
@@ -104,6 +106,33 @@ fn age_counts_from_the_last_event_and_not_from_the_last_capture() {
     keeper.close(FAIL_SAFE).unwrap();
     restarted.clock.advance(AGE / 2);
     restarted.check(manual().expire_after(AGE), 0);
+}
+
+#[test]
+fn the_time_of_an_event_is_known_where_nothing_else_depends_on_time() {
+    let clock = Arc::new(TestClock::new());
+    // Without a thread that fetches there can be no question what is stored.
+    let storage = FaultyStorage::new().knowing_absence();
+    let restarted = Restarted { clock, storage, expired: Arc::default() };
+    let keeper = settings(&restarted.storage).clock(restarted.clock.clone()).stepped();
+    let keeper = keeper.build().unwrap();
+    let prototype = counters(&keeper, manual().expire_after(AGE));
+    let run_until_idle = || {
+        let pools = [Pool::Serialization, Pool::Storage, Pool::Fetching, Pool::Timing];
+        while pools.into_iter().any(|pool| keeper.step(pool)) {}
+    };
+    for _ in 0..2 {
+        prototype.process("a", |pe| pe.count = 5).unwrap();
+        restarted.clock.advance(AGE / 2);
+        run_until_idle();
+    }
+    let ticket = prototype.checkpoint("a").unwrap();
+    run_until_idle();
+    ticket.wait().unwrap();
+    drop((prototype, keeper));
+    // The last event is three quarters of that age old, the first one five.
+    restarted.clock.advance(AGE / 4);
+    restarted.check(manual().expire_after(AGE), 5);
 }
 
 /// F1.
