@@ -6,13 +6,13 @@ use std::thread;
 use std::time::Duration;
 
 use checkpoint::{
-    CheckpointingConfigBuilder, Eviction, Key, KeyBytes, NotAKey, OnFull, ProcessError, Recover,
-    StorageErrorKind, TestClock,
+    CheckpointingConfigBuilder, Eviction, Key, KeyBytes, NotAKey, OnFull, Pool, ProcessError,
+    Recover, StorageErrorKind, TestClock,
 };
 
 use crate::support::{
-    Counter, FAIL_SAFE, FaultyStorage, Gate, Results, SaveFault, counters, eventually, every,
-    manual, moving_on, settings,
+    Counter, FAIL_SAFE, FaultyStorage, Gate, Results, SaveFault, counted, counters, eventually,
+    every, manual, moving_on, settings,
 };
 
 const CAPACITY: usize = 4;
@@ -118,20 +118,32 @@ fn when_nobody_can_leave_a_new_pe_waits_and_then_gets_an_error() {
 }
 
 #[test]
-fn an_idle_pe_leaves_stored_and_a_busy_one_stays() {
-    let storage = FaultyStorage::new();
+fn an_idle_pe_leaves_stored_after_its_time_and_a_busy_one_stays() {
     let clock = Arc::new(TestClock::new());
-    let keeper = settings(&storage).clock(clock.clone()).build().unwrap();
-    let prototype = counters(&keeper, manual().idle_max(Duration::from_secs(10)));
-    prototype.process("idle", |pe| pe.count = 5).unwrap();
-    moving_on(&clock, Duration::from_secs(1), "the idle one has left", || {
-        prototype.process("busy", |pe| pe.count += 1).unwrap();
-        prototype.len() == 1
-    });
-    assert_eq!(storage.seen().saves_of("idle"), 1);
-    assert_eq!(storage.seen().saves_of("busy"), 0);
-    assert_eq!(prototype.read("idle", |pe| pe.count).unwrap(), 5);
-    keeper.close(FAIL_SAFE).unwrap();
+    let storage = FaultyStorage::new().knowing_absence();
+    let keeper = settings(&storage).clock(clock.clone()).stepped().build().unwrap();
+    let ten_seconds = counters(&keeper, manual().idle_max(Duration::from_secs(10)));
+    // Longer than the coarse time of an event can tell.
+    let years = manual().idle_max(Duration::from_secs(5 * 365 * 24 * 3600));
+    let years = counted(&keeper, "years", years);
+    let pass = |time| {
+        clock.advance(time);
+        let pools = [Pool::Serialization, Pool::Storage, Pool::Fetching, Pool::Timing];
+        while pools.into_iter().any(|pool| keeper.step(pool)) {}
+    };
+    ten_seconds.process("idle", |pe| pe.count = 5).unwrap();
+    years.process("idle", |pe| pe.count = 1).unwrap();
+    for seconds in 1..=9 {
+        ten_seconds.process("busy", |pe| pe.count += 1).unwrap();
+        pass(Duration::from_secs(1));
+        assert_eq!(ten_seconds.len(), 2, "after {seconds} s");
+    }
+    ten_seconds.process("busy", |pe| pe.count += 1).unwrap();
+    pass(Duration::from_millis(1200));
+    assert_eq!(ten_seconds.len(), 1);
+    assert_eq!((storage.seen().saves_of("idle"), storage.seen().saves_of("busy")), (1, 0));
+    pass(Duration::from_secs(100 * 24 * 3600));
+    assert_eq!((ten_seconds.len(), years.len()), (0, 1));
 }
 
 #[test]

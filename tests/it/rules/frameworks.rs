@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::num::{NonZeroU32, NonZeroU64};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -26,6 +26,8 @@ struct MapFramework {
     states: Mutex<HashMap<CheckpointId, Vec<u8>>>,
     source: Mutex<Option<Arc<dyn CheckpointSource>>>,
     shards: Mutex<Vec<usize>>,
+    /// No PE is due, however many events it had.
+    is_patient: AtomicBool,
 }
 
 impl MapFramework {
@@ -60,7 +62,8 @@ impl CheckpointingFramework for MapFramework {
     }
 
     fn is_checkpointable(&self, config: &CheckpointingConfig, pe: &PeStatus) -> bool {
-        config.mode().event_count().is_some_and(|n| pe.events_since_capture >= n.get())
+        let is_due = |n: NonZeroU64| pe.events_since_capture >= n.get();
+        !self.is_patient.load(Ordering::Relaxed) && config.mode().event_count().is_some_and(is_due)
     }
 
     fn save_state(&self, _: PrototypeIndex, shard: usize) {
@@ -110,6 +113,21 @@ fn a_framework_of_ones_own_checkpoints_and_restores() {
     assert!(ticket.wait().unwrap().is_some());
     assert_eq!(prototype.evict("a").unwrap(), checkpoint::Eviction::Evicted);
     assert_eq!(prototype.read("a", |pe| (pe.count, pe.handle)).unwrap(), (3, 7));
+}
+
+#[test]
+fn a_framework_of_ones_own_says_when_a_pe_is_due() {
+    let framework = Arc::new(MapFramework::default());
+    framework.is_patient.store(true, Ordering::Relaxed);
+    let prototype = over(framework.clone());
+    for _ in 0..3 {
+        prototype.process("a", |pe| pe.count += 1).unwrap();
+    }
+    assert!(framework.shards.lock().unwrap().is_empty());
+    framework.is_patient.store(false, Ordering::Relaxed);
+    prototype.process("a", |pe| pe.count += 1).unwrap();
+    framework.run();
+    assert_eq!(framework.states.lock().unwrap().len(), 1);
 }
 
 #[test]

@@ -356,6 +356,7 @@ fn a_panic_in_a_periodic_function_poisons_its_pe_and_time_goes_on() {
         prototype.read("good", |pe| pe.count).unwrap() >= 3
     });
     assert!(is_poisoned(prototype.read("bad", |_| ())));
+    assert_eq!(keeper.stats().poisoned, 1);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use checkpoint::{
-    CheckpointId, Checkpointable, CheckpointingConfig, CheckpointingMode, InMemoryStorage,
+    CheckpointId, Checkpointable, CheckpointingConfig, CheckpointingMode, InMemoryStorage, Pool,
     RecordView, SafeKeeper, SaveFailure, StateLimits, StateStorage, StorageErrorKind,
     StorageResultCode, TestClock, decode_state, encode_state,
 };
@@ -58,6 +58,28 @@ fn x3_all_of_20_000_dirty_pes_are_stored_in_time_mode_with_default_settings() {
     }
     assert_eq!(results.counts(), (2 * usize::try_from(PES).unwrap(), 0));
     keeper.close(FAIL_SAFE).unwrap();
+}
+
+#[test]
+fn in_time_mode_a_change_is_stored_in_time_also_after_a_time_without_any() {
+    let clock = Arc::new(TestClock::new());
+    let storage = FaultyStorage::new().knowing_absence();
+    let keeper = settings(&storage).clock(clock.clone()).stepped().build().unwrap();
+    let mode = CheckpointingMode::Time(Duration::from_secs(10));
+    let prototype = counters(&keeper, CheckpointingConfig::builder(mode));
+    let pass = |seconds| {
+        clock.advance(Duration::from_secs(seconds));
+        let pools = [Pool::Serialization, Pool::Storage, Pool::Fetching, Pool::Timing];
+        while pools.into_iter().any(|pool| keeper.step(pool)) {}
+    };
+    for round in 1..=3 {
+        prototype.process("a", |pe| pe.count += 1).unwrap();
+        pass(9);
+        assert_eq!(storage.seen().saves_of("a"), round - 1);
+        pass(1);
+        assert_eq!(storage.seen().saves_of("a"), round);
+        pass(100);
+    }
 }
 
 #[test]
