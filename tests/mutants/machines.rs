@@ -8,10 +8,10 @@
     reason = "a test that fails may panic, also in its helpers"
 )]
 
-#[path = "../it/checkpoint_id.rs"]
-mod checkpoint_id;
 #[path = "../it/file_system/mod.rs"]
 mod file_system;
+#[path = "../it/hooks.rs"]
+mod hooks;
 #[path = "../it/process.rs"]
 mod process;
 #[path = "../it/record/mod.rs"]
@@ -22,7 +22,5 @@ mod rules;
 mod scenarios;
 #[path = "../it/sessions.rs"]
 mod sessions;
-#[path = "../it/simulation/mod.rs"]
-mod simulation;
 #[path = "../it/support/mod.rs"]
 mod support;
