@@ -539,6 +539,24 @@ mod tests {
         Arc::new(FlushState { marks, deadline, done, waits_for_guards: false })
     }
 
+    /// Has so many serializations going on.
+    fn begin(core: &mut Core, count: usize) {
+        for _ in 0..count {
+            core.serializations.begin(at(0), &[(P, 0)]);
+        }
+    }
+
+    /// Ends the one that began first.
+    fn serialized(
+        core: &mut Core,
+        save: Option<SaveStateTask>,
+        unused: Option<Vec<u8>>,
+        again: Vec<(PrototypeIndex, usize)>,
+    ) -> Option<SaveStateTask> {
+        let number = core.serializations.oldest().unwrap();
+        core.serialized(number, save, unused, again)
+    }
+
     /// What a thread is given to do, in one word, or until when it waits.
     #[track_caller]
     fn check(core: &mut Core, pool: Pool, now: u64, expected: &str) {
@@ -549,6 +567,7 @@ mod tests {
             Step::Run(Action::Serialize { shards, .. }) => {
                 format!("serialize {:?}", shards.iter().map(|shard| shard.1).collect::<Vec<_>>())
             }
+            Step::Run(Action::TellSlow(slow)) => format!("tell of {}", slow.len()),
             Step::Run(Action::Save(task)) => format!("save {}", task.captures()),
             Step::Run(Action::Report(_)) => "report".to_owned(),
             Step::Run(Action::GiveBack(_)) => "give back".to_owned(),
@@ -566,7 +585,8 @@ mod tests {
     fn check_full(core: &Core, (captures, bytes, serializing): (usize, usize, usize), full: bool) {
         let mut saves = VecDeque::new();
         saves.extend((0..core.saves.len()).map(|_| save(0, 0)));
-        let core = Core { captures, bytes, serializing, saves, ..core_with(limits()) };
+        let mut core = Core { captures, bytes, saves, ..core_with(limits()) };
+        begin(&mut core, serializing);
         let counts = (captures, bytes, serializing, core.saves.len());
         assert_eq!(core.is_storage_full(), full, "{counts:?}");
     }
@@ -605,7 +625,8 @@ mod tests {
     #[test]
     fn a_batch_takes_what_is_left() {
         let left = |captures, bytes, serializing| {
-            let core = Core { captures, bytes, serializing, ..core() };
+            let mut core = Core { captures, bytes, ..core() };
+            begin(&mut core, serializing);
             let limits = core.limits_of_next_batch();
             assert_eq!(limits.lock_time, core.limits.capture.lock_time);
             (limits.captures_max, limits.bytes_max)
@@ -627,11 +648,36 @@ mod tests {
         check(&mut core, Pool::Serialization, 0, "serialize [0, 1]");
         assert!(core.shard_ready((P, 0)) && !core.shard_ready((P, 2)));
         check(&mut core, Pool::Serialization, 0, "serialize [2]");
-        assert_eq!(core.serializing, 2);
-        assert!(core.serialized(None, None, vec![(P, 2), (P, 5)]).is_none());
-        assert!(core.serialized(None, None, Vec::new()).is_none());
-        assert_eq!(core.serializing, 0);
+        assert_eq!(core.serializations.count(), 2);
+        assert!(serialized(&mut core, None, None, vec![(P, 2), (P, 5)]).is_none());
+        assert!(serialized(&mut core, None, None, Vec::new()).is_none());
+        assert_eq!(core.serializations.count(), 0);
         check(&mut core, Pool::Serialization, 0, "serialize [0, 2]");
+    }
+
+    #[test]
+    fn a_serialization_that_takes_long_is_told_of_once() {
+        let mut core = core();
+        let (mut begun, mut told) = (Vec::new(), 0);
+        for shard in [0, 1] {
+            core.shard_ready((P, shard));
+            match core.next(Pool::Serialization, at(shard as u64)) {
+                Step::Run(Action::Serialize { wakes_timing, .. }) => begun.push(wakes_timing),
+                _ => unreachable!("a shard is ready"),
+            }
+            check(&mut core, Pool::Timing, 1, "wait until 10000");
+        }
+        // Who keeps the time waits no longer than that anyway.
+        assert_eq!(begun, [true, false]);
+        check(&mut core, Pool::Timing, 9_999, "wait until 10000");
+        for (now, expected) in [(10_000, "wait until 10001"), (10_001, "wait")] {
+            told += 1;
+            check(&mut core, Pool::Timing, now, "tell of 1");
+            check(&mut core, Pool::Timing, now, expected);
+            assert_eq!(core.serializations.slow(), told);
+        }
+        assert!(serialized(&mut core, None, None, Vec::new()).is_none());
+        assert_eq!(core.serializations.slow(), 1);
     }
 
     #[test]
@@ -671,9 +717,9 @@ mod tests {
         let mut core = core();
         core.shard_ready((P, 0));
         check(&mut core, Pool::Serialization, 0, "serialize [0]");
-        assert!(core.serialized(Some(save(2, 50)), None, Vec::new()).is_none());
-        core.serializing = 1;
-        assert!(core.serialized(Some(save(1, 7)), None, Vec::new()).is_none());
+        assert!(serialized(&mut core, Some(save(2, 50)), None, Vec::new()).is_none());
+        begin(&mut core, 1);
+        assert!(serialized(&mut core, Some(save(1, 7)), None, Vec::new()).is_none());
         assert_eq!((core.captures, core.bytes), (3, 57));
         check(&mut core, Pool::Storage, 0, "save 2");
         check(&mut core, Pool::Storage, 0, "save 1");
@@ -754,8 +800,8 @@ mod tests {
         core.flushes_go_on(vec![flush(at(60))]);
         check(&mut core, Pool::Timing, 60, "check 1");
         // Something has ended while they were looked at.
-        core.serializing = 1;
-        assert!(core.serialized(None, None, Vec::new()).is_none());
+        begin(&mut core, 1);
+        assert!(serialized(&mut core, None, None, Vec::new()).is_none());
         core.flushes_go_on(vec![flush(at(90))]);
         check(&mut core, Pool::Timing, 60, "check 1");
         check(&mut core, Pool::Timing, 99, "wait");
@@ -782,9 +828,10 @@ mod tests {
         let mut core = core();
         let mut kept = |buffers: &[usize]| {
             for capacity in buffers {
-                core.serializing += 1;
+                begin(&mut core, 1);
                 assert!(
-                    core.serialized(None, Some(Vec::with_capacity(*capacity)), vec![]).is_none()
+                    serialized(&mut core, None, Some(Vec::with_capacity(*capacity)), vec![])
+                        .is_none()
                 );
             }
             core.buffers.len()
@@ -816,7 +863,7 @@ mod tests {
         }
         core.shard_ready((P, 0));
         check(&mut core, Pool::Serialization, 0, "exit");
-        core.serializing = 1;
-        assert!(core.serialized(Some(save(1, 5)), None, Vec::new()).is_some());
+        begin(&mut core, 1);
+        assert!(serialized(&mut core, Some(save(1, 5)), None, Vec::new()).is_some());
     }
 }

@@ -74,4 +74,10 @@ impl Serializations {
     pub(super) fn slow(&self) -> usize {
         self.running.values().filter(|running| running.is_slow).count()
     }
+
+    /// The one that began first.
+    #[cfg(test)]
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.running.keys().next().copied()
+    }
 }
