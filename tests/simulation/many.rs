@@ -53,7 +53,7 @@ impl Simulation {
     pub const POWER_LOSS: Self = Self {
         name: "power-loss",
         history: power_loss::run_files,
-        kinds: &[Met::POWER_LOSS],
+        kinds: &[Met::POWER_LOSS, Met::STORE],
         quota: Quota::POWER_LOSS_SEEDS,
         meets_all_min: 10_000,
     };
@@ -61,7 +61,7 @@ impl Simulation {
     pub const LOG_POWER_LOSS: Self = Self {
         name: "log-power-loss",
         history: power_loss::run_log,
-        kinds: &[Met::POWER_LOSS, Met::LOG],
+        kinds: &[Met::POWER_LOSS, Met::STORE, Met::LOG, Met::STORE_LOG],
         quota: Quota::LOG_POWER_LOSS_SEEDS,
         meets_all_min: 10_000,
     };

@@ -101,8 +101,11 @@ kinds! {
     PowerGoesLater,
     RecoveryCutOff,
     Killed,
-    KilledInTheMiddle,
     Verified,
+    }
+    /// What those of a store without a keeper must meet as well.
+    STORE {
+    KilledInTheMiddle,
     }
     /// What those of a keeper over such a store must meet as well.
     RECOVERY {
@@ -117,6 +120,9 @@ kinds! {
     /// What those of a log must meet as well.
     LOG {
     Compacted,
+    }
+    /// And those of a log without a keeper.
+    STORE_LOG {
     BatchesOverlap,
     }
 }
