@@ -12,13 +12,13 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use checkpoint::{
-    CheckpointTicket, Checkpointable, DecodeError, Decoder, EncodeError, Encoder, PePrototype,
-    ProcessError, RestoreFailure, SaveFailure, Schema, TestClock,
+    Checkpointable, DecodeError, Decoder, EncodeError, Encoder, ProcessError, RestoreFailure,
+    SaveFailure, Schema, TestClock,
 };
 
 use crate::support::{
-    Action, FAIL_SAFE, FaultyStorage, Gate, Results, SaveFault, Scripted, counters, eventually,
-    every, manual, scripted, settings,
+    Action, FAIL_SAFE, FaultyStorage, Gate, Results, SaveFault, counters, eventually, every,
+    manual, scripted, settings,
 };
 
 /// What `decode` and `apply` make of what `encode` wrote.
@@ -109,17 +109,6 @@ fn a_decode_or_an_apply_that_panics_is_an_error_of_the_event_which_can_be_tried_
     assert_eq!(keeper.close(FAIL_SAFE).unwrap().saved, 0);
 }
 
-/// Has a PE encoded, which does not end before the gate is opened.
-fn encoding_held(slow: &PePrototype<String, Scripted>) -> (Gate, CheckpointTicket) {
-    let gate = Gate::new();
-    let waits = gate.clone();
-    let on_encode: Action = Arc::new(move || waits.pass());
-    slow.process("a", |pe| pe.on_encode = Some(on_encode)).unwrap();
-    let ticket = slow.checkpoint("a").unwrap();
-    gate.reached();
-    (gate, ticket)
-}
-
 /// I3: with more than one thread that encodes, others are stored meanwhile, also by one thread of
 /// the storage; it is not acknowledged before, and is told of.
 #[test]
@@ -132,7 +121,12 @@ fn an_encode_that_takes_for_ever_holds_up_its_own_shard_only_and_is_not_acknowle
     let keeper = settings.clock(clock.clone()).build().unwrap();
     let slow = scripted(&keeper, manual());
     let others = counters(&keeper, every(1));
-    let (gate, ticket) = encoding_held(&slow);
+    let gate = Gate::new();
+    let waits = gate.clone();
+    let on_encode: Action = Arc::new(move || waits.pass());
+    slow.process("a", |pe| pe.on_encode = Some(on_encode)).unwrap();
+    let ticket = slow.checkpoint("a").unwrap();
+    gate.reached();
     for number in 0..100 {
         others.process(&format!("{number}"), |pe| pe.count = 1).unwrap();
     }
@@ -145,19 +139,6 @@ fn an_encode_that_takes_for_ever_holds_up_its_own_shard_only_and_is_not_acknowle
     ticket.wait().unwrap();
     eventually("it is over", || keeper.stats().serializations_slow == 0);
     keeper.close(FAIL_SAFE).unwrap();
-}
-
-/// I3: also if nothing else happens meanwhile.
-#[test]
-fn the_only_encode_that_takes_for_ever_is_told_of() {
-    let clock = Arc::new(TestClock::new());
-    let keeper = settings(&FaultyStorage::new()).clock(clock.clone()).build().unwrap();
-    let slow = scripted(&keeper, manual());
-    let (gate, ticket) = encoding_held(&slow);
-    clock.advance(Duration::from_secs(10));
-    eventually("it is told of", || keeper.stats().serializations_slow == 1);
-    gate.open();
-    ticket.wait().unwrap();
 }
 
 /// I4: found when it is stored, in debug builds, and not after the first crash.
