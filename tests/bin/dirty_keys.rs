@@ -16,6 +16,8 @@ use checkpoint_tests::{Unsteady, Weather};
 const ROUNDS: u64 = 2;
 /// Bytes of captured states that a keeper may hold.
 const CAPTURED_BYTES_MAX: usize = 2 << 20;
+/// Captured states that may wait for the storage.
+const CAPTURES_MAX: usize = 2048;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -26,6 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let storage = Unsteady::new(InMemoryStorage::new(), Weather::Stuck);
     let keeper = SafeKeeper::builder(storage.clone())
         .captured_bytes_max(CAPTURED_BYTES_MAX.try_into()?)
+        .storage_max_outstanding_requests(CAPTURES_MAX.try_into()?)
         .build()?;
     let each = CheckpointingMode::EventCount(1.try_into()?);
     let mode = if is_off { CheckpointingMode::None } else { each };
