@@ -21,7 +21,9 @@ use checkpoint::{
 use checkpoint_tests::AppendSink;
 use plotters::prelude::*;
 
-use workload::measure::{Way, compare, median, setting};
+use workload::captor::{Captured, captured};
+use workload::measure::{Way, compare, median, on_two_threads, setting};
+use workload::usage::directory;
 use workload::{Numbers, Ours, State, plain, run_plain};
 
 /// What was measured at one number of keys.
@@ -31,9 +33,18 @@ struct Row {
     /// Speed beside the plain map.
     session: f64,
     process: f64,
+    /// The same with checkpoints each second, appended to a file and synced; and with two threads.
+    session_stored: f64,
+    process_stored: f64,
+    two_sessions: f64,
+    two_process: f64,
+    two_sessions_stored: f64,
+    two_process_stored: f64,
     /// The keeper's work for each PE that had changed, in ns.
     save_of_all: f64,
     save_of_one_percent: f64,
+    captured_all: Captured,
+    captured_one_percent: Captured,
     /// Memory for each PE, in bytes, beside that of its state on the heap.
     plain_bytes: f64,
     ours_bytes: f64,
@@ -57,7 +68,7 @@ fn weigh<T>(keys: u64, make: impl FnOnce() -> T) -> (T, f64) {
 
 /// Has `touched` of the PEs changed, again and again, and measures what the keeper has to do.
 fn save_ns(keys: u64, touched: u64, rounds: u64) -> f64 {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let sink = AppendSink::create(&directory.path().join("sink")).unwrap();
     let clock = Arc::new(TestClock::new());
     let builder = SafeKeeper::builder(sink).clock(clock.clone()).stepped();
@@ -92,23 +103,96 @@ fn measure(keys: u64, events: u64, rounds: u64) -> Row {
     let map = Mutex::new(map);
     let (ours, ours_bytes) =
         weigh(keys, || Ours::new(InMemoryStorage::new(), CheckpointingMode::None, keys));
+    let directory = directory();
+    let sink = AppendSink::create(&directory.path().join("sink")).unwrap();
+    let stored = Ours::new(sink, CheckpointingMode::Time(Duration::from_secs(1)), keys);
+    let two = |n, run: &(dyn Fn(u64, u64) + Sync)| on_two_threads(n, run);
     let ways: Vec<Way<'_>> = vec![
         ("plain map", Box::new(|n| run_plain(&mut map.lock().unwrap(), keys, n, 1))),
         ("session", Box::new(|n| ours.session(n, 1))),
         ("process", Box::new(|n| ours.process(n, 1))),
+        ("session, stored", Box::new(|n| stored.session(n, 1))),
+        ("process, stored", Box::new(|n| stored.process(n, 1))),
+        ("2 sessions", Box::new(|n| two(n, &|n, seed| ours.session(n, seed)))),
+        ("2 process", Box::new(|n| two(n, &|n, seed| ours.process(n, seed)))),
+        ("2 sessions, stored", Box::new(|n| two(n, &|n, seed| stored.session(n, seed)))),
+        ("2 process, stored", Box::new(|n| two(n, &|n, seed| stored.process(n, seed)))),
     ];
     let compared = compare(&ways, events, rounds);
     drop(ways);
-    drop((map, ours));
+    drop((map, ours, stored));
     Row {
         keys,
         plain_ns: compared[0].ns,
         session: compared[1].speed,
         process: compared[2].speed,
+        session_stored: compared[3].speed,
+        process_stored: compared[4].speed,
+        two_sessions: compared[5].speed,
+        two_process: compared[6].speed,
+        two_sessions_stored: compared[7].speed,
+        two_process_stored: compared[8].speed,
         save_of_all: save_ns(keys, keys, rounds.min(3)),
         save_of_one_percent: save_ns(keys, keys / 100, rounds),
+        captured_all: captured(keys, keys, rounds.min(3)),
+        captured_one_percent: captured(keys, keys / 100, rounds),
         plain_bytes,
         ours_bytes,
+    }
+}
+
+fn print(rows: &[Row]) {
+    println!("\nevents: ns of a plain map, and speed beside it; stored: each second, synced\n");
+    println!(
+        "{:>10} {:>8} {:>8} {:>8} {:>8} {:>8} {:>10} {:>8} {:>10} {:>8}",
+        "keys",
+        "plain ns",
+        "session",
+        "process",
+        "s stored",
+        "p stored",
+        "2 sessions",
+        "2 proc.",
+        "2 s stored",
+        "2 p stored"
+    );
+    for row in rows {
+        println!(
+            "{:>10} {:>8.1} {:>7.2}x {:>7.2}x {:>7.2}x {:>7.2}x {:>9.2}x {:>7.2}x {:>9.2}x \
+             {:>7.2}x",
+            row.keys,
+            row.plain_ns,
+            row.session,
+            row.process,
+            row.session_stored,
+            row.process_stored,
+            row.two_sessions,
+            row.two_process,
+            row.two_sessions_stored,
+            row.two_process_stored
+        );
+    }
+    println!("\nsaves, ns each, and memory: all keys changed, 1 % changed\n");
+    println!(
+        "{:>10} {:>13} {:>13} {:>15} {:>13} {:>13} {:>11} {:>10}",
+        "keys", "whole", "locked", "longest us", "checksums", "settling", "plain B/PE", "ours B/PE"
+    );
+    for row in rows {
+        let of = |some: fn(&Captured) -> f64| {
+            let (all, some_of) = (some(&row.captured_all), some(&row.captured_one_percent));
+            format!("{all:.0}, {some_of:.0}")
+        };
+        println!(
+            "{:>10} {:>13} {:>13} {:>15} {:>13} {:>13} {:>11.0} {:>10.0}",
+            row.keys,
+            format!("{:.0}, {:.0}", row.save_of_all, row.save_of_one_percent),
+            of(|captured| captured.each(captured.locked)),
+            of(|captured| captured.longest.as_secs_f64() * 1e6),
+            of(|captured| captured.each(captured.sealing)),
+            of(|captured| captured.each(captured.settling)),
+            row.plain_bytes,
+            row.ours_bytes
+        );
     }
 }
 
@@ -174,36 +258,15 @@ fn main() {
     let keys_max = setting("CHECKPOINT_BENCH_KEYS_MAX", 10_000_000);
     let events = setting("CHECKPOINT_BENCH_EVENTS", 1_000_000);
     let rounds = setting("CHECKPOINT_BENCH_ROUNDS", 5);
-    println!(
-        "{:>10} {:>9} {:>9} {:>9} {:>11} {:>11} {:>11} {:>11}",
-        "keys",
-        "plain ns",
-        "session",
-        "process",
-        "save all ns",
-        "save 1 % ns",
-        "plain B/PE",
-        "ours B/PE"
-    );
     let mut rows = Vec::new();
     for keys in [10_000, 100_000, 1_000_000, 10_000_000] {
         if keys > keys_max {
             break;
         }
-        let row = measure(keys, events, rounds);
-        println!(
-            "{:>10} {:>9.1} {:>8.2}x {:>8.2}x {:>11.0} {:>11.0} {:>11.0} {:>11.0}",
-            row.keys,
-            row.plain_ns,
-            row.session,
-            row.process,
-            row.save_of_all,
-            row.save_of_one_percent,
-            row.plain_bytes,
-            row.ours_bytes
-        );
-        rows.push(row);
+        println!("measuring {keys} keys");
+        rows.push(measure(keys, events, rounds));
     }
+    print(&rows);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../checkpoint/docs/growth.svg");
     draw(&rows, &path);
     println!("\ndrawn into {}", path.display());

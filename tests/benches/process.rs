@@ -72,6 +72,8 @@ fn main() {
         ("2 threads: 64 locked maps", Box::new(|n| two(n, &|n, s| sharded.run(keys, n, s)))),
         ("2 threads: session, off", Box::new(|n| two(n, &|n, s| off.session(n, s)))),
         ("2 threads: process, off", Box::new(|n| two(n, &|n, s| off.process(n, s)))),
+        ("2 threads: session, each second", Box::new(|n| two(n, &|n, s| timed.session(n, s)))),
+        ("2 threads: process, each second", Box::new(|n| two(n, &|n, s| timed.process(n, s)))),
     ];
     // The first one is what the others are compared with.
     let wanted = std::env::var("CHECKPOINT_BENCH_WAYS").unwrap_or_default();
@@ -82,10 +84,10 @@ fn main() {
         .map(|(_, way)| way)
         .collect();
     println!("{keys} keys, {events} events a round, {rounds} rounds; medians\n");
-    println!("{:28} {:>8} {:>14}", "way", "ns", "x of plain map");
+    println!("{:32} {:>8} {:>14}", "way", "ns", "x of plain map");
     for ((name, _), compared) in ways.iter().zip(compare(&ways, events, rounds)) {
         // Speed, not time: 0.5 means half as many events in the same time.
-        println!("{name:28} {:8.1} {:14.2}", compared.ns, compared.speed);
+        println!("{name:32} {:8.1} {:14.2}", compared.ns, compared.speed);
     }
     drop(ways);
     println!("\n{} dumps", dumped.into_inner().unwrap().dumps);

@@ -11,6 +11,7 @@
     reason = "counts of events and nanoseconds fit"
 )]
 
+pub(crate) mod captor;
 pub(crate) mod changed;
 pub(crate) mod draw;
 pub(crate) mod dumps;
