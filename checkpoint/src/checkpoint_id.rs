@@ -36,7 +36,7 @@ const SHOWN_KEY_CHARS_MAX: usize = 64;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CheckpointId {
     prototype: Arc<str>,
-    key: Box<[u8]>,
+    key: Arc<[u8]>,
 }
 
 impl CheckpointId {

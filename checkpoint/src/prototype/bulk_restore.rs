@@ -10,10 +10,10 @@ use crate::process_error::ProcessError;
 use crate::prototype::entry::Arrival;
 use crate::prototype::inner::{Inner, Place};
 use crate::prototype::key::Key;
+use crate::prototype::landing::Landing;
 use crate::prototype::pe_prototype::{Hindrance, PePrototype};
 use crate::prototype::restore::Coming;
 use crate::prototype::shard::Locked;
-use crate::prototype::table::Obstacle;
 use crate::reentrancy;
 use crate::state::Checkpointable;
 use crate::storage::{StateStorage, StorageError, StorageErrorKind};
@@ -21,8 +21,9 @@ use crate::sync::{Mutex, Ordering};
 
 /// So many are on their way at the same time, for each thread.
 const AT_ONCE_MAX: usize = 256;
-/// A thread is worth its start for so many times as many as it has on their way.
-const TURNS: usize = 2;
+/// A thread is started for so many times as many as it has on their way: with fewer, much of the
+/// time goes into starting it, and into waiting for the slowest.
+const TURNS: usize = 16;
 /// So many errors are reported, one for each PE; all are counted.
 const ERRORS_MAX: usize = 100;
 
@@ -55,7 +56,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// are on their way at the same time; where they need not be waited for, and there is room for
     /// all, on each of as many threads as there are processors, at most eight, which end with the
     /// call. The prototype's factory and hooks run on all of them, and may not wait for other PEs
-    /// there. `progress` is told after each 256, or each 512 for each thread.
+    /// there. `progress` is told after each 256, or each 4,096 for each thread.
     ///
     /// A storage that hangs while it reads many at once holds this up, and the events of those PEs
     /// for as long as they may wait.
@@ -170,6 +171,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             false => 0,
         };
         let is_cold = report.is_cold;
+        let order = if is_room_for_all { Order::Any } else { Order::AsGiven };
         let turns = Mutex::new(std::mem::take(ids).into_iter());
         let restore = || {
             let mut report = BulkRestore { is_cold, ..BulkRestore::default() };
@@ -179,7 +181,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 if turn.is_empty() {
                     break;
                 }
-                ended = self.restore_some(storage, turn, &mut report);
+                ended = self.restore_some(storage, turn, order, &mut report);
             }
             (report, ended)
         };
@@ -217,31 +219,61 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         self: &Arc<Self>,
         storage: &dyn StateStorage,
         ids: Vec<CheckpointId>,
+        order: Order,
         report: &mut BulkRestore,
     ) -> Result<(), ProcessError> {
         if report.is_cold {
             storage.prefetch(&ids);
         }
-        let mut waiting = Vec::with_capacity(ids.len());
-        // A place that is held has a fetch: if that is dropped, those who wait are told.
-        let mut fetches = Vec::with_capacity(ids.len());
-        let mut ended = Ok(());
+        let mut wanted = Vec::with_capacity(ids.len());
         for id in ids {
-            let Ok(key) = K::from_key_bytes(id.key()) else {
+            match K::from_key_bytes(id.key()) {
+                Ok(key) => wanted.push(Wanted { place: self.place(&key), key, id }),
                 // It was stored by a program with keys of another type; no event can ask for it.
-                report.failed += 1;
-                continue;
-            };
-            let place = self.place(&key);
-            let locked = match self.try_lock_again(place.shard) {
+                Err(_) => report.failed += 1,
+            }
+        }
+        if order == Order::Any {
+            // Each shard is locked once, and what is read of its table is read at the same time.
+            wanted.sort_unstable_by_key(|wanted| wanted.place.shard);
+        }
+        self.restore_wanted(wanted, order, report)
+    }
+
+    fn restore_wanted(
+        self: &Arc<Self>,
+        wanted: Vec<Wanted<K>>,
+        order: Order,
+        report: &mut BulkRestore,
+    ) -> Result<(), ProcessError> {
+        let mut later = Vec::new();
+        let mut waiting = Vec::with_capacity(wanted.len());
+        // A place that is held has a fetch: if that is dropped, those who wait are told.
+        let mut fetches = Vec::with_capacity(wanted.len());
+        let mut landing = Landing::new(self);
+        let mut held: Option<Locked<'_, K, P>> = None;
+        let mut ended = Ok(());
+        for wanted in wanted {
+            let shard = wanted.place.shard;
+            held = held.filter(|locked| locked.index() == shard);
+            let locked = match &mut held {
                 Some(locked) => locked,
-                None => {
-                    // It may be held for long: nobody is to wait for that who wants one of those.
-                    self.framework.fetch_serialized_states(std::mem::take(&mut fetches));
-                    self.lock_again(place.shard)
-                }
+                none => none.insert(match self.try_lock_again(shard) {
+                    Some(locked) => locked,
+                    // It may be held for long.
+                    None if order == Order::Any => {
+                        later.push(wanted);
+                        continue;
+                    }
+                    None => {
+                        // Nobody is to wait for that who wants one of those.
+                        self.framework.fetch_serialized_states(std::mem::take(&mut fetches));
+                        landing = Landing::new(self);
+                        self.lock_again(shard)
+                    }
+                }),
             };
-            match self.hold_place(locked, place, key, id) {
+            match self.hold_place(locked, wanted, &landing) {
                 Ok(Held::Resident) => report.resident += 1,
                 Ok(Held::Full) => {
                     report.is_full = true;
@@ -257,7 +289,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 }
             }
         }
+        drop(held);
         self.framework.fetch_serialized_states(fetches);
+        drop(landing);
         ended?;
         report.is_cold = waiting.iter().any(|(_, arrival)| arrival.result().is_none());
         let deadline = self.deadline();
@@ -275,17 +309,22 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 }
             }
         }
+        if !later.is_empty() {
+            let is_cold = report.is_cold;
+            self.restore_wanted(later, Order::AsGiven, report)?;
+            report.is_cold |= is_cold;
+        }
         Ok(())
     }
 
     /// Holds the place of a PE that is not there.
     fn hold_place(
         self: &Arc<Self>,
-        mut locked: Locked<'_, K, P>,
-        place: Place,
-        key: K,
-        id: CheckpointId,
+        locked: &mut Locked<'_, K, P>,
+        wanted: Wanted<K>,
+        landing: &Landing<'_, K, P>,
     ) -> Result<Held<K>, ProcessError> {
+        let Wanted { place, key, id } = wanted;
         if self.gate.is_closed() {
             return Err(self.closed_error());
         }
@@ -293,16 +332,14 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         if table.entries.find(place.hash, |entry| entry.key == key).is_some() {
             return Ok(Held::Resident);
         }
-        let Obstacle::Fetch(pe, arrival) = table.obstacle(place.hash, &key) else {
-            unreachable!("nothing is known of the PE");
-        };
         if !self.reserve() {
             return Ok(Held::Full);
         }
+        let (pe, arrival) = table.new_place(place.hash);
         let hasher = |key: &K| self.hash(key);
         let coming = Coming { shard: place.shard, pe, key: key.clone(), id };
         table.insert_placeholder(key.clone(), pe, arrival.clone(), hasher);
-        Ok(Held::Place(key, arrival, self.fetch_among_others(coming)))
+        Ok(Held::Place(key, arrival, self.fetch_among_others(coming, landing)))
     }
 }
 
@@ -316,6 +353,22 @@ impl BulkRestore {
         self.is_full |= part.is_full;
         self.is_cold |= part.is_cold;
     }
+}
+
+/// A PE that is to be brought.
+struct Wanted<K> {
+    place: Place,
+    key: K,
+    id: CheckpointId,
+}
+
+/// In which order PEs are brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// Those that come first may be all for which there is room.
+    AsGiven,
+    /// As it costs least.
+    Any,
 }
 
 /// What became of an attempt to hold a PE's place.

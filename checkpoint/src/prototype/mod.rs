@@ -20,6 +20,7 @@ mod guard;
 mod hooks;
 mod inner;
 mod key;
+mod landing;
 mod leave;
 mod listing;
 mod pe_prototype;

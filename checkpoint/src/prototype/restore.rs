@@ -14,7 +14,8 @@ use crate::process_error::ProcessError;
 use crate::prototype::hooks::contain;
 use crate::prototype::inner::Inner;
 use crate::prototype::key::Key;
-use crate::prototype::results::{Arrived, Mail};
+use crate::prototype::landing::{Delivery, Landing};
+use crate::prototype::results::Arrived;
 use crate::quarantine::quarantine_id;
 use crate::record::{RecordHeader, RecordKind, RecordView, StateVersion};
 use crate::reentrancy;
@@ -22,23 +23,31 @@ use crate::restore_error::{RestoreError, RestoreFailure};
 use crate::state::{Checkpointable, decode_state};
 use crate::storage::{FetchVersion, NEWEST_WHOLE, StorageError, StorageErrorKind, UNKNOWN_VERSION};
 use crate::store_metadata::stored_schema;
-use crate::sync::Mutex;
+use crate::sync::{AtomicBool, Mutex, Ordering};
 
 /// How many failed decodes are remembered.
 const UNREADABLE_MAX: usize = 1024;
 
 /// Remembers which versions could not be decoded, so that they are not decoded again and again.
 #[derive(Debug, Default)]
-pub(super) struct Unreadable(Mutex<HashMap<CheckpointId, (StateVersion, RestoreFailure)>>);
+pub(super) struct Unreadable {
+    known: Mutex<HashMap<CheckpointId, (StateVersion, RestoreFailure)>>,
+    /// Whether there is one: each restore asks, and almost never is there.
+    is_any: AtomicBool,
+}
 
 impl Unreadable {
     fn reason(&self, id: &CheckpointId, version: StateVersion) -> Option<RestoreFailure> {
-        let known = self.0.lock();
+        if !self.is_any.load(Ordering::Relaxed) {
+            return None;
+        }
+        let known = self.known.lock();
         known.get(id).filter(|(failed, _)| *failed == version).map(|(_, reason)| reason.clone())
     }
 
     fn remember(&self, id: &CheckpointId, version: StateVersion, reason: &RestoreFailure) {
-        let mut known = self.0.lock();
+        let mut known = self.known.lock();
+        self.is_any.store(true, Ordering::Relaxed);
         if known.len() >= UNREADABLE_MAX
             && let Some(one) = known.keys().next().cloned()
         {
@@ -48,7 +57,7 @@ impl Unreadable {
     }
 
     pub(super) fn forget(&self, id: &CheckpointId) {
-        self.0.lock().remove(id);
+        self.known.lock().remove(id);
     }
 }
 
@@ -66,6 +75,9 @@ pub(super) enum Wanted {
     /// The factory's value, as a new version.
     FactoryValue,
 }
+
+/// A PE that was restored or made, or why it was not.
+type Restored<P> = Result<Box<Arrived<P>>, RestoreFailure>;
 
 /// A PE on its way into memory.
 pub(super) struct Coming<K> {
@@ -90,7 +102,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             Wanted::Version(version) => (id, FetchVersion::Exactly(version)),
             Wanted::Quarantined(version) => match quarantine_id(&id, version) {
                 Ok(id) => (id, FetchVersion::Newest),
-                Err(_) => return self.fetched(coming, wanted, Ok(None)),
+                Err(_) => return self.finish_fetch(coming, wanted, Ok(None)),
             },
             Wanted::FactoryValue => {
                 let made = self.make_new(&coming.key, StateVersion::default());
@@ -101,17 +113,28 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         };
         let inner = self.clone();
         let fetch = StateFetch::new(id, version, caller, move |verdict| {
-            inner.fetched(coming, wanted, verdict);
+            inner.finish_fetch(coming, wanted, verdict);
         });
         self.framework.fetch_serialized_state(fetch);
     }
 
     /// What fetches a PE for a thread that holds the places of others, too. It is decided as on a
     /// thread of the keeper: user code that is run by it must not wait for one of those.
-    pub(super) fn fetch_among_others(self: &Arc<Self>, coming: Coming<K>) -> StateFetch {
+    pub(super) fn fetch_among_others(
+        self: &Arc<Self>,
+        coming: Coming<K>,
+        landing: &Landing<'_, K, P>,
+    ) -> StateFetch {
         let inner = self.clone();
+        let collected = landing.collected();
         StateFetch::new(coming.id.clone(), FetchVersion::Newest, Caller::MayWait, move |verdict| {
-            reentrancy::as_keeper_thread(|| inner.fetched(coming, Wanted::Newest, verdict));
+            reentrancy::as_keeper_thread(|| {
+                if let Some((coming, arrived)) = inner.fetched(coming, Wanted::Newest, verdict)
+                    && let Err(late) = collected.add(inner.delivery(&coming, arrived))
+                {
+                    inner.post(late.shard, late.mail());
+                }
+            });
         })
     }
 
@@ -121,7 +144,19 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         self.deliver(coming, arrived);
     }
 
-    fn fetched(self: &Arc<Self>, coming: Coming<K>, wanted: Wanted, verdict: FetchVerdict) {
+    fn finish_fetch(self: &Arc<Self>, coming: Coming<K>, wanted: Wanted, verdict: FetchVerdict) {
+        if let Some((coming, arrived)) = self.fetched(coming, wanted, verdict) {
+            self.deliver(&coming, arrived);
+        }
+    }
+
+    /// Returns what has come, and for whom; nothing if another version is being brought instead.
+    fn fetched(
+        self: &Arc<Self>,
+        coming: Coming<K>,
+        wanted: Wanted,
+        verdict: FetchVerdict,
+    ) -> Option<(Coming<K>, Restored<P>)> {
         let arrived = match verdict {
             Ok(None) if wanted == Wanted::Newest => {
                 self.make_new(&coming.key, StateVersion::default())
@@ -146,7 +181,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                     OnRestoreError::Previous => match older_than(wanted, &reason) {
                         Some(older) => {
                             self.warn(&coming.id, &reason, "trying an older version");
-                            return self.begin(coming, older, Caller::MustNotWait);
+                            self.begin(coming, older, Caller::MustNotWait);
+                            return None;
                         }
                         None => Err(reason),
                     },
@@ -154,19 +190,24 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             }
             arrived => arrived,
         };
-        self.deliver(&coming, arrived);
+        Some((coming, arrived))
     }
 
-    fn deliver(&self, coming: &Coming<K>, arrived: Result<Box<Arrived<P>>, RestoreFailure>) {
+    fn deliver(&self, coming: &Coming<K>, arrived: Restored<P>) {
+        let delivery = self.delivery(coming, arrived);
+        self.post(delivery.shard, delivery.mail());
+    }
+
+    fn delivery(&self, coming: &Coming<K>, arrived: Restored<P>) -> Delivery<P> {
         let arrived = arrived.map_err(|reason| match reason {
             // No matter of this PE.
             RestoreFailure::Closed => self.closed_error(),
             reason => ProcessError::Restore(RestoreError::new(coming.id.clone(), reason)),
         });
-        self.post(coming.shard, Mail::Arrived { pe: coming.pe, arrived });
+        Delivery { shard: coming.shard, pe: coming.pe, arrived }
     }
 
-    fn make_new(&self, key: &K, durable: StateVersion) -> Result<Box<Arrived<P>>, RestoreFailure> {
+    fn make_new(&self, key: &K, durable: StateVersion) -> Restored<P> {
         let made = contain(|| {
             let mut state = (self.factory)(key);
             if let Some(on_create) = &self.hooks.on_create {
@@ -180,17 +221,12 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
     }
 
     /// Makes a PE in place of what could not be restored, which is to be put aside.
-    fn make_preserving(&self, key: &K) -> Result<Box<Arrived<P>>, RestoreFailure> {
+    fn make_preserving(&self, key: &K) -> Restored<P> {
         let made = self.make_new(key, StateVersion::default())?;
         Ok(Box::new(Arrived { preserve: true, ..*made }))
     }
 
-    fn restore(
-        &self,
-        coming: &Coming<K>,
-        record: &[u8],
-        wanted: Wanted,
-    ) -> Result<Box<Arrived<P>>, RestoreFailure> {
+    fn restore(&self, coming: &Coming<K>, record: &[u8], wanted: Wanted) -> Restored<P> {
         let id = &coming.id;
         let damaged = |error| RestoreFailure::Record(Arc::new(error));
         let mut view = RecordView::parse(record).map_err(damaged)?;

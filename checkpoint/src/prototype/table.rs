@@ -297,7 +297,10 @@ impl<K, P> Table<K, P> {
     {
         match self.entries.find_mut(hash, |entry| entry.key.borrow() == key) {
             // Nothing known of it; the caller inserts a placeholder.
-            None => Obstacle::Fetch(PeHandle { hash, ticket: self.next_ticket }, Signal::new()),
+            None => {
+                let (pe, arrival) = self.new_place(hash);
+                Obstacle::Fetch(pe, arrival)
+            }
             Some(entry) => {
                 if entry.flags.has(Flags::PANICKED) {
                     entry.flags.clear(Flags::PANICKED);
@@ -320,6 +323,12 @@ impl<K, P> Table<K, P> {
                 }
             }
         }
+    }
+
+    /// What [`insert_placeholder`](Self::insert_placeholder) is to be given for a PE of which
+    /// nothing is known.
+    pub(super) fn new_place(&self, hash: u64) -> (PeHandle, Arc<Arrival>) {
+        (PeHandle { hash, ticket: self.next_ticket }, Signal::new())
     }
 
     /// Inserts the placeholder that [`obstacle`](Self::obstacle) asked for.

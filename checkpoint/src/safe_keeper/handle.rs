@@ -160,14 +160,16 @@ impl CheckpointingFramework for KeeperHandle {
                 }
                 core.is_running()
             };
+            let mut decided = 0;
             // A keeper that was closed meanwhile decodes none of them: they go the way of the rest.
             for (at, record) in found.into_iter().filter(|_| is_running) {
                 // A place that there is not, or that was named before, is the storage's mistake.
                 if let Some(fetch) = fetches.get_mut(at).and_then(Option::take) {
-                    shared.counters.fetches.add(1);
+                    decided += 1;
                     contained(|| fetch.decide(Ok(Some(record))));
                 }
             }
+            shared.counters.fetches.add(decided);
         }
         for fetch in fetches.into_iter().flatten() {
             self.fetch_serialized_state(fetch);

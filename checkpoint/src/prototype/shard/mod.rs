@@ -188,11 +188,15 @@ impl<K, P> Inner<K, P> {
     /// Gives something to a shard: at once if the lock is free; if not, it is put into the inbox,
     /// and taken in when the lock is given back.
     pub(super) fn post(&self, index: usize, mail: Mail<K, P>) {
+        self.post_all(index, std::iter::once(mail));
+    }
+
+    pub(super) fn post_all(&self, index: usize, mails: impl Iterator<Item = Mail<K, P>>) {
         if let Some(mut locked) = self.try_lock_again(index) {
-            return locked.take_in(mail);
+            return mails.for_each(|mail| locked.take_in(mail));
         }
         let shard = self.shard(index);
-        shard.inbox.lock().push(mail);
+        shard.inbox.lock().extend(mails);
         shard.calls.fetch_or(MAIL, Ordering::Release);
         if !self.attended {
             // Pairs with the fence in `finish`: either the holder sees the mail after he has
