@@ -25,6 +25,8 @@ impl Quota {
     pub const SOAK_SECONDS: Self = Self::of("CHECKPOINT_SOAK_SECONDS");
     /// For how many seconds a log is watched that is killed now and then.
     pub const LOG_SOAK_SECONDS: Self = Self::of("CHECKPOINT_LOG_SOAK_SECONDS");
+    /// See `tests/quotas`.
+    pub const LOG_SOAK_ACCOUNTS: Self = Self::of("CHECKPOINT_LOG_SOAK_ACCOUNTS");
     /// How many seeds the deterministic simulation of the keeper runs.
     pub const SIMULATION_SEEDS: Self = Self::of("CHECKPOINT_SIMULATION_SEEDS");
     /// How many seeds the simulated file system storage runs whose disk loses power.

@@ -1,10 +1,11 @@
 //! Works on accounts for a long time, with evictions, restores and a storage that is away now and
 //! then, and prints what the process has of the system meanwhile.
 //!
-//! Arguments: `files` or `log`, the directory, for how many seconds, a seed. Prints four times a
-//! second `sample THREADS DESCRIPTORS RSS_KIB EVENTS DISK_KIB` (the last of a log only, else 0),
-//! and at the end, when every account was checked, `checked ACCOUNTS restored N failed N away N`.
-//! It can be killed and started again.
+//! Arguments: `files` or `log`, the directory, for how many seconds, a seed, how many accounts
+//! there are. Prints four times a second `sample THREADS DESCRIPTORS RSS_KIB EVENTS DISK_KIB P50_US
+//! P99_US LONGEST_US`: the disk of a log only, else 0; the times of single events, since the last
+//! sample. At the end, when every account was checked, `checked ACCOUNTS restored N failed N away N
+//! removed N`. It can be killed and started again.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -12,8 +13,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -24,11 +25,12 @@ use checkpoint::{
 use checkpoint_tests::{Account, Backend, Unsteady, Weather};
 
 const DRIVERS: u64 = 2;
-/// A log of all accounts has some dozen.
-const SEGMENT_BYTES: u64 = 1 << 20;
-const KEYS: u64 = 10_000;
-/// A third: the others are on the disk.
-const CAPACITY: usize = 3_000;
+/// For each account: a log of all of them has some dozen segments.
+const SEGMENT_BYTES_OF_ACCOUNT: u64 = 100;
+/// One account in so many is in memory: the others are on the disk.
+const ACCOUNTS_OF_RESIDENT: u64 = 3;
+/// One event in so many is a removal.
+const EVENTS_OF_REMOVAL: u64 = 500;
 /// After so many events a driver rests for a millisecond.
 const EVENTS_IN_A_ROW: u64 = 20;
 const SAMPLE: Duration = Duration::from_millis(250);
@@ -37,13 +39,19 @@ const AWAY: u64 = 8;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let usage = "usage: soak files|log DIRECTORY SECONDS SEED";
-    let [backend, root, seconds, seed] = arguments.as_slice() else { return Err(usage.into()) };
+    let usage = "usage: soak files|log DIRECTORY SECONDS SEED ACCOUNTS";
+    let [backend, root, seconds, seed, keys] = arguments.as_slice() else {
+        return Err(usage.into());
+    };
     let backend = Backend::named(backend).ok_or(usage)?;
     let (time, seed) = (Duration::from_secs(seconds.parse()?), seed.parse::<u64>()?);
+    let keys = keys.parse::<u64>()?;
     let inner: Arc<dyn StateStorage> = match backend {
         Backend::Files => backend.open(root)?,
-        Backend::Log => Arc::new(Backend::log(root).segment_bytes(SEGMENT_BYTES).open()?),
+        Backend::Log => {
+            let segment_bytes = (keys * SEGMENT_BYTES_OF_ACCOUNT).max(64 << 10);
+            Arc::new(Backend::log(root).segment_bytes(segment_bytes).open()?)
+        }
     };
     let storage = Unsteady::over(inner, Weather::Fair);
     let keeper = SafeKeeper::builder(storage.clone())
@@ -55,21 +63,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     let event_count = 20.try_into()?;
     let mode =
         CheckpointingMode::EventCountOrTime { event_count, interval: Duration::from_millis(100) };
-    let capacity = NonZeroUsize::new(CAPACITY).ok_or("no capacity")?;
+    let capacity = usize::try_from(keys / ACCOUNTS_OF_RESIDENT)?;
+    let capacity = NonZeroUsize::new(capacity).ok_or("too few accounts")?;
     let accounts = keeper
         .prototype::<u64, Account>("account")
         .config(CheckpointingConfig::builder(mode).capacity(capacity).build()?)
         .create(|key| Account::new(*key))
         .build()?;
 
-    let (is_over, events) = (AtomicBool::new(false), AtomicU64::new(0));
-    let (accounts, is_over, events) = (&accounts, &is_over, &events);
+    let (is_over, done) = (AtomicBool::new(false), Done::default());
+    let (accounts, is_over, done) = (&accounts, &is_over, &done);
     let mut away = 0;
     let sent = thread::scope(|scope| -> Result<HashMap<u64, u64>, Box<dyn Error>> {
         let drivers: Vec<_> = (0..DRIVERS)
             .map(|driver| {
                 let random = SeededRandom::new(seed.wrapping_add(driver));
-                scope.spawn(move || drive(accounts, driver, &random, is_over, events))
+                let keys = keys / DRIVERS;
+                scope.spawn(move || drive(accounts, (driver, keys), &random, is_over, done))
             })
             .collect();
         let clock = SystemClock::new();
@@ -83,7 +93,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             away += u64::from(is_away);
             storage.set(if is_away { Weather::Down } else { Weather::Fair });
             thread::park_timeout(SAMPLE);
-            sample(events, root)?;
+            sample(done, root)?;
         }
         is_over.store(true, Ordering::Relaxed);
         storage.set(Weather::Fair);
@@ -107,22 +117,45 @@ fn main() -> Result<(), Box<dyn Error>> {
     keeper.close(Duration::from_secs(60))?;
     let restored = stats.fetches - stats.fetches_known_absent - stats.fetches_failed;
     let (checked, failed) = (sent.len(), stats.failed + stats.retried);
-    writeln!(io::stdout(), "checked {checked} restored {restored} failed {failed} away {away}")?;
+    let removed = done.removals.load(Ordering::Relaxed);
+    writeln!(
+        io::stdout(),
+        "checked {checked} restored {restored} failed {failed} away {away} removed {removed}"
+    )?;
     Ok(())
+}
+
+/// What the drivers have done.
+#[derive(Default)]
+struct Done {
+    events: AtomicU64,
+    removals: AtomicU64,
+    /// What single events took since the last sample, in us.
+    times: Mutex<Vec<u64>>,
 }
 
 /// Sends events to the accounts of a driver; returns how many each got.
 fn drive(
     accounts: &PePrototype<u64, Account>,
-    driver: u64,
+    (driver, keys): (u64, u64),
     random: &SeededRandom,
     is_over: &AtomicBool,
-    events: &AtomicU64,
+    done: &Done,
 ) -> Result<HashMap<u64, u64>, ProcessError> {
     let mut sent: HashMap<u64, u64> = HashMap::new();
+    let clock = SystemClock::new();
     while !is_over.load(Ordering::Relaxed) {
         for _ in 0..EVENTS_IN_A_ROW {
-            let key = random.next_u64() % (KEYS / DRIVERS) * DRIVERS + driver;
+            let key = random.next_u64() % keys * DRIVERS + driver;
+            if random.next_u64().is_multiple_of(EVENTS_OF_REMOVAL) {
+                // Whether the removal is stored yet or not: whoever comes next begins anew.
+                match retry(is_over, || accounts.remove(key)) {
+                    Ok(_) => sent.insert(key, 0),
+                    Err(_) if is_over.load(Ordering::Relaxed) => break,
+                    Err(err) => return Err(err),
+                };
+                done.removals.fetch_add(1, Ordering::Relaxed);
+            }
             let before = match sent.get(&key) {
                 Some(before) => *before,
                 // An earlier life may have left something.
@@ -132,13 +165,18 @@ fn drive(
                     Err(err) => return Err(err),
                 },
             };
+            let mut times = Vec::new();
             let found = retry(is_over, || {
-                accounts.process(key, |account| {
+                let begun = clock.now();
+                let found = accounts.process(key, |account| {
                     let found = account.position();
                     account.apply(before + 1);
                     found
-                })
+                });
+                times.push(u64::try_from(clock.now().since(begun).as_micros()).unwrap_or(u64::MAX));
+                found
             });
+            done.times.lock().unwrap_or_else(PoisonError::into_inner).extend(times);
             match found {
                 Ok(found) if found == before => sent.insert(key, before + 1),
                 Ok(found) => panic!("{key} was at {found}, not {before}"),
@@ -146,7 +184,7 @@ fn drive(
                 Err(_) if is_over.load(Ordering::Relaxed) => break,
                 Err(err) => return Err(err),
             };
-            events.fetch_add(1, Ordering::Relaxed);
+            done.events.fetch_add(1, Ordering::Relaxed);
         }
         thread::park_timeout(Duration::from_millis(1));
     }
@@ -180,7 +218,7 @@ fn retry<R>(
     }
 }
 
-fn sample(events: &AtomicU64, root: &str) -> Result<(), Box<dyn Error>> {
+fn sample(done: &Done, root: &str) -> Result<(), Box<dyn Error>> {
     let status = fs::read_to_string("/proc/self/status")?;
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -192,10 +230,18 @@ fn sample(events: &AtomicU64, root: &str) -> Result<(), Box<dyn Error>> {
         descriptors = descriptors.min(fs::read_dir("/proc/self/fd")?.count());
     }
     let (threads, rss) = (field("Threads:"), field("VmRSS:"));
-    let events = events.load(Ordering::Relaxed);
+    let events = done.events.load(Ordering::Relaxed);
+    let mut times = std::mem::take(&mut *done.times.lock().unwrap_or_else(PoisonError::into_inner));
+    times.sort_unstable();
+    let quantile = |percent: usize| times.get(times.len() * percent / 100).copied().unwrap_or(0);
+    let (p50, p99, longest) = (quantile(50), quantile(99), times.last().copied().unwrap_or(0));
     let segments = fs::read_dir(Path::new(root).join("segments")).into_iter().flatten();
     // One that is compacted may be gone by now.
     let disk = segments.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len())).sum::<u64>();
-    writeln!(io::stdout(), "sample {threads} {descriptors} {rss} {events} {}", disk / 1024)?;
+    writeln!(
+        io::stdout(),
+        "sample {threads} {descriptors} {rss} {events} {} {p50} {p99} {longest}",
+        disk / 1024
+    )?;
     Ok(())
 }
