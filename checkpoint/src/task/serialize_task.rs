@@ -49,6 +49,7 @@ impl SerializeTask {
         }
         let mut batch = CaptureBatch::reusing(limits, self.bytes);
         let mut again = Vec::new();
+        let mut had_a_turn = Vec::new();
         for (index, source, shard) in self.shards {
             if batch.is_full() {
                 again.push((index, shard));
@@ -56,9 +57,12 @@ impl SerializeTask {
             }
             match source.capture(shard, &mut batch) {
                 CaptureProgress::Drained => {}
-                CaptureProgress::More | CaptureProgress::Busy => again.push((index, shard)),
+                CaptureProgress::More | CaptureProgress::Busy => had_a_turn.push((index, shard)),
             }
         }
+        // Those that had no turn come first: a shard that could fill every batch must not keep the
+        // others from ever being stored.
+        again.append(&mut had_a_turn);
         // Outside all locks: the checksums need a look at every byte.
         batch.seal();
         let (bytes, captures, failures) = batch.into_parts();

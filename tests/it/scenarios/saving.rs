@@ -10,8 +10,8 @@ use checkpoint::{
 };
 
 use crate::support::{
-    Action, Counter, FAIL_SAFE, FaultyStorage, Results, SaveFault, counters, every, manual,
-    moving_on, scripted, settings,
+    Action, Counter, FAIL_SAFE, FaultyStorage, Results, SaveFault, counted, counters, every,
+    manual, moving_on, scripted, settings,
 };
 
 #[test]
@@ -203,4 +203,34 @@ fn x6_a_storage_that_always_panics_is_reported_as_one_failure_for_each_capture()
     assert_eq!(results.counts(), (1, 1));
     results.check_once_each();
     keeper.close(FAIL_SAFE).unwrap();
+}
+
+/// H2: a shard that could fill every batch has its turns, and no more.
+#[test]
+fn a_shard_that_always_has_more_does_not_keep_another_from_being_stored() {
+    const BATCH: usize = 4;
+    let storage = FaultyStorage::new().knowing_absence();
+    let keeper = settings(&storage)
+        .storage_max_outstanding_requests(BATCH.try_into().unwrap())
+        .stepped()
+        .build()
+        .unwrap();
+    let hot = counted(&keeper, "hot", every(1).shards(1));
+    let cold = counted(&keeper, "cold", every(1).shards(1));
+    let change_hot = || {
+        for key in 0..2 * BATCH {
+            hot.process(&key.to_string(), |pe| pe.count += 1).unwrap();
+        }
+    };
+    change_hot();
+    cold.process("a", |pe| pe.count += 1).unwrap();
+    // One batch of the hot one's at most goes before.
+    for batches in 1..=2 {
+        while storage.seen().save_calls < batches {
+            assert!(keeper.step(Pool::Serialization) | keeper.step(Pool::Storage));
+            change_hot();
+        }
+    }
+    assert_eq!(storage.seen().saves_of("a"), 1);
+    assert_eq!(storage.seen().saves, 2 * BATCH);
 }
