@@ -7,6 +7,7 @@ mod damage;
 mod faults;
 mod golden;
 mod hints;
+mod many;
 mod overlap;
 mod own_files;
 mod previous;
