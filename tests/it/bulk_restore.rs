@@ -2,17 +2,20 @@
 
 use std::fs;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::thread;
 
 use checkpoint::{
-    DefaultFileSystemStateStorage, InMemoryStorage, LogStorage, LogStorageBuilder, Partitioner,
-    PePrototype, ProcessError, SafeKeeper, StateStorage, StorageErrorKind,
+    DefaultFileSystemStateStorage, InMemoryStorage, Key, KeyBytes, LogStorage, LogStorageBuilder,
+    NotAKey, Partitioner, PePrototype, ProcessError, SafeKeeper, StateStorage, StorageErrorKind,
 };
 
-use crate::support::{Counter, FAIL_SAFE, FaultyStorage, Gate, counters, eventually, manual};
+use crate::support::{
+    Counter, FAIL_SAFE, FaultyStorage, Gate, counters, eventually, every, manual,
+};
 
 fn log(root: &Path) -> LogStorageBuilder {
     LogStorage::builder(root).segment_bytes(20_000).background_compaction(false)
@@ -288,4 +291,109 @@ fn nothing_is_restored_in_an_event_or_after_the_end() {
     assert!(inside.to_string().contains("restore the PEs of `counter`"), "{inside}");
     keeper.close(FAIL_SAFE).unwrap();
     assert_eq!(counters.restore_all(|_| {}).unwrap_err().kind(), StorageErrorKind::Closed);
+}
+
+#[test]
+fn nothing_is_decoded_that_was_found_after_the_keeper_had_been_closed() {
+    let storage = InMemoryStorage::new();
+    fill(storage.clone(), 0..3);
+    let (faulty, gate) = (FaultyStorage::over(storage), Gate::new());
+    faulty.on_fetch_many_hold(gate.clone());
+    let keeper = SafeKeeper::builder(faulty).build().unwrap();
+    let made = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&made);
+    let factory = move |_: &String| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Counter::default()
+    };
+    let config = manual().build().unwrap();
+    let counters = keeper.prototype("counter").config(config).create(factory).build().unwrap();
+    thread::scope(|scope| {
+        let restored = scope.spawn(|| counters.restore_all(|_| {}).unwrap_err());
+        gate.reached();
+        keeper.close(FAIL_SAFE).unwrap();
+        gate.open();
+        assert_eq!(restored.join().unwrap().kind(), StorageErrorKind::Closed);
+    });
+    assert_eq!(made.load(Ordering::Relaxed), 0);
+}
+
+/// A key that may panic when it is made of its bytes: on the threads that help with a restore, or
+/// else the first time that it is the number 5.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Fragile<const ON_HELPERS: bool>(u64);
+
+static PANICS: AtomicBool = AtomicBool::new(false);
+static MADE: AtomicU64 = AtomicU64::new(0);
+static HELPED: LazyLock<Gate> = LazyLock::new(Gate::new);
+
+impl<const ON_HELPERS: bool> KeyBytes for Fragile<ON_HELPERS> {
+    fn with_key_bytes<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
+        self.0.with_key_bytes(f)
+    }
+}
+
+impl<const ON_HELPERS: bool> Key for Fragile<ON_HELPERS> {
+    fn from_key_bytes(bytes: &[u8]) -> Result<Self, NotAKey> {
+        let number = u64::from_key_bytes(bytes)?;
+        if ON_HELPERS {
+            let name = thread::current().name().map(str::to_owned);
+            let is_helper = name.is_some_and(|name| name.starts_with("checkpoint-restore-"));
+            if is_helper && !HELPED.is_open() {
+                HELPED.open();
+                panic!("the key was told to panic");
+            }
+            // The first turn is for one thread alone; then whoever called leaves some to helpers.
+            if MADE.fetch_add(1, Ordering::Relaxed) >= 256 {
+                HELPED.pass();
+            }
+        } else if number == 5 && PANICS.swap(false, Ordering::Relaxed) {
+            panic!("the key was told to panic");
+        }
+        Ok(Self(number))
+    }
+
+    fn key_type() -> String {
+        "fragile".to_owned()
+    }
+}
+
+#[track_caller]
+fn check_panic<const ON_HELPERS: bool>(stored: u64) {
+    let storage = InMemoryStorage::new();
+    let open = || {
+        let keeper = SafeKeeper::builder(storage.clone()).build().unwrap();
+        let prototype = keeper.prototype::<Fragile<ON_HELPERS>, Counter>("counter");
+        let prototype = prototype.config(every(1).build().unwrap());
+        (keeper, prototype.create(|_| Counter::default()).build().unwrap())
+    };
+    let (keeper, counters) = open();
+    for key in 0..stored {
+        counters.process(&Fragile(key), |counter| counter.count = key + 1).unwrap();
+    }
+    keeper.close(FAIL_SAFE).unwrap();
+    drop(keeper);
+    let (_keeper, counters) = open();
+    PANICS.store(!ON_HELPERS, Ordering::Relaxed);
+    let restored = catch_unwind(AssertUnwindSafe(|| counters.restore_all(|_| {})));
+    let panic = restored.expect_err("the caller is not told of the panic");
+    assert_eq!(panic.downcast_ref(), Some(&"the key was told to panic"));
+    // Nobody waits for what was on its way then.
+    for key in 0..stored {
+        let count = counters.read(&Fragile(key), |counter| counter.count).unwrap();
+        assert_eq!(count, key + 1);
+    }
+    assert_eq!(counters.restore_all(|_| {}).unwrap().resident, stored);
+}
+
+#[test]
+fn a_key_that_panics_ends_it_and_gives_back_the_places_that_were_held() {
+    check_panic::<false>(10);
+}
+
+#[test]
+fn a_panic_on_a_thread_that_helps_reaches_the_caller() {
+    if thread::available_parallelism().unwrap().get() > 1 {
+        check_panic::<true>(3000);
+    }
 }

@@ -12,7 +12,7 @@ use checkpoint::{
 };
 
 use crate::support::faults::Rules;
-use crate::support::{FAIL_SAFE, FetchFault, SaveFault};
+use crate::support::{FAIL_SAFE, FetchFault, Gate, SaveFault};
 
 /// Each fault applies to the saves or fetches that come next, of one key or of any. A clone is the
 /// same storage. It notes if one id ever has two unfinished saves: see [`FaultyStorage::check`].
@@ -33,6 +33,7 @@ struct State {
     knows_absence: bool,
     inline_panics: usize,
     answers_many: bool,
+    holds_many: Option<Gate>,
     killed: bool,
 }
 
@@ -112,6 +113,11 @@ impl FaultyStorage {
     /// not, and then panic.
     pub(crate) fn on_fetch_many_panic(&self) {
         self.lock().answers_many = true;
+    }
+
+    /// Has fetches of many at once wait at the gate, and then find what there is.
+    pub(crate) fn on_fetch_many_hold(&self, gate: Gate) {
+        self.lock().holds_many = Some(gate);
     }
 
     /// Ends all faults that have not happened yet.
@@ -357,6 +363,11 @@ impl StateStorage for FaultyStorage {
     }
 
     fn fetch_many(&self, ids: &[CheckpointIdRef<'_>], found: &mut dyn FnMut(usize, Vec<u8>)) {
+        let holds = self.lock().holds_many.clone();
+        if let Some(gate) = holds {
+            gate.pass();
+            self.inner.fetch_many(ids, found);
+        }
         if self.lock().answers_many {
             let record = self.inner.fetch_now(&ids[0].to_owned()).unwrap().unwrap().unwrap();
             found(0, record.clone());

@@ -24,6 +24,10 @@ impl Gate {
         self.change(|state| state.open = true);
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).open
+    }
+
     /// Waits until it is open.
     pub(crate) fn pass(&self) {
         self.change(|state| state.waiting += 1);
