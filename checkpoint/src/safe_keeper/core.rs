@@ -656,6 +656,31 @@ mod tests {
     }
 
     #[test]
+    fn a_shard_waits_for_those_before_it_and_not_for_those_that_come_back() {
+        let mut core = core();
+        for shard in 0..200 {
+            core.shard_ready((P, shard));
+        }
+        let other = (PrototypeIndex(1), 7);
+        core.shard_ready(other);
+        let mut turn = || match core.next(Pool::Serialization, at(0)) {
+            Step::Run(Action::Serialize { number, shards, .. }) => {
+                // Each of them has more, and is to be visited again.
+                let more = shards.iter().copied().filter(|shard| *shard != other).collect();
+                assert!(core.serialized(number, None, None, more).is_none());
+                shards
+            }
+            _ => unreachable!("there are shards to be visited"),
+        };
+        // No turn is of more than 64, so that a thread is not long away from what else there is.
+        let turns: Vec<_> = (0..4).map(|_| turn()).collect();
+        assert_eq!(turns.iter().map(Vec::len).collect::<Vec<_>>(), [64, 64, 64, 64]);
+        let visited = turns.concat();
+        assert_eq!(visited.iter().position(|shard| *shard == other), Some(200));
+        assert!(visited[..200].iter().map(|(_, shard)| *shard).eq(0..200));
+    }
+
+    #[test]
     fn a_serialization_that_takes_long_is_told_of_once() {
         let mut core = core();
         let (mut begun, mut told) = (Vec::new(), 0);
