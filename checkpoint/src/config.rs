@@ -530,20 +530,38 @@ mod tests {
         assert_eq!(due_within(three_seconds, Some(50)), Some(3000));
     }
 
+    #[track_caller]
+    fn check(name: &str, builder: CheckpointingConfigBuilder, is_within: bool) {
+        match builder.build() {
+            Ok(_) => assert!(is_within, "{name} is accepted"),
+            Err(error) => assert!(!is_within && error.to_string().starts_with(name), "{error}"),
+        }
+    }
+
+    #[test]
+    fn times_are_not_shorter_than_can_be_measured() {
+        let builder = || CheckpointingConfig::builder(CheckpointingMode::None);
+        for (micros, is_within) in [(999, false), (1000, true)] {
+            let time = Duration::from_micros(micros);
+            let by_time = CheckpointingConfig::builder(CheckpointingMode::Time(time));
+            check("mode's interval", by_time, is_within);
+            check("expire_after", builder().expire_after(time), is_within);
+            check("idle_max", builder().idle_max(time), is_within);
+            check("exposure_max", builder().exposure_max(2 * time), is_within);
+            check("clock_step_max", builder().clock_step_max(time), is_within);
+        }
+    }
+
     #[test]
     fn limits_are_checked_in_build() {
         let builder = || CheckpointingConfig::builder(CheckpointingMode::None);
-        assert!(builder().build().is_ok());
-        assert!(builder().shards(3).build().is_err());
-        assert!(builder().shards(0).build().is_err());
-        assert!(builder().shards(1024).build().is_ok());
-        assert!(builder().shards(2048).build().is_err());
-        assert!(builder().state_bytes_max(0).build().is_err());
-        assert!(builder().state_bytes_max((2 << 30) + 1).build().is_err());
-        assert!(builder().idle_max(Duration::ZERO).build().is_err());
-        assert!(builder().exposure_max(Duration::from_micros(1999)).build().is_err());
-        assert!(builder().exposure_max(Duration::from_millis(2)).build().is_ok());
-        let short = CheckpointingMode::Time(Duration::from_micros(999));
-        assert!(CheckpointingConfig::builder(short).build().is_err());
+        for (shards, is_within) in [(0, false), (1, true), (3, false), (1024, true), (2048, false)]
+        {
+            check("shards", builder().shards(shards), is_within);
+        }
+        let most = 2 << 30;
+        for (bytes, is_within) in [(0, false), (1, true), (most, true), (most + 1, false)] {
+            check("state_bytes_max", builder().state_bytes_max(bytes), is_within);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use checkpoint::{Overflow, SafeKeeperSettings};
+use checkpoint::{BuildError, InMemoryStorage, Overflow, SafeKeeper, SafeKeeperSettings};
 
 use crate::support::{FaultyStorage, settings};
 
@@ -91,4 +91,25 @@ fn settings_outside_their_limits_are_refused_by_build() {
     assert!(backoff(0).is_err());
     assert!(backoff(2).is_ok());
     assert!(backoff(3).is_err(), "the least wait is above the longest");
+}
+
+#[test]
+fn every_setting_has_its_limits_and_is_named_beyond_them() {
+    for (name, most) in [
+        ("storage_max_threads", 256),
+        ("serialization_max_threads", 256),
+        ("fetching_max_threads", 256),
+        ("fetching_replacement_threads_max", 256),
+        ("partitions", 4096),
+    ] {
+        let build = |value: u64| {
+            let settings = toml::from_str(&format!("{name} = {value}")).unwrap();
+            SafeKeeper::builder(InMemoryStorage::new()).settings(settings).stepped().build()
+        };
+        assert!(build(most).is_ok(), "{name}");
+        let Err(BuildError::Settings(error)) = build(most + 1) else {
+            panic!("{name} may be {}", most + 1);
+        };
+        assert!(error.to_string().starts_with(&format!("{name} is {}", most + 1)), "{error}");
+    }
 }
