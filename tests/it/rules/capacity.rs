@@ -11,8 +11,8 @@ use checkpoint::{
 };
 
 use crate::support::{
-    Counter, FAIL_SAFE, FaultyStorage, Gate, Results, SaveFault, counted, counters, eventually,
-    every, manual, moving_on, settings,
+    Counter, FAIL_SAFE, FaultyStorage, FetchFault, Gate, Results, SaveFault, counted, counters,
+    eventually, every, manual, moving_on, settings,
 };
 
 const CAPACITY: usize = 4;
@@ -40,6 +40,74 @@ fn as_many_are_resident_as_the_capacity_says_and_beyond_it_the_oldest_leaves_sto
         }
         keeper.close(FAIL_SAFE).unwrap();
     }
+}
+
+#[test]
+fn whoever_had_an_event_stays_and_the_longest_idle_leaves() {
+    let clock = Arc::new(TestClock::new());
+    let keeper = settings(&FaultyStorage::new()).clock(clock.clone()).stepped().build().unwrap();
+    let prototype = counters(&keeper, limited(manual().idle_max(FAIL_SAFE)).shards(1));
+    let pass = || {
+        clock.advance(Duration::from_secs(1));
+        let pools = [Pool::Serialization, Pool::Storage, Pool::Fetching, Pool::Timing];
+        while pools.into_iter().any(|pool| keeper.step(pool)) {}
+    };
+    let event = |key: &str| {
+        let mut event = Box::pin(prototype.process_async(key, |pe| pe.count += 1));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        while event.as_mut().poll(&mut context).is_pending() {
+            pass();
+        }
+    };
+    for key in ["event", "guard", "session", "idle"] {
+        event(key);
+        pass();
+    }
+    prototype.process("event", |pe| pe.count += 1).unwrap();
+    prototype.pe("guard").unwrap().count += 1;
+    prototype.session().run([("session", 1)], |pe, by| pe.count += by).unwrap();
+    pass();
+    // It is no event.
+    prototype.read("idle", |_| ()).unwrap();
+    event("new");
+    let mut resident = Vec::new();
+    prototype.for_each(|key, _| resident.push(key.clone())).unwrap();
+    resident.sort();
+    assert_eq!(resident, ["event", "guard", "new", "session"]);
+}
+
+#[test]
+fn what_does_not_come_takes_no_room() {
+    let storage = FaultyStorage::new();
+    let keeper = settings(&storage)
+        .fetching_max_consecutive_failures_before_disabling(u32::MAX.try_into().unwrap());
+    let keeper = keeper.build().unwrap();
+    let config = limited(manual()).on_full(OnFull::Reject).build().unwrap();
+    let prototype = keeper.prototype::<String, Counter>("counter").config(config);
+    let prototype = prototype
+        .create(|key| {
+            assert!(!key.starts_with("panics"), "the factory was told to panic");
+            Counter::default()
+        })
+        .build()
+        .unwrap();
+    for round in 0..=CAPACITY {
+        prototype.process(&format!("panics {round}"), |_| ()).unwrap_err();
+        let key = format!("fails {round}");
+        storage.on_fetch_of(&key, 1, FetchFault::Failed(StorageErrorKind::Unavailable));
+        prototype.process(&key, |_| ()).unwrap_err();
+        prototype.remove(&format!("never seen {round}")).unwrap().wait().unwrap();
+        prototype.process("removed", |pe| pe.count += 1).unwrap();
+        prototype.remove("removed").unwrap().wait().unwrap();
+    }
+    let mut guards = Vec::new();
+    for key in 0..CAPACITY {
+        guards.push(prototype.pe(&key.to_string()).unwrap());
+    }
+    let full = prototype.process("one more", |_| ());
+    assert!(matches!(full, Err(ProcessError::Full { .. })), "{full:?}");
+    drop(guards);
+    keeper.close(FAIL_SAFE).unwrap();
 }
 
 #[test]
