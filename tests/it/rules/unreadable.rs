@@ -148,6 +148,38 @@ fn a_quarantine_that_is_full_keeps_what_is_stored_and_says_so() {
 }
 
 #[test]
+fn as_many_are_put_aside_as_may_be_and_one_that_is_discarded_makes_room() {
+    let storage = FaultyStorage::new();
+    let keeper = settings(&storage).build().unwrap();
+    let prototype = counters(&keeper, every(1));
+    for key in ["a", "b", "c"] {
+        prototype.process(key, |pe| pe.count = 5).unwrap();
+    }
+    keeper.close(FAIL_SAFE).unwrap();
+    for key in ["a", "b", "c"] {
+        storage.on_fetch_of(key, 1, FetchFault::Changed(Arc::new(flipped)));
+    }
+    let keeper = settings(&storage).save_attempts_max(1.try_into().unwrap()).build().unwrap();
+    let config = manual().on_restore_error(OnRestoreError::StartEmpty).quarantined_max(2);
+    let prototype = counters(&keeper, config);
+    let store = |key| {
+        prototype.process(key, |pe| pe.count = 1).unwrap();
+        prototype.checkpoint(key).unwrap().wait()
+    };
+    // Each is damaged once: what was put aside is what is stored.
+    store("a").unwrap();
+    store("b").unwrap();
+    let error = store("c").unwrap_err();
+    assert!(error.to_string().contains("counter/c"), "{error}");
+    let aside = keeper.quarantined("counter").unwrap();
+    assert_eq!(aside.len(), 2);
+    keeper.discard_quarantined(&aside[0]).unwrap();
+    store("c").unwrap();
+    assert_eq!(keeper.quarantined("counter").unwrap().len(), 2);
+    keeper.close(FAIL_SAFE).unwrap();
+}
+
+#[test]
 fn reset_is_the_way_out_of_a_pe_that_cannot_be_restored() {
     let storage = damaged(usize::MAX, InMemoryStorage::new());
     let (keeper, prototype) = open(&storage, OnRestoreError::Fail);
