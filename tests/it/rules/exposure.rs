@@ -106,6 +106,36 @@ fn events_are_not_refused_before_the_bound() {
     exposed.gate.open();
 }
 
+/// Ages are exact to 100 ms here, and so is the time of the look at them.
+#[test]
+fn events_are_refused_soon_after_the_bound_and_let_in_as_soon_as_all_is_stored() {
+    let storage = FaultyStorage::new().knowing_absence();
+    storage.on_save(1, SaveFault::Late);
+    let clock = Arc::new(TestClock::new());
+    let keeper = settings(&storage).clock(clock.clone()).stepped().build().unwrap();
+    let prototype = counters(&keeper, bounded(every(1)).on_exposed(OnExposed::Reject));
+    let pass = |millis| {
+        clock.advance(Duration::from_millis(millis));
+        let pools = [Pool::Timing, Pool::Serialization, Pool::Storage, Pool::Fetching];
+        while pools.into_iter().any(|pool| keeper.step(pool)) {}
+    };
+    prototype.process("a", |pe| pe.count = 1).unwrap();
+    pass(0);
+    for _ in 0..99 {
+        pass(100);
+    }
+    prototype.process("a", |pe| pe.count = 2).unwrap();
+    pass(100);
+    pass(100);
+    pass(100);
+    assert!(is_exposed(prototype.process("a", |pe| pe.count = 3)));
+    storage.complete_late();
+    pass(0);
+    // Nothing is older than a moment now.
+    prototype.process("a", |pe| pe.count = 3).unwrap();
+    keeper.close(FAIL_SAFE).unwrap();
+}
+
 #[test]
 fn events_wait_until_what_was_too_old_is_stored() {
     let exposed = Exposed::new(OnExposed::Block);
