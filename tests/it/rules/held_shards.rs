@@ -15,8 +15,8 @@ use checkpoint::{
 };
 
 use crate::support::{
-    Counter, FAIL_SAFE, FaultyStorage, Gate, SaveFault, counted, counters, eventually, manual,
-    moving_on, settings,
+    Counter, FAIL_SAFE, FaultyStorage, Gate, SaveFault, counted, counters, eventually, every,
+    manual, moving_on, settings,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -169,6 +169,23 @@ fn a_held_shard_with_results_to_take_in_does_not_keep_others_from_being_stored()
             other.checkpoint("b").unwrap().wait().unwrap();
         }
     });
+}
+
+#[test]
+fn a_serialization_goes_on_to_others_although_a_held_shard_may_be_waited_for_very_long() {
+    let storage = FaultyStorage::new().knowing_absence();
+    let keeper =
+        settings(&storage).max_serialization_lock_time(3600 * SECOND).stepped().build().unwrap();
+    let prototype = counters(&keeper, every(1).shards(1));
+    let others = counted(&keeper, "others", every(1).shards(1));
+    prototype.process("held", |pe| pe.count = 1).unwrap();
+    others.process("a", |pe| pe.count = 1).unwrap();
+    while_held(&prototype, || {
+        // Both are visited in one turn, the held one first.
+        assert!(keeper.step(Pool::Serialization) && keeper.step(Pool::Storage));
+    });
+    let seen = storage.seen();
+    assert_eq!((seen.saves_of("a"), seen.saves_of("held")), (1, 0));
 }
 
 #[test]
