@@ -28,11 +28,13 @@ impl MemoryFiles {
     }
 
     /// Returns what a file holds.
+    #[must_use]
     pub fn get(&self, path: &str) -> Option<Vec<u8>> {
         self.lock().files.get(path).cloned()
     }
 
     /// Returns the paths of all files.
+    #[must_use]
     pub fn paths(&self) -> Vec<String> {
         self.lock().files.keys().cloned().collect()
     }

@@ -5,6 +5,7 @@ const FIXED_BYTES: usize = 68;
 
 /// Returns the bytes with the checksums that they would have as a record, where the lengths in them
 /// leave room for those.
+#[must_use]
 pub fn sealed(bytes: &[u8]) -> Option<Vec<u8>> {
     let number = |at: usize, size: usize| {
         let bytes = bytes.get(at..at + size)?.iter().rev();

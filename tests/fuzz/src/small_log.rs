@@ -23,6 +23,7 @@ pub fn open_log(files: &MemoryFiles) -> Result<LogStorage, StorageError> {
 ///
 /// # Panics
 /// The key is too long for one.
+#[must_use]
 pub fn log_id(key: &str) -> CheckpointId {
     match CheckpointId::new("p", key) {
         Ok(id) => id,

@@ -28,7 +28,7 @@ fuzz_target!(|bytes: &[u8]| {
     use_all(&log);
     let id = log_id("fuzz");
     let record = conformance::record(&id, StateVersion::new(u64::MAX, u64::MAX), b"state");
-    let stored = conformance::save(&log, &[record.clone()]).pop();
+    let stored = conformance::save(&log, std::slice::from_ref(&record)).pop();
     drop(log);
     let Some(SaveOutcome::Stored) = stored else { return };
     match open_log(&files) {

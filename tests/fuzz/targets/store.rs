@@ -83,7 +83,11 @@ fn take_file(rest: &mut &[u8]) -> Option<(String, Vec<u8>)> {
         2 => format!("meta/{name}"),
         3 => format!("meta/{}", hex(&name)),
         4 => format!("temp/{name}"),
-        5 => ["store", "epoch", "lock"][usize::from(shard % 3)].to_owned(),
+        5 => match shard % 3 {
+            0 => "store".to_owned(),
+            1 => "epoch".to_owned(),
+            _ => "lock".to_owned(),
+        },
         6 => format!("{PROTOTYPE}/{name}"),
         _ => name,
     };
@@ -133,7 +137,9 @@ fn check(storage: &DefaultFileSystemStateStorage) {
     };
     conformance::fetch(storage, &id, FetchVersion::Before(StateVersion::new(9, 9))).ok();
     let record = conformance::record(&id, StateVersion::new(u64::MAX, u64::MAX), b"state");
-    if let Some(SaveOutcome::Stored) = conformance::save(storage, &[record.clone()]).pop() {
+    if let Some(SaveOutcome::Stored) =
+        conformance::save(storage, std::slice::from_ref(&record)).pop()
+    {
         match conformance::fetch(storage, &id, FetchVersion::Newest) {
             Ok(Some(found)) => assert!(found == record),
             other => panic!("stored, but: {other:?}"),
