@@ -7,6 +7,8 @@
 //! which both report.
 
 #[cfg(shuttle)]
+#[expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 mod pools;
 #[cfg(loom)]
+#[expect(clippy::unwrap_used, reason = "a model that fails may panic")]
 pub(crate) mod steps;

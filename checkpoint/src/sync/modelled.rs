@@ -1,4 +1,4 @@
-//! parking_lot's locks and std's threads, as far as they are used here, over those of a model
+//! `parking_lot`'s locks and std's threads, as far as they are used here, over those of a model
 //! checker.
 //!
 //! What is lost: time. A wait with a deadline may end at any moment, and no wait is fair. So what
