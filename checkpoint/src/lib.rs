@@ -123,6 +123,7 @@
 //! | captured states ([`storage_max_outstanding_requests`](SafeKeeperSettings::storage_max_outstanding_requests), [`captured_bytes_max`](SafeKeeperSettings::captured_bytes_max)) | No more are captured: later, and then newer, states are. |
 //! | fetches ([`fetching_queue_size`](SafeKeeperSettings::fetching_queue_size)) | The event waits for a place as long as it would wait for a fetch, or gets an error at once. |
 //! | failed fetches in a row ([`fetching_max_consecutive_failures_before_disabling`](SafeKeeperSettings::fetching_max_consecutive_failures_before_disabling)) | Events that need a restore get an error at once for a while; then one fetch tries whether the storage is well again. |
+//! | saves in a row of which nothing was stored (three) | [`KeeperStats::saving`] says [`Failing`](SavingState::Failing), and [`on_saving_state`](SafeKeeperBuilder::on_saving_state) and the log tell it. Events go on, nothing is acknowledged, and saves are tried again until one is stored. |
 //! | PEs in memory ([`capacity`](CheckpointingConfigBuilder::capacity)) | The one that was idle for longest is stored and leaves; if none can, [`OnFull`] says what the event gets. |
 //! | age of a change that is not stored ([`exposure_max`](CheckpointingConfigBuilder::exposure_max)) | Events that would change more wait or get an error, as [`OnExposed`] says. By default there is no bound, and the age is in the statistics. |
 //! | waiting for one PE ([`wait_max`](CheckpointingConfigBuilder::wait_max)) | The event gets [`ProcessError::Busy`]. |
@@ -250,7 +251,7 @@ pub use record::{EncryptionKey, EncryptionKeys};
 pub use restore_error::{RestoreError, RestoreFailure};
 pub use safe_keeper::{
     BuildError, FetchingState, KeeperStats, Overflow, Pool, SafeKeeper, SafeKeeperBuilder,
-    SafeKeeperSettings,
+    SafeKeeperSettings, SavingState,
 };
 #[cfg(unix)]
 pub use safe_keeper::{FileSystemBackendCheckpointingModule, ModuleError};

@@ -23,6 +23,7 @@ use crate::safe_keeper::core::{Core, CoreLimits};
 use crate::safe_keeper::fetches::Fetches;
 use crate::safe_keeper::pools::Pools;
 use crate::safe_keeper::retry::RetryPolicy;
+use crate::safe_keeper::saving_health::{OnSavingState, SavingState};
 use crate::safe_keeper::settings::{Overflow, SafeKeeperSettings};
 use crate::safe_keeper::shared::{Shared, Wakers};
 use crate::safe_keeper::stats::Counters;
@@ -38,6 +39,7 @@ pub struct SafeKeeperBuilder {
     settings: SafeKeeperSettings,
     // None: the log.
     callbacks: Option<Arc<dyn StorageCallbackFactory>>,
+    on_saving_state: OnSavingState,
     partitioning: Partitioning,
     compression: Compression,
     #[cfg(feature = "encryption")]
@@ -115,6 +117,7 @@ impl SafeKeeperBuilder {
             storage,
             settings: SafeKeeperSettings::default(),
             callbacks: None,
+            on_saving_state: Arc::new(|_| {}),
             partitioning: Partitioning::XxHash,
             compression: Compression::None,
             #[cfg(feature = "encryption")]
@@ -186,6 +189,21 @@ impl SafeKeeperBuilder {
         factory: impl StorageCallbackFactory + 'static,
     ) -> Self {
         self.callbacks = Some(Arc::new(factory));
+        self
+    }
+
+    /// Sets what is called when the storage begins to fail, and when it stores again. Default:
+    /// nothing; the log tells both, and [`KeeperStats::saving`](crate::KeeperStats::saving) says
+    /// how it is now.
+    ///
+    /// For what concerns the program as a whole, such as an alarm or a health check: a
+    /// [storage callback](crate::StorageCallback) is told of a capture only when it was given up,
+    /// which takes much longer. Called from the threads of the storage pool, without any lock held,
+    /// by one at a time and in order, once for each change; what has changed back before it could
+    /// be told is left out. It must not wait, as a storage callback must not. A panic is caught and
+    /// counted.
+    pub fn on_saving_state(mut self, told: impl Fn(SavingState) + Send + Sync + 'static) -> Self {
+        self.on_saving_state = Arc::new(told);
         self
     }
 
@@ -289,6 +307,7 @@ impl SafeKeeperBuilder {
             #[cfg(feature = "encryption")]
             keys: self.keys,
             callbacks,
+            on_saving_state: self.on_saving_state,
             prototypes: Mutex::default(),
             closing: AtomicBool::new(false),
             counters: Counters::default(),

@@ -15,6 +15,7 @@ use crate::safe_keeper::action::{Action, Pool, Step};
 use crate::safe_keeper::fetches::Fetches;
 use crate::safe_keeper::flush_state::FlushState;
 use crate::safe_keeper::reports::GivenUp;
+use crate::safe_keeper::saving_health::SavingHealth;
 use crate::safe_keeper::serializations::Serializations;
 use crate::safe_keeper::settings::Overflow;
 use crate::safe_keeper::stats::Gauges;
@@ -73,6 +74,7 @@ pub(super) struct Core {
     reporting: usize,
     given_up: VecDeque<Vec<GivenUp>>,
     pub(super) fetches: Fetches,
+    pub(super) saving_health: SavingHealth,
     ticks: BTreeMap<PrototypeIndex, Timestamp>,
     flushes: Vec<Arc<FlushState>>,
     /// Until when whoever keeps the time waits, if nothing happens; `None` is for ever.
@@ -105,6 +107,7 @@ impl Core {
             reporting: 0,
             given_up: VecDeque::new(),
             fetches,
+            saving_health: SavingHealth::default(),
             ticks: BTreeMap::new(),
             flushes: Vec::new(),
             timing_until: None,

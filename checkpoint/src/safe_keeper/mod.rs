@@ -19,6 +19,7 @@ mod pools;
 mod quarantined;
 mod reports;
 mod retry;
+mod saving_health;
 mod serializations;
 mod settings;
 mod shared;
@@ -33,6 +34,7 @@ pub use breaker::FetchingState;
 pub use builder::{BuildError, SafeKeeperBuilder};
 #[cfg(unix)]
 pub use file_system_module::{FileSystemBackendCheckpointingModule, ModuleError};
+pub use saving_health::SavingState;
 pub use settings::{Overflow, SafeKeeperSettings};
 pub use stats::KeeperStats;
 
@@ -153,9 +155,9 @@ impl SafeKeeper {
     #[must_use]
     pub fn stats(&self) -> KeeperStats {
         let shared = &*self.shared;
-        let (gauges, fetching) = {
+        let (gauges, fetching, saving) = {
             let core = shared.core.lock();
-            (core.gauges(), core.fetches.breaker.state())
+            (core.gauges(), core.fetches.breaker.state(), core.saving_health.state())
         };
         let now = shared.clock.now();
         let counters = &shared.counters;
@@ -184,6 +186,7 @@ impl SafeKeeper {
             fetches_hanging: gauges.fetches_hanging as u64,
             serializations_slow: gauges.serializations_slow as u64,
             fetching,
+            saving,
             oldest_change: None,
             shards_busy: 0,
         };

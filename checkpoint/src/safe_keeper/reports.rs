@@ -9,9 +9,10 @@ use crate::clock::Timestamp;
 use crate::prototype_index::PrototypeIndex;
 use crate::safe_keeper::action::Pool;
 use crate::safe_keeper::callbacks::{self, Told};
+use crate::safe_keeper::saving_health::SavingState;
 use crate::safe_keeper::shared::Shared;
 use crate::save_error::{SaveError, SaveFailure};
-use crate::storage::{SaveOutcome, StorageErrorKind};
+use crate::storage::{SaveOutcome, StorageError, StorageErrorKind};
 use crate::task::{SaveStateTask, Saving, SavingResults};
 
 /// A capture that was given up and reported; its PE does not know yet.
@@ -41,13 +42,25 @@ impl Shared {
             savings.iter_mut().zip(outcomes).map(|(s, outcome)| self.judge(s, outcome)).collect();
         // Dirty marks are cleared before anybody is told.
         let given_up = self.settle(&bytes, &savings, &verdicts);
+        let is_stored = |verdict: &_| matches!(verdict, Some(SettlementOutcome::Stored));
+        let any_stored = verdicts.iter().any(is_stored);
+        {
+            // Before anybody is told that something is stored: then it does not fail any more.
+            let health = &mut self.core.lock().saving_health;
+            match any_stored {
+                true => health.stored(),
+                false => {
+                    let errors = savings.iter().filter_map(|saving| saving.error.as_deref());
+                    health.failed(errors.map(StorageError::kind));
+                }
+            }
+        }
         let ended = || savings.iter().zip(&verdicts).filter_map(|(s, v)| Some((s, v.as_ref()?)));
         for (saving, outcome) in ended() {
             saving.capture.answer(&bytes, outcome);
         }
         self.tell_saved(&bytes, ended());
         let settled = ended().count();
-        let any_stored = ended().any(|(_, outcome)| matches!(outcome, SettlementOutcome::Stored));
         let again = savings.into_iter().zip(&verdicts);
         let again: Vec<_> = again.filter_map(|(s, v)| v.is_none().then_some(s)).collect();
         let retry = (!again.is_empty()).then(|| {
@@ -61,6 +74,31 @@ impl Shared {
         self.wakers.of(Pool::Storage).notify_one();
         self.wakers.of(Pool::Serialization).notify_one();
         self.wakers.of(Pool::Timing).notify_one();
+        self.tell_saving_state();
+    }
+
+    /// Tells whether the storage stores, if that is news and nobody else is telling.
+    fn tell_saving_state(&self) {
+        // Whoever finds somebody else telling leaves it to him: he looks again when he is done.
+        loop {
+            let Some(state) = self.core.lock().saving_health.begin_telling() else { return };
+            match state {
+                SavingState::Failing { kind } => tracing::error!(
+                    target: "checkpoint",
+                    // Not the error itself, which may name an id.
+                    reason = ?kind,
+                    "the storage fails; nothing is stored, and all changes stay in memory"
+                ),
+                SavingState::Working => {
+                    tracing::info!(target: "checkpoint", "the storage stores again");
+                }
+            }
+            if catch_unwind(AssertUnwindSafe(|| (self.on_saving_state)(state))).is_err() {
+                self.counters.callback_panics.add(1);
+                tracing::error!(target: "checkpoint", "a callback for the saving state panicked");
+            }
+            self.core.lock().saving_health.end_telling();
+        }
     }
 
     /// Gives shards the results of their captures, but for those that were given up: they would be

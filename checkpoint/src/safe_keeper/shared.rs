@@ -19,6 +19,7 @@ use crate::safe_keeper::action::{Action, Pool, Step};
 use crate::safe_keeper::core::Core;
 use crate::safe_keeper::flush_state::FlushState;
 use crate::safe_keeper::retry::RetryPolicy;
+use crate::safe_keeper::saving_health::OnSavingState;
 use crate::safe_keeper::serializations::Slow;
 use crate::safe_keeper::settings::SafeKeeperSettings;
 use crate::safe_keeper::stats::Counters;
@@ -58,6 +59,7 @@ pub(super) struct Shared {
     #[cfg(feature = "encryption")]
     pub(super) keys: Option<EncryptionKeys>,
     pub(super) callbacks: Arc<dyn StorageCallbackFactory>,
+    pub(super) on_saving_state: OnSavingState,
     pub(super) prototypes: Mutex<Vec<Registered>>,
     /// Set under the lock of `prototypes`: no more are taken in.
     pub(super) closing: AtomicBool,

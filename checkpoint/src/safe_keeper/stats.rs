@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::safe_keeper::breaker::FetchingState;
+use crate::safe_keeper::saving_health::SavingState;
 use crate::sync::{AtomicU64, Ordering};
 
 /// A snapshot of what a keeper has done and has to do. Taking it costs microseconds.
@@ -57,6 +58,8 @@ pub struct KeeperStats {
     pub serializations_slow: u64,
     /// Whether fetches go to the storage.
     pub fetching: FetchingState,
+    /// Whether what is given to the storage is stored.
+    pub saving: SavingState,
     /// The age of the oldest change that is not stored, to about 10 ms.
     pub oldest_change: Option<Duration>,
     /// Shards whose locks were held for too long to be looked at: what they have is not counted.

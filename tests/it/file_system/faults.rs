@@ -115,7 +115,7 @@ fn check_written_again(steps: &[String]) {
 }
 
 /// A file whose sync failed is never synced again, nor renamed to where it would be believed.
-fn check_failed_syncs_are_final(log: &[String], context: &str) {
+pub(super) fn check_failed_syncs_are_final(log: &[String], context: &str) {
     for (at, line) in log.iter().enumerate() {
         let Some((path, _)) = line.strip_prefix("sync_data ").and_then(|l| l.split_once(": "))
         else {

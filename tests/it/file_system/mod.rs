@@ -3,6 +3,7 @@
 mod any_ids;
 mod crash;
 mod damage;
+mod failed_syncs;
 mod faults;
 pub(crate) mod files_that_fail;
 mod kill;
