@@ -100,7 +100,10 @@
 //! - PEs are checkpointed each on its own: there is no consistent cut over several.
 //! - Events are not delivered, replayed or deduplicated. Records have room for input positions,
 //!   which nothing fills yet.
-//! - A store belongs to one process at a time.
+//! - A store belongs to one process at a time. One over files sees to that by a lock of the file
+//!   system, which is no protection where that does not lock, or not for all machines: on network
+//!   file systems, FUSE, overlays of containers and the like, one writer and durability are not
+//!   promised. Opening warns of it: see `FileSystemDoubt`.
 //! - State whose stored fields have changed since is refused with an error that names the
 //!   differences; it is not migrated.
 //! - A PE that is lent out ([`PeGuard`]) cannot be checkpointed meanwhile.
@@ -222,7 +225,7 @@ pub use config::{
     OnFull, OnPanic, OnRestoreError,
 };
 #[cfg(unix)]
-pub use file_ops::{FileHandle, FileOps, SharedSync, SystemFiles};
+pub use file_ops::{FileHandle, FileOps, FileSystemDoubt, SharedSync, SystemFiles};
 pub use framework::{
     Caller, CheckpointSource, CheckpointingFramework, FetchVerdict, FlushMark, NewPrototype,
     Overloaded, PeStatus, RegisterError, Registration, SourceStatus, StateFetch, Unsaved,

@@ -3,12 +3,14 @@
 //! Simulated disks and failing ones take the place of [`SystemFiles`]. Nothing here knows what is
 //! stored.
 
+mod file_system_doubt;
 mod system_files;
 
 use std::fmt;
 use std::io;
 use std::path::Path;
 
+pub use file_system_doubt::FileSystemDoubt;
 pub use system_files::SystemFiles;
 
 /// Does file operations below one directory, the root.
@@ -93,6 +95,10 @@ pub trait FileOps: Send + Sync + fmt::Debug {
     /// # Errors
     /// The system refuses.
     fn try_lock(&self, path: &str) -> io::Result<Option<Box<dyn FileHandle>>>;
+
+    /// Returns the name of the kind of file system that the root is on, if it is known to promise
+    /// less than a local disk: see [`FileSystemDoubt::Kind`]. `None` also if it cannot be told.
+    fn doubtful_kind(&self) -> Option<&'static str>;
 }
 
 /// A file that is open. It has one writer at a time; any thread may read and sync meanwhile.

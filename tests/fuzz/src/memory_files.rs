@@ -117,6 +117,10 @@ impl FileOps for MemoryFiles {
         self.put(path, b"");
         Ok(Some(self.handle(path)))
     }
+
+    fn doubtful_kind(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 #[derive(Debug)]

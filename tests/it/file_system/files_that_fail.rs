@@ -46,6 +46,9 @@ struct State {
     fail_all: Option<(String, Errno)>,
     before: Option<Before>,
     short_writes: bool,
+    // What is locked is locked once more, as if nobody had it.
+    locks_twice: bool,
+    doubtful_kind: Option<&'static str>,
     // The number of the write that takes only half of what it is given.
     short_at: Option<usize>,
     writes: u64,
@@ -160,6 +163,16 @@ impl FilesThatFail {
         self
     }
 
+    pub(crate) fn locking_twice(self) -> Self {
+        self.script.state.lock().unwrap().locks_twice = true;
+        self
+    }
+
+    pub(crate) fn of_kind(self, kind: &'static str) -> Self {
+        self.script.state.lock().unwrap().doubtful_kind = Some(kind);
+        self
+    }
+
     pub(crate) fn script(&self) -> Arc<Script> {
         Arc::clone(&self.script)
     }
@@ -222,7 +235,16 @@ impl FileOps for FilesThatFail {
 
     fn try_lock(&self, path: &str) -> io::Result<Option<Box<dyn FileHandle>>> {
         self.script.step(format!("try_lock {path}"))?;
-        Ok(self.files.try_lock(path)?.map(|inner| self.handle(path, inner)))
+        let locked = match self.files.try_lock(path)? {
+            None if self.script.state.lock().unwrap().locks_twice => self.files.open_file(path)?,
+            None => return Ok(None),
+            Some(locked) => locked,
+        };
+        Ok(Some(self.handle(path, locked)))
+    }
+
+    fn doubtful_kind(&self) -> Option<&'static str> {
+        self.script.state.lock().unwrap().doubtful_kind.or(self.files.doubtful_kind())
     }
 }
 

@@ -3,10 +3,15 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
 
-use checkpoint::{DefaultFileSystemStateStorage, StateStorage, StorageErrorKind};
+use checkpoint::{
+    DefaultFileSystemStateStorage, FileOps, FileSystemDoubt, LogStorage, StateStorage,
+    StorageErrorKind,
+};
 use checkpoint_tests::Backend;
 
+use super::files_that_fail::FilesThatFail;
 use super::{check_error, open};
 use crate::support::eventually;
 
@@ -114,4 +119,46 @@ fn temporary_files_of_a_former_owner_are_swept_by_the_next_one_only() {
     drop(storage);
     open(&root);
     assert!(!orphan.exists());
+}
+
+/// What opening a store over files says of where they are.
+#[track_caller]
+fn check_doubts(prepare: impl Fn(FilesThatFail) -> FilesThatFail, expected: &[FileSystemDoubt]) {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("files");
+    let files = Arc::new(prepare(FilesThatFail::new(&root)));
+    let storage = DefaultFileSystemStateStorage::builder(&root).open_over(files).unwrap();
+    let log_root = directory.path().join("log");
+    let files = Arc::new(prepare(FilesThatFail::new(&log_root)));
+    let log = LogStorage::builder(&log_root).open_over(files).unwrap();
+    // Where this test itself runs may be doubtful.
+    let here = FilesThatFail::new(&root).doubtful_kind();
+    let here = here.map(|name| FileSystemDoubt::Kind { name });
+    let expected: Vec<_> = match expected {
+        [FileSystemDoubt::Kind { .. }, ..] => expected.to_vec(),
+        _ => here.into_iter().chain(expected.iter().copied()).collect(),
+    };
+    assert_eq!(storage.doubts(), expected);
+    assert_eq!(log.open_report().doubts, expected);
+}
+
+#[test]
+fn b12_a_file_system_that_is_not_to_be_relied_upon_is_told_of() {
+    let nfs = FileSystemDoubt::Kind { name: "nfs" };
+    check_doubts(|files| files, &[]);
+    check_doubts(FilesThatFail::locking_twice, &[FileSystemDoubt::LocksTwice]);
+    check_doubts(|files| files.of_kind("nfs"), &[nfs]);
+    check_doubts(|files| files.of_kind("nfs").locking_twice(), &[nfs, FileSystemDoubt::LocksTwice]);
+}
+
+#[test]
+fn b12_what_speaks_against_a_file_system_says_why() {
+    let doubts = [
+        (FileSystemDoubt::Kind { name: "nfs" }, "nfs"),
+        (FileSystemDoubt::Kind { name: "overlay" }, "container"),
+        (FileSystemDoubt::LocksTwice, "another process"),
+    ];
+    for (doubt, why) in doubts {
+        assert!(doubt.to_string().contains(why), "{doubt}");
+    }
 }

@@ -402,4 +402,8 @@ impl FileOps for Files {
         let handle = |node| Handle { files, node, at: AtomicUsize::new(0), path, has_lock: true };
         Ok(node.map(|node| Box::new(handle(node)) as Box<dyn FileHandle>))
     }
+
+    fn doubtful_kind(&self) -> Option<&'static str> {
+        None
+    }
 }

@@ -1,5 +1,6 @@
 //! The operating system's files, below an open directory.
 
+mod doubtful_kind;
 mod shared_sync;
 
 use std::io;
@@ -280,6 +281,10 @@ impl FileOps for SystemFiles {
                 Err(err) => return Err(err.into()),
             }
         }
+    }
+
+    fn doubtful_kind(&self) -> Option<&'static str> {
+        doubtful_kind::of(self.root.as_fd())
     }
 }
 

@@ -4,6 +4,7 @@
 //! The files are specified in `checkpoint/FORMAT.md`.
 
 mod copies;
+mod doubts;
 mod epochs;
 pub(in crate::storage) mod error;
 pub(in crate::storage) mod file_name;
@@ -18,8 +19,9 @@ use std::fmt;
 
 pub(in crate::storage) use opening::{Layout, Opening};
 
-use crate::file_ops::FileHandle;
+use crate::file_ops::FileSystemDoubt;
 use crate::record::Epoch;
+use crate::storage::directory::doubts::StoreLock;
 use crate::storage::directory::epochs::{EPOCH, Epochs};
 use crate::storage::directory::error::write_error;
 pub(in crate::storage) use crate::storage::directory::metadata::MetadataFile;
@@ -41,8 +43,10 @@ pub(in crate::storage) struct StoreDirectory {
     pub(in crate::storage) epochs: Mutex<Epochs>,
     // Names of values whose last write may not be durable; also orders the writes.
     unsettled_metadata: Mutex<BTreeSet<String>>,
+    /// What opening has found to speak against the file system.
+    pub(in crate::storage) doubts: Vec<FileSystemDoubt>,
     // `None` if nothing is ever written. The mutex is only there because a handle is not `Sync`.
-    lock: Mutex<Option<Box<dyn FileHandle>>>,
+    lock: Mutex<Option<StoreLock>>,
 }
 
 impl StoreDirectory {

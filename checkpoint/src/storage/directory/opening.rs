@@ -9,6 +9,7 @@ use crate::checkpoint_id::CheckpointIdRef;
 use crate::clock::{Clock, system_clock};
 use crate::file_ops::{FileHandle, FileOps, SystemFiles, read_prefix, write_all};
 use crate::random::{RandomSource, SystemRandom};
+use crate::storage::directory::doubts::{StoreLock, doubts};
 use crate::storage::directory::epochs::{EPOCH, Epochs};
 use crate::storage::directory::error::{read_error, write_error};
 use crate::storage::directory::file_name::is_hex_digit;
@@ -96,7 +97,8 @@ impl Opening {
             let found = own.look(&store, IDENTITY, |id| id == IDENTITY_RECORD.id)?;
             found.ok_or_else(|| no_store(root))?;
         }
-        let lock = take_lock(&store, root)?;
+        let lock = StoreLock::of(take_lock(&store, root)?, &store, LOCK);
+        let doubts = doubts(&store, &lock);
         let found = own.read(&store, IDENTITY_RECORD)?;
         let identity = match &found {
             Some(found) => {
@@ -123,6 +125,7 @@ impl Opening {
             own,
             identity,
             damaged,
+            doubts,
             epochs: Mutex::new(epochs),
             unsettled_metadata: Mutex::new(BTreeSet::new()),
             lock: Mutex::new(Some(lock)),
@@ -150,6 +153,7 @@ impl Opening {
             own,
             identity,
             damaged,
+            doubts: Vec::new(),
             epochs: Mutex::new(Epochs::only_read(last)),
             unsettled_metadata: Mutex::new(BTreeSet::new()),
             lock: Mutex::new(None),

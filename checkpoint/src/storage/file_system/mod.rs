@@ -17,6 +17,7 @@ use std::sync::Arc;
 pub use opening::DefaultFileSystemStateStorageBuilder;
 
 use crate::checkpoint_id::{CheckpointId, CheckpointIdRef};
+use crate::file_ops::FileSystemDoubt;
 use crate::record::Epoch;
 use crate::storage::directory::StoreDirectory;
 use crate::storage::file_system::place::Place;
@@ -41,6 +42,8 @@ use crate::sync::Mutex;
 ///   more.
 /// - The directory has one user at a time. The lock ends with the process, however that ends. It is
 ///   only as good as the file system's `flock`: on NFS of all machines only where its server locks.
+///   Opening looks at the kind of the file system, and tries whether what is locked can be locked
+///   once more; what speaks against it is logged as a warning, and in [`doubts`](Self::doubts).
 /// - A state that cannot be read is never reported as absent, nor is one whose file, directory or
 ///   whole store was removed while it was open.
 /// - Files are readable by the owner alone. Symbolic links below the directory are not followed,
@@ -92,6 +95,12 @@ impl DefaultFileSystemStateStorage {
     /// Returns a builder, to set how the store in the directory `root` is opened.
     pub fn builder(root: impl Into<PathBuf>) -> DefaultFileSystemStateStorageBuilder {
         DefaultFileSystemStateStorageBuilder::new(root.into())
+    }
+
+    /// Returns what opening has found to speak against the file system that the store is on.
+    #[must_use]
+    pub fn doubts(&self) -> &[FileSystemDoubt] {
+        &self.directory.doubts
     }
 
     fn prototype(&self, name: &str) -> Arc<PrototypeDirectory> {

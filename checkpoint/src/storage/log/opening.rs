@@ -253,6 +253,7 @@ impl LogStorageBuilder {
         for (damage, id_hash) in report.damages.iter_mut().zip(damaged) {
             damage.id = id_hash.and_then(|id_hash| index.id_of(id_hash));
         }
+        report.doubts.clone_from(&directory.doubts);
         report.damages.extend(directory.damaged.iter().cloned().map(LogDamage::from));
         report.ids = index.size().0;
         tell(&report, &directory);

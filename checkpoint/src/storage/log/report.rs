@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::checkpoint_id::CheckpointId;
+use crate::file_ops::FileSystemDoubt;
 use crate::storage::directory::{OwnDamage, OwnFault};
 
 /// What opening a log found, besides states.
@@ -23,6 +24,8 @@ pub struct LogOpenReport {
     pub cut: Option<LogCut>,
     /// What is damaged.
     pub damages: Vec<LogDamage>,
+    /// What speaks against the file system; not asked where the log is only read.
+    pub doubts: Vec<FileSystemDoubt>,
 }
 
 /// How large a log is, and what its compaction has done.
