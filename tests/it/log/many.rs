@@ -85,6 +85,10 @@ impl FileOps for Watched {
     fn try_lock(&self, path: &str) -> io::Result<Option<Box<dyn FileHandle>>> {
         self.files.try_lock(path)
     }
+
+    fn doubtful_kind(&self) -> Option<&'static str> {
+        self.files.doubtful_kind()
+    }
 }
 
 #[derive(Debug)]
