@@ -13,7 +13,7 @@ use crate::sync::thread::JoinHandle;
 pub(super) struct Pools {
     threads: Vec<(Pool, JoinHandle<()>)>,
     started: u64,
-    /// How many fetching threads are to end when they are next without work.
+    /// How many fetching threads are to end before they fetch anything else.
     pub(super) to_retire: usize,
 }
 
@@ -58,17 +58,16 @@ impl Pools {
 fn run(shared: &Arc<Shared>, pool: Pool) {
     reentrancy::as_keeper_thread(|| {
         loop {
+            // However much there is to do: more would fetch at the same time than may.
+            if pool == Pool::Fetching && retires(shared) {
+                return;
+            }
             let mut core = shared.core.lock();
             let action = loop {
                 match core.next(pool, shared.clock.now()) {
                     Step::Run(action) => break action,
                     Step::Exit => return,
-                    Step::Wait(until) => {
-                        if pool == Pool::Fetching && retires(shared) {
-                            return;
-                        }
-                        shared.wait(&mut core, pool, until);
-                    }
+                    Step::Wait(until) => shared.wait(&mut core, pool, until),
                 }
             };
             drop(core);
@@ -81,10 +80,9 @@ fn run(shared: &Arc<Shared>, pool: Pool) {
     });
 }
 
-/// Whether this thread is one too many: it hung, and another was started in its place.
+/// Whether this thread is one too many: one hung, and another was started in its place.
 fn retires(shared: &Shared) -> bool {
-    // `try_lock`: whoever holds the pools may be waiting for the core.
-    let Some(mut pools) = shared.pools.try_lock() else { return false };
+    let mut pools = shared.pools.lock();
     let surplus = pools.to_retire > 0;
     if surplus {
         pools.to_retire -= 1;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -190,6 +191,47 @@ fn x11_one_fetch_that_hangs_does_not_stop_forty_others() {
         assert_eq!(hanging.join().unwrap().unwrap(), 1);
     });
     eventually("the hung thread is back", || keeper.stats().fetches_hanging == 0);
+    keeper.close(FAIL_SAFE).unwrap();
+}
+
+/// H3: while many wait, the thread that hung must not go on beside the one in its place.
+#[test]
+fn x11_no_more_fetch_at_once_than_may_however_often_one_hangs_and_comes_back() {
+    const KEYS: [&str; 5] = ["0", "1", "2", "3", "4"];
+    let storage = filled(KEYS.len());
+    let gates = KEYS.map(|key| {
+        let gate = Gate::new();
+        storage.on_fetch_of(key, 1, FetchFault::Held(gate.clone()));
+        gate
+    });
+    let clock = Arc::new(TestClock::new());
+    let keeper = settings(&storage)
+        .clock(clock.clone())
+        .fetching_max_threads(1.try_into().unwrap())
+        .fetching_replacement_threads_max(1)
+        .build()
+        .unwrap();
+    let prototype = counters(&keeper, manual());
+    let mut events = KEYS.map(|key| Box::pin(prototype.read_async(key, |pe| pe.count)));
+    for event in &mut events {
+        assert!(event.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+    gates[0].reached();
+    for round in 0..3 {
+        // The one of this round hangs, and the next is with the thread in its place.
+        clock.advance(Duration::from_millis(250));
+        gates[round + 1].reached();
+        gates[round].open();
+        eventually("the hung thread is back", || keeper.stats().fetches_hanging == 0);
+    }
+    // Each time one was asked for, and not two.
+    assert_eq!(storage.seen().fetches, 4);
+    for gate in gates {
+        gate.open();
+    }
+    for event in events {
+        assert_eq!(pollster::block_on(event).unwrap(), 1);
+    }
     keeper.close(FAIL_SAFE).unwrap();
 }
 
