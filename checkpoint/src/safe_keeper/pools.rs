@@ -15,11 +15,13 @@ pub(super) struct Pools {
     started: u64,
     /// How many fetching threads are to end before they fetch anything else.
     pub(super) to_retire: usize,
+    /// How many could not be started in place of those that hang.
+    not_replaced: usize,
 }
 
 impl Pools {
-    /// Starts one thread of a pool.
-    pub(super) fn start(&mut self, shared: &Arc<Shared>, pool: Pool) {
+    /// Starts one thread of a pool; returns whether there is one more.
+    pub(super) fn start(&mut self, shared: &Arc<Shared>, pool: Pool) -> bool {
         self.threads.retain(|(_, thread)| !thread.is_finished());
         let number = self.threads.iter().filter(|(of, _)| *of == pool).count();
         let name = match pool {
@@ -32,22 +34,36 @@ impl Pools {
             let shared = shared.clone();
             Box::new(move || run(&shared, pool))
         };
+        self.started += 1;
         match shared.threads.start(name, work) {
-            Ok(thread) => self.threads.push((pool, thread)),
+            Ok(thread) => {
+                self.threads.push((pool, thread));
+                true
+            }
             Err(error) => {
                 tracing::error!(target: "checkpoint", ?pool, %error, "cannot start a thread");
+                false
             }
         }
-        self.started += 1;
+    }
+
+    /// Starts a fetching thread in place of one that hangs.
+    pub(super) fn replace_one(&mut self, shared: &Arc<Shared>) {
+        if !self.start(shared, Pool::Fetching) {
+            self.not_replaced += 1;
+        }
     }
 
     pub(super) fn count(&self, pool: Pool) -> usize {
         self.threads.iter().filter(|(of, _)| *of == pool).count()
     }
 
-    /// Lets one fetching thread end.
+    /// One that hung is back: lets one fetching thread end, if another was started in its place.
     pub(super) fn retire_one(&mut self) {
-        self.to_retire += 1;
+        match self.not_replaced {
+            0 => self.to_retire += 1,
+            _ => self.not_replaced -= 1,
+        }
     }
 
     pub(super) fn take(&mut self) -> Vec<JoinHandle<()>> {

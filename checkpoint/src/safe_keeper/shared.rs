@@ -308,7 +308,7 @@ impl Shared {
         );
         if let Some(me) = self.me.upgrade() {
             for _ in 0..count {
-                self.pools.lock().start(&me, Pool::Fetching);
+                self.pools.lock().replace_one(&me);
             }
         }
     }

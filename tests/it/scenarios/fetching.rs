@@ -1,6 +1,7 @@
 //! Fetching from a storage that hangs or fails: bounded, counted, and back when the storage is (X1,
 //! X2, X11, X12, X13, X15).
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use checkpoint::{
     FetchingState, PePrototype, ProcessError, RestoreFailure, SafeKeeper, StorageErrorKind,
-    TestClock,
+    SystemThreads, TestClock, ThreadStart,
 };
 
 use crate::support::{
@@ -232,6 +233,56 @@ fn x11_no_more_fetch_at_once_than_may_however_often_one_hangs_and_comes_back() {
     for event in events {
         assert_eq!(pollster::block_on(event).unwrap(), 1);
     }
+    keeper.close(FAIL_SAFE).unwrap();
+}
+
+/// Starts so many threads, and no more.
+#[derive(Debug)]
+struct FewThreads(AtomicUsize);
+
+impl ThreadStart for FewThreads {
+    fn start(
+        &self,
+        name: String,
+        body: Box<dyn FnOnce() + Send>,
+    ) -> io::Result<thread::JoinHandle<()>> {
+        let left = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+        match left {
+            Ok(_) => SystemThreads.start(name, body),
+            Err(_) => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+#[test]
+fn x11_a_thread_that_hung_stays_if_none_could_be_started_in_its_place() {
+    let storage = filled(3);
+    let gates = ["0", "1"].map(|key| {
+        let gate = Gate::new();
+        storage.on_fetch_of(key, 1, FetchFault::Held(gate.clone()));
+        gate
+    });
+    let clock = Arc::new(TestClock::new());
+    // One for each pool, and two for saving.
+    let threads = Arc::new(FewThreads(AtomicUsize::new(5)));
+    let keeper = settings(&storage).clock(clock.clone()).threads(threads.clone()).build().unwrap();
+    assert_eq!(threads.0.load(Ordering::Relaxed), 0);
+    let prototype = counters(&keeper, manual());
+    let events = ["0", "1"].map(|key| Box::pin(prototype.read_async(key, |pe| pe.count)));
+    let [mut first, mut next] = events;
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    gates[0].reached();
+    assert!(next.as_mut().poll(&mut context).is_pending());
+    clock.advance(Duration::from_millis(250));
+    eventually("the thread hangs", || keeper.stats().fetches_hanging == 1);
+    gates[0].open();
+    gates[1].reached();
+    gates[1].open();
+    for event in [first, next] {
+        assert_eq!(pollster::block_on(event).unwrap(), 1);
+    }
+    assert_eq!(prototype.read("2", |pe| pe.count).unwrap(), 1);
     keeper.close(FAIL_SAFE).unwrap();
 }
 
