@@ -1,4 +1,5 @@
-//! Memory has bounds: H1, H3, T13; and where it ends all the same, nothing is half stored: A8, T14.
+//! Memory has bounds: H1, H3 (of cold keys see `cold_keys`), T13; and where it ends all the same,
+//! nothing is half stored: A8, T14.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
@@ -6,36 +7,22 @@ use std::process::{Command, Stdio};
 use checkpoint::{RandomSource, SeededRandom};
 use checkpoint_tests::{Backend, Quota, first_seed};
 
+use crate::processes::measured::{measured, numbers};
 use crate::processes::store::{OUTSTANDING_MAX, Store};
 use crate::processes::writer::Writer;
 use crate::processes::{places, show};
 
+const DIRTY_KEYS: &str = env!("CARGO_BIN_EXE_dirty_keys");
 /// As the program sets them: 2 MiB, and 2048 captures, of which each has half a KiB of its own.
 const CAPTURED_KIB_MAX: u64 = (2 << 10) + 2048 / 2;
 /// What a dirty key may cost beside its state: marks, and its place in a queue.
 const BYTES_PER_DIRTY_KEY: u64 = 16;
 
-fn dirty_keys(keys: u64, what: &str) -> Vec<String> {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_dirty_keys"));
-    // Tables that have grown give their old memory back at once. Left to itself, the allocator
-    // keeps some of it, more or less by the order in which the threads come.
-    program.env("MALLOC_MMAP_THRESHOLD_", "65536");
-    let output = program.args([&keys.to_string(), what]).output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{what}: {}: {errors}", output.status);
-    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
-}
-
-/// The numbers in a line of names and numbers.
-fn numbers(line: &str) -> Vec<u64> {
-    line.split(' ').filter_map(|word| word.parse().ok()).collect()
-}
-
 #[test]
 fn all_keys_dirty_over_a_blocked_storage_take_bounded_memory_and_none_is_forgotten() {
     let keys = Quota::DIRTY_KEYS.get();
-    let off = numbers(&dirty_keys(keys, "off")[0])[0];
-    let blocked = dirty_keys(keys, "blocked");
+    let off = numbers(&measured(DIRTY_KEYS, keys, "off")[0])[0];
+    let blocked = measured(DIRTY_KEYS, keys, "blocked");
     let peak = numbers(&blocked[0])[0];
     let seen = format!("{keys} dirty keys: {peak} KiB, {off} KiB without checkpoints: {blocked:?}");
     show(&seen);

@@ -1,9 +1,11 @@
 //! What real processes go through: they are killed, run out of things, and are watched for long.
 
+mod cold_keys;
 mod descriptors;
 mod durable_before_told;
 mod hot_key;
 mod kills;
+mod measured;
 mod memory;
 mod places;
 mod scarcity;
