@@ -1,6 +1,7 @@
 //! `DefaultFileSystemStateStorage`: what it promises beyond the conformance kit.
 
 mod any_ids;
+mod changed_bytes;
 mod crash;
 mod damage;
 mod failed_syncs;
