@@ -8,6 +8,7 @@ mod kills;
 mod measured;
 mod memory;
 mod places;
+mod saturation;
 mod scarcity;
 mod soak;
 mod store;
