@@ -65,9 +65,12 @@ pub trait CheckpointingFramework: Send + Sync {
     #[doc(alias = "fetchSerializedState")]
     fn fetch_serialized_state(&self, fetch: StateFetch);
 
-    /// Fetches many stored states for a thread that may wait, and gives each to its request, now or
-    /// later, from any thread.
-    fn fetch_serialized_states(&self, fetches: Vec<StateFetch>);
+    /// Fetches many stored states for a thread that may wait: gives those that can be read together
+    /// to their requests, on this thread, and returns the others, which are fetched
+    /// [one by one](Self::fetch_serialized_state) then. What is returned must not have been waited
+    /// for.
+    #[must_use]
+    fn fetch_serialized_states(&self, fetches: Vec<StateFetch>) -> Vec<StateFetch>;
 
     /// Asks that [`CheckpointSource::tick`] be called at about this time, or soon after.
     fn call_at(&self, prototype: PrototypeIndex, at: Timestamp);

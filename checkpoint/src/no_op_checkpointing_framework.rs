@@ -86,10 +86,8 @@ impl CheckpointingFramework for NoOpCheckpointingFramework {
         fetch.decide(Ok(None));
     }
 
-    fn fetch_serialized_states(&self, fetches: Vec<StateFetch>) {
-        for fetch in fetches {
-            self.fetch_serialized_state(fetch);
-        }
+    fn fetch_serialized_states(&self, fetches: Vec<StateFetch>) -> Vec<StateFetch> {
+        fetches
     }
 
     fn call_at(&self, _: PrototypeIndex, _: Timestamp) {}

@@ -1,11 +1,13 @@
 //! Many PEs are brought into memory at once: all of them, the hottest, as many as fit.
 
 use std::fs;
+use std::future::Future;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 
 use checkpoint::{
@@ -14,7 +16,7 @@ use checkpoint::{
 };
 
 use crate::support::{
-    Counter, FAIL_SAFE, FaultyStorage, Gate, counters, eventually, every, manual,
+    Counter, FAIL_SAFE, FaultyStorage, FetchFault, Gate, counters, eventually, every, manual,
 };
 
 fn log(root: &Path) -> LogStorageBuilder {
@@ -218,6 +220,77 @@ fn a_factory_that_wants_another_pe_of_the_same_turn_is_told_at_once() {
     let report = counters.restore_all(|_| {}).unwrap();
     assert_eq!((report.restored, report.failed), (50, 0), "{:?}", report.errors);
     assert!(asked.load(Ordering::Relaxed) > 0);
+}
+
+#[test]
+fn what_is_found_at_once_does_not_wait_for_what_has_to_be_waited_for() {
+    let storage = InMemoryStorage::new();
+    fill(storage.clone(), 0..50);
+    let faulty = FaultyStorage::over(storage);
+    // One is found, and of the others only two can be waited for at the same time.
+    faulty.on_fetch_many_panic();
+    let gate = Gate::new();
+    faulty.on_fetch(49, FetchFault::Held(gate.clone()));
+    let builder = SafeKeeper::builder(faulty).fetching_queue_size(1.try_into().unwrap());
+    let keeper = builder.build().unwrap();
+    let counters = counters(&keeper, manual());
+    thread::scope(|scope| {
+        let restored = scope.spawn(|| counters.restore_all(|_| {}).unwrap());
+        gate.reached();
+        eventually("one has come", || keeper.stats().resident == 1);
+        gate.open();
+        assert_eq!(restored.join().unwrap().restored, 50);
+    });
+}
+
+/// A task that is run by whoever wakes it, and wants all PEs.
+struct WantsAll {
+    counters: PePrototype<String, Counter>,
+    refused: AtomicU64,
+}
+
+impl Wake for WantsAll {
+    fn wake(self: Arc<Self>) {
+        for key in 0..50 {
+            match self.counters.read(&format!("k{key}"), |counter| counter.count) {
+                Ok(count) => assert_eq!(count, key + 1),
+                Err(ProcessError::Reentrant { .. }) => {
+                    self.refused.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_task_that_is_run_by_its_waker_does_not_wait_for_others_of_the_same_turn() {
+    let storage = InMemoryStorage::new();
+    fill(storage.clone(), 0..50);
+    let faulty = FaultyStorage::over(storage);
+    let gate = Gate::new();
+    faulty.on_fetch_many_hold(gate.clone());
+    let keeper = SafeKeeper::builder(faulty).build().unwrap();
+    let counters = counters(&keeper, manual());
+    let task = Arc::new(WantsAll { counters: counters.clone(), refused: AtomicU64::new(0) });
+    let waker = Waker::from(Arc::clone(&task));
+    thread::scope(|scope| {
+        let restored = scope.spawn(|| counters.restore_all(|_| {}).unwrap());
+        gate.reached();
+        let mut events: Vec<_> = (0..50)
+            .map(|key| Box::pin(counters.process_async(&*format!("k{key}"), |_| ())))
+            .collect();
+        for event in &mut events {
+            assert!(event.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        gate.open();
+        assert_eq!(restored.join().unwrap().restored, 50);
+        for event in events {
+            pollster::block_on(event).unwrap();
+        }
+    });
+    assert_eq!(keeper.stats().resident, 50);
+    assert!(task.refused.load(Ordering::Relaxed) > 0);
 }
 
 #[track_caller]

@@ -21,8 +21,8 @@ use crate::sync::{Mutex, Ordering};
 
 /// So many are on their way at the same time, for each thread.
 const AT_ONCE_MAX: usize = 256;
-/// A thread is started for so many times as many as it has on their way: with fewer, much of the
-/// time goes into starting it, and into waiting for the slowest.
+/// So many times as many are listed for each thread before the threads are started: with fewer, much
+/// of the time goes into starting them, and into waiting for the slowest.
 const TURNS: usize = 16;
 /// So many errors are reported, one for each PE; all are counted.
 const ERRORS_MAX: usize = 100;
@@ -171,7 +171,6 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             false => 0,
         };
         let is_cold = report.is_cold;
-        let order = if is_room_for_all { Order::Any } else { Order::AsGiven };
         let turns = Mutex::new(std::mem::take(ids).into_iter());
         let restore = || {
             let mut report = BulkRestore { is_cold, ..BulkRestore::default() };
@@ -181,7 +180,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 if turn.is_empty() {
                     break;
                 }
-                ended = self.restore_some(storage, turn, order, &mut report);
+                ended = self.restore_some(storage, turn, &mut report);
             }
             (report, ended)
         };
@@ -219,7 +218,6 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         self: &Arc<Self>,
         storage: &dyn StateStorage,
         ids: Vec<CheckpointId>,
-        order: Order,
         report: &mut BulkRestore,
     ) -> Result<(), ProcessError> {
         if report.is_cold {
@@ -233,9 +231,13 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 Err(_) => report.failed += 1,
             }
         }
-        if order == Order::Any {
+        let is_room_for_all = self.room_left() >= wanted.len();
+        let order = if is_room_for_all { Order::Any } else { Order::AsGiven };
+        if let (Order::Any, Some(first)) = (order, wanted.first()) {
             // Each shard is locked once, and what is read of its table is read at the same time.
-            wanted.sort_unstable_by_key(|wanted| wanted.place.shard);
+            // Not by all threads in the same order, or they get in each other's way.
+            let (first, shards) = (first.place.shard, self.shards.len());
+            wanted.sort_unstable_by_key(|wanted| (wanted.place.shard + shards - first) % shards);
         }
         self.restore_wanted(wanted, order, report)
     }
@@ -255,7 +257,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         let mut ended = Ok(());
         for wanted in wanted {
             let shard = wanted.place.shard;
-            held = held.filter(|locked| locked.index() == shard);
+            if held.as_ref().is_some_and(|locked| locked.index() != shard) {
+                give_back(held.take());
+            }
             let locked = match &mut held {
                 Some(locked) => locked,
                 none => none.insert(match self.try_lock_again(shard) {
@@ -267,8 +271,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                     }
                     None => {
                         // Nobody is to wait for that who wants one of those.
-                        self.framework.fetch_serialized_states(std::mem::take(&mut fetches));
-                        landing = Landing::new(self);
+                        let landed = std::mem::replace(&mut landing, Landing::new(self));
+                        self.fetch_together(std::mem::take(&mut fetches), landed);
                         self.lock_again(shard)
                     }
                 }),
@@ -289,9 +293,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 }
             }
         }
-        drop(held);
-        self.framework.fetch_serialized_states(fetches);
-        drop(landing);
+        give_back(held);
+        self.fetch_together(fetches, landing);
         ended?;
         report.is_cold = waiting.iter().any(|(_, arrival)| arrival.result().is_none());
         let deadline = self.deadline();
@@ -309,12 +312,22 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 }
             }
         }
-        if !later.is_empty() {
+        if !later.is_empty() && !report.is_full {
             let is_cold = report.is_cold;
             self.restore_wanted(later, Order::AsGiven, report)?;
             report.is_cold |= is_cold;
         }
         Ok(())
+    }
+
+    /// Has those fetched whose places are held. What is found at once is with its shards before
+    /// anything has to be waited for.
+    fn fetch_together(&self, fetches: Vec<StateFetch>, landing: Landing<'_, K, P>) {
+        let others = self.framework.fetch_serialized_states(fetches);
+        drop(landing);
+        for fetch in others {
+            self.framework.fetch_serialized_state(fetch);
+        }
     }
 
     /// Holds the place of a PE that is not there.
@@ -341,6 +354,12 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         table.insert_placeholder(key.clone(), pe, arrival.clone(), hasher);
         Ok(Held::Place(key, arrival, self.fetch_among_others(coming, landing)))
     }
+}
+
+/// Gives a lock back while the places of others are held. Whatever is run then, such as the waker
+/// of somebody's task, must not wait for one of those: only this thread can have them fetched.
+fn give_back<K, P>(held: Option<Locked<'_, K, P>>) {
+    reentrancy::as_keeper_thread(|| drop(held));
 }
 
 impl BulkRestore {

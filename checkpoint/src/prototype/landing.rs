@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use crate::capture::PeHandle;
 use crate::process_error::ProcessError;
+use crate::prototype::hooks::contain;
 use crate::prototype::inner::Inner;
 use crate::prototype::results::{Arrived, Mail};
+use crate::reentrancy;
 use crate::sync::Mutex;
 
 /// Collects deliveries as long as it exists. With its end they go to their shards, and from then on
@@ -42,10 +44,19 @@ impl<K, P> Drop for Landing<'_, K, P> {
         let mut collected = self.collected.0.lock().take().unwrap_or_default();
         collected.sort_unstable_by_key(|delivery| delivery.shard);
         let mut collected = collected.into_iter().peekable();
-        while let Some(first) = collected.next() {
-            let shard = first.shard;
-            let others = std::iter::from_fn(|| collected.next_if(|next| next.shard == shard));
-            self.inner.post_all(shard, std::iter::once(first).chain(others).map(Delivery::mail));
+        while let Some(shard) = collected.peek().map(|next| next.shard) {
+            let mut of_shard = std::iter::from_fn(|| collected.next_if(|next| next.shard == shard));
+            // As on a thread of the keeper: who is woken by it must not wait for one of the others.
+            let mut post = || {
+                let mails = of_shard.by_ref().map(Delivery::mail);
+                reentrancy::as_keeper_thread(|| self.inner.post_all(shard, mails));
+            };
+            // A panic is somebody else's, who is gone with it: once more for those that are left.
+            if contain(&mut post).is_err() && contain(&mut post).is_err() {
+                tracing::error!(target: "checkpoint", "a shard panicked twice; PEs do not come");
+            }
+            // Then these are lost, but not those of the other shards.
+            of_shard.for_each(drop);
         }
     }
 }

@@ -138,7 +138,7 @@ impl CheckpointingFramework for KeeperHandle {
         self.enqueue(fetch, &*storage);
     }
 
-    fn fetch_serialized_states(&self, fetches: Vec<StateFetch>) {
+    fn fetch_serialized_states(&self, fetches: Vec<StateFetch>) -> Vec<StateFetch> {
         let shared = &*self.0;
         let mut fetches: Vec<_> = fetches.into_iter().map(Some).collect();
         // While fetching is off or tried out, each goes the way that counts for that.
@@ -171,9 +171,7 @@ impl CheckpointingFramework for KeeperHandle {
             }
             shared.counters.fetches.add(decided);
         }
-        for fetch in fetches.into_iter().flatten() {
-            self.fetch_serialized_state(fetch);
-        }
+        fetches.into_iter().flatten().collect()
     }
 
     fn call_at(&self, prototype: PrototypeIndex, at: Timestamp) {
