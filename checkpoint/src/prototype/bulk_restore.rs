@@ -21,8 +21,8 @@ use crate::sync::{Mutex, Ordering};
 
 /// So many are on their way at the same time, for each thread.
 const AT_ONCE_MAX: usize = 256;
-/// So many times as many are listed for each thread before the threads are started: with fewer, much
-/// of the time goes into starting them, and into waiting for the slowest.
+/// So many times as many are listed for each thread before the threads are started: with fewer,
+/// much of the time goes into starting them, and into waiting for the slowest.
 const TURNS: usize = 16;
 /// So many errors are reported, one for each PE; all are counted.
 const ERRORS_MAX: usize = 100;

@@ -74,6 +74,14 @@ impl FetchBreaker {
         }
     }
 
+    /// Takes note that a fetch never went to the storage, which says nothing of it. If it was the
+    /// probe, the next one is.
+    pub(super) fn not_tried(&mut self, now: Timestamp) {
+        if self.state == State::Probing {
+            self.state = State::Open(now);
+        }
+    }
+
     pub(super) fn state(&self) -> FetchingState {
         match self.state {
             State::Closed => FetchingState::Enabled,
@@ -107,6 +115,24 @@ mod tests {
         breaker.failed(at(1));
         assert_eq!(breaker.admit(at(2)), Err(Duration::from_secs(9)));
         assert_eq!(breaker.state(), FetchingState::Disabled);
+    }
+
+    #[test]
+    fn what_was_not_tried_is_no_failure_and_no_probe() {
+        let mut breaker = breaker();
+        for _ in 0..10 {
+            breaker.not_tried(at(0));
+        }
+        assert_eq!(breaker.state(), FetchingState::Enabled);
+        for _ in 0..3 {
+            breaker.failed(at(0));
+        }
+        breaker.not_tried(at(1));
+        assert_eq!(breaker.admit(at(1)), Err(Duration::from_secs(9)));
+        assert_eq!(breaker.admit(at(10)), Ok(()));
+        breaker.not_tried(at(10));
+        assert_eq!(breaker.admit(at(10)), Ok(()));
+        assert_eq!(breaker.state(), FetchingState::Probing);
     }
 
     #[test]

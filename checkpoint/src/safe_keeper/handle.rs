@@ -243,9 +243,16 @@ impl KeeperHandle {
                     }
                     Some(time) => wait_for(&shared.fetch_room, &mut core, time),
                 },
-                Overflow::Block | Overflow::Reject => {
+                // It has waited for as long as a fetch may take: the storage does not keep up.
+                Overflow::Block => {
                     drop(core);
                     return shared.failed(fetch, RestoreFailure::Overloaded);
+                }
+                Overflow::Reject => {
+                    core.fetches.breaker.not_tried(shared.clock.now());
+                    drop(core);
+                    shared.counters.fetches_failed.add(1);
+                    return fetch.decide(Err(RestoreFailure::Overloaded));
                 }
                 Overflow::CallerRuns => {
                     drop(core);

@@ -77,7 +77,8 @@ pub struct SafeKeeperSettings {
     #[doc(alias = "s4.checkpointing.fetchingQueueSize")]
     pub fetching_queue_size: NonZeroUsize,
     /// What happens beyond. Default: `block`, at most as long as a fetch may take. Async calls wait
-    /// in the queue whatever its size: each is a future that the application holds.
+    /// in the queue whatever its size: each is a future that the application holds. What is
+    /// rejected is no failure of the storage, and does not switch fetching off.
     pub fetching_overflow: Overflow,
     /// Failures in a row after which fetching is switched off for a while. Default: 10, as in S4.
     #[doc(alias = "s4.checkpointing.fetchingMaxConsecutiveFailuresBeforeDisabling")]

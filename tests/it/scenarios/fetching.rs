@@ -295,7 +295,8 @@ fn x12_fetches_against_a_hung_storage_are_all_counted_whether_they_wait_or_are_r
     let clock = Arc::new(TestClock::new());
     let keeper = settings(&storage)
         .clock(clock.clone())
-        .fetching_max_consecutive_failures_before_disabling(1000.try_into().unwrap())
+        // More than time out; that the others are refused says nothing of the storage.
+        .fetching_max_consecutive_failures_before_disabling(150.try_into().unwrap())
         .fetching_replacement_threads_max(0)
         .fetching_overflow(checkpoint::Overflow::Reject)
         .build()
@@ -326,6 +327,7 @@ fn x12_fetches_against_a_hung_storage_are_all_counted_whether_they_wait_or_are_r
     });
     assert_eq!(timed_out.into_inner(), 101);
     assert_eq!(keeper.stats().fetches_failed, FETCHES as u64);
+    assert_eq!(keeper.stats().fetching, FetchingState::Enabled);
     gate.open();
     keeper.close(FAIL_SAFE).unwrap();
 }
