@@ -2,8 +2,9 @@
 //! there are.
 //!
 //! Prints a table, and draws it into `checkpoint/docs/growth.svg`. `CHECKPOINT_BENCH_KEYS_MAX` is
-//! the largest number of keys (10,000,000, which takes 6 GB), `CHECKPOINT_BENCH_EVENTS` the events
-//! of a round (1,000,000), `CHECKPOINT_BENCH_ROUNDS` the rounds (5).
+//! the largest number of keys (10,000,000, which takes 9 GB), `CHECKPOINT_BENCH_EVENTS` the events
+//! of a round (10,000,000: a round is to have its share of what is stored each second), and
+//! `CHECKPOINT_BENCH_ROUNDS` the rounds (3).
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench that fails may panic")]
 #![expect(clippy::print_stdout, reason = "a bench prints")]
@@ -24,22 +25,27 @@ use plotters::prelude::*;
 use workload::captor::{Captured, captured};
 use workload::measure::{Way, compare, median, on_two_threads, setting};
 use workload::usage::directory;
-use workload::{Numbers, Ours, State, plain, run_plain};
+use workload::{Numbers, Ours, Plain, State, plain, run_plain};
+
+/// Events, beside a plain map of the same size.
+struct Events {
+    plain_ns: f64,
+    /// The speed of each of `WAYS`.
+    speeds: Vec<f64>,
+}
+
+/// Without checkpoints, and with checkpoints each second, appended to a file and synced; by one and
+/// by two threads.
+const WAYS: [&str; 8] =
+    ["session", "process", "s stored", "p stored", "2 s", "2 p", "2 s stored", "2 p stored"];
 
 /// What was measured at one number of keys.
 struct Row {
     keys: u64,
-    plain_ns: f64,
-    /// Speed beside the plain map.
-    session: f64,
-    process: f64,
-    /// The same with checkpoints each second, appended to a file and synced; and with two threads.
-    session_stored: f64,
-    process_stored: f64,
-    two_sessions: f64,
-    two_process: f64,
-    two_sessions_stored: f64,
-    two_process_stored: f64,
+    /// All keys get events.
+    all: Events,
+    /// One key in a hundred does.
+    one_percent: Events,
     /// The keeper's work for each PE that had changed, in ns.
     save_of_all: f64,
     save_of_one_percent: f64,
@@ -98,40 +104,44 @@ fn save_ns(keys: u64, touched: u64, rounds: u64) -> f64 {
     median(times)
 }
 
+fn compare_events(
+    (map, off, stored): (&Mutex<Plain>, &Ours, &Ours),
+    keys: u64,
+    events: u64,
+    rounds: u64,
+) -> Events {
+    let two = |n, run: &(dyn Fn(u64, u64) + Sync)| on_two_threads(n, run);
+    let ways: Vec<Way<'_>> = vec![
+        ("plain map", Box::new(|n| run_plain(&mut map.lock().unwrap(), keys, n, 1))),
+        (WAYS[0], Box::new(|n| off.session_of(keys, n, 1))),
+        (WAYS[1], Box::new(|n| off.process_of(keys, n, 1))),
+        (WAYS[2], Box::new(|n| stored.session_of(keys, n, 1))),
+        (WAYS[3], Box::new(|n| stored.process_of(keys, n, 1))),
+        (WAYS[4], Box::new(|n| two(n, &|n, seed| off.session_of(keys, n, seed)))),
+        (WAYS[5], Box::new(|n| two(n, &|n, seed| off.process_of(keys, n, seed)))),
+        (WAYS[6], Box::new(|n| two(n, &|n, seed| stored.session_of(keys, n, seed)))),
+        (WAYS[7], Box::new(|n| two(n, &|n, seed| stored.process_of(keys, n, seed)))),
+    ];
+    let compared = compare(&ways, events, rounds);
+    let speeds = compared[1..].iter().map(|compared| compared.speed).collect();
+    Events { plain_ns: compared[0].ns, speeds }
+}
+
 fn measure(keys: u64, events: u64, rounds: u64) -> Row {
     let (map, plain_bytes) = weigh(keys, || plain(keys));
     let map = Mutex::new(map);
-    let (ours, ours_bytes) =
+    let (off, ours_bytes) =
         weigh(keys, || Ours::new(InMemoryStorage::new(), CheckpointingMode::None, keys));
     let directory = directory();
     let sink = AppendSink::create(&directory.path().join("sink")).unwrap();
     let stored = Ours::new(sink, CheckpointingMode::Time(Duration::from_secs(1)), keys);
-    let two = |n, run: &(dyn Fn(u64, u64) + Sync)| on_two_threads(n, run);
-    let ways: Vec<Way<'_>> = vec![
-        ("plain map", Box::new(|n| run_plain(&mut map.lock().unwrap(), keys, n, 1))),
-        ("session", Box::new(|n| ours.session(n, 1))),
-        ("process", Box::new(|n| ours.process(n, 1))),
-        ("session, stored", Box::new(|n| stored.session(n, 1))),
-        ("process, stored", Box::new(|n| stored.process(n, 1))),
-        ("2 sessions", Box::new(|n| two(n, &|n, seed| ours.session(n, seed)))),
-        ("2 process", Box::new(|n| two(n, &|n, seed| ours.process(n, seed)))),
-        ("2 sessions, stored", Box::new(|n| two(n, &|n, seed| stored.session(n, seed)))),
-        ("2 process, stored", Box::new(|n| two(n, &|n, seed| stored.process(n, seed)))),
-    ];
-    let compared = compare(&ways, events, rounds);
-    drop(ways);
-    drop((map, ours, stored));
+    let all = compare_events((&map, &off, &stored), keys, events, rounds);
+    let one_percent = compare_events((&map, &off, &stored), keys / 100, events, rounds);
+    drop((map, off, stored));
     Row {
         keys,
-        plain_ns: compared[0].ns,
-        session: compared[1].speed,
-        process: compared[2].speed,
-        session_stored: compared[3].speed,
-        process_stored: compared[4].speed,
-        two_sessions: compared[5].speed,
-        two_process: compared[6].speed,
-        two_sessions_stored: compared[7].speed,
-        two_process_stored: compared[8].speed,
+        all,
+        one_percent,
         save_of_all: save_ns(keys, keys, rounds.min(3)),
         save_of_one_percent: save_ns(keys, keys / 100, rounds),
         captured_all: captured(keys, keys, rounds.min(3)),
@@ -142,35 +152,22 @@ fn measure(keys: u64, events: u64, rounds: u64) -> Row {
 }
 
 fn print(rows: &[Row]) {
-    println!("\nevents: ns of a plain map, and speed beside it; stored: each second, synced\n");
-    println!(
-        "{:>10} {:>8} {:>8} {:>8} {:>8} {:>8} {:>10} {:>8} {:>10} {:>8}",
-        "keys",
-        "plain ns",
-        "session",
-        "process",
-        "s stored",
-        "p stored",
-        "2 sessions",
-        "2 proc.",
-        "2 s stored",
-        "2 p stored"
-    );
-    for row in rows {
+    for (which, events) in [
+        ("all keys", (|row| &row.all) as fn(&Row) -> &Events),
+        ("1 % of the keys", |row| &row.one_percent),
+    ] {
         println!(
-            "{:>10} {:>8.1} {:>7.2}x {:>7.2}x {:>7.2}x {:>7.2}x {:>9.2}x {:>7.2}x {:>9.2}x \
-             {:>7.2}x",
-            row.keys,
-            row.plain_ns,
-            row.session,
-            row.process,
-            row.session_stored,
-            row.process_stored,
-            row.two_sessions,
-            row.two_process,
-            row.two_sessions_stored,
-            row.two_process_stored
+            "\nevents to {which}: ns of a plain map, and speed beside it; stored: each second\n"
         );
+        print!("{:>10} {:>8}", "keys", "plain ns");
+        WAYS.iter().for_each(|way| print!(" {way:>10}"));
+        println!();
+        for row in rows {
+            let Events { plain_ns, speeds } = events(row);
+            print!("{:>10} {plain_ns:>8.1}", row.keys);
+            speeds.iter().for_each(|speed| print!(" {speed:>9.2}x"));
+            println!();
+        }
     }
     println!("\nsaves, ns each, and memory: all keys changed, 1 % changed\n");
     println!(
@@ -238,7 +235,7 @@ fn draw(rows: &[Row], path: &Path) {
         0,
         "events: speed beside a plain map of the same size",
         1.2,
-        &[("session", |row| row.session), ("process", |row| row.process)],
+        &[("session", |row| row.all.speeds[0]), ("process", |row| row.all.speeds[1])],
     );
     let highest = rows.iter().map(|row| row.save_of_all.max(row.save_of_one_percent));
     let highest = highest.fold(0.0, f64::max) * 1.3;
@@ -256,8 +253,8 @@ fn draw(rows: &[Row], path: &Path) {
 
 fn main() {
     let keys_max = setting("CHECKPOINT_BENCH_KEYS_MAX", 10_000_000);
-    let events = setting("CHECKPOINT_BENCH_EVENTS", 1_000_000);
-    let rounds = setting("CHECKPOINT_BENCH_ROUNDS", 5);
+    let events = setting("CHECKPOINT_BENCH_EVENTS", 10_000_000);
+    let rounds = setting("CHECKPOINT_BENCH_ROUNDS", 3);
     let mut rows = Vec::new();
     for keys in [10_000, 100_000, 1_000_000, 10_000_000] {
         if keys > keys_max {

@@ -111,21 +111,31 @@ impl Ours {
     }
 
     pub(crate) fn process(&self, events: u64, seed: u64) {
+        self.process_of(self.keys, events, seed);
+    }
+
+    /// Only the first so many keys get events.
+    pub(crate) fn process_of(&self, keys: u64, events: u64, seed: u64) {
         let mut numbers = Numbers(seed);
         for _ in 0..events {
             let x = numbers.next();
-            self.states.process(x % self.keys, |pe| pe.event(x)).unwrap();
+            self.states.process(x % keys, |pe| pe.event(x)).unwrap();
         }
     }
 
-    /// In runs of 1,000 events, as from a source that is polled for some at a time.
     pub(crate) fn session(&self, events: u64, seed: u64) {
+        self.session_of(self.keys, events, seed);
+    }
+
+    /// In runs of 1,000 events, as from a source that is polled for some at a time. Only the first
+    /// so many keys get events.
+    pub(crate) fn session_of(&self, keys: u64, events: u64, seed: u64) {
         let mut numbers = Numbers(seed);
         let mut session = self.states.session();
         for _ in 0..events / 1000 {
             let run = (0..1000).map(|_| {
                 let x = numbers.next();
-                (x % self.keys, x)
+                (x % keys, x)
             });
             session.run(run, State::event).unwrap();
         }

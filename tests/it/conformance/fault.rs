@@ -1,4 +1,7 @@
 //! What can be wrong with a storage, and which checks find it.
+//!
+//! To acknowledge twice is not among them: an answer consumes its `Completion`, so that a storage
+//! that did it does not compile.
 
 /// One fault of a [`NaiveStorage`](super::naive_storage::NaiveStorage).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -323,6 +323,7 @@ fn whether_a_first_state_was_renamed_is_looked_up_once_the_disk_answers() {
     assert_eq!(fetch(&storage, "saved").unwrap(), Some(record("saved", 1, b"first")));
 }
 
+/// B6.
 #[test]
 fn a_file_that_cannot_be_read_is_not_absent() {
     for (operation, errno, kind) in [

@@ -1,4 +1,4 @@
-//! Each changed byte of a log that was closed is noticed, and hides its own state only (P7).
+//! Each changed byte of a log that was closed is noticed, and hides its own state only (P7, C1).
 
 use std::collections::BTreeMap;
 use std::error::Error;

@@ -1,4 +1,4 @@
-//! `verify` notices every changed byte, and names it.
+//! `verify` notices every changed byte, and names it (C1).
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;

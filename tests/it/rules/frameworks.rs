@@ -5,15 +5,16 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use checkpoint::{
-    BuildError, Caller, CaptureBatch, CaptureLimits, CheckpointId, CheckpointSource,
-    CheckpointingConfig, CheckpointingFramework, Clock, NewPrototype, NoOpCheckpointingFramework,
-    Overloaded, Partitioner, PePrototype, PeStatus, ProcessError, PrototypeIndex, Recover,
-    RegisterError, Registration, SettlementOutcome, StateFetch, TestClock, Timestamp,
+    Alarm, BuildError, Caller, CaptureBatch, CaptureLimits, CaptureProgress, CheckpointId,
+    CheckpointSource, CheckpointingConfig, CheckpointingFramework, Clock, NewPrototype,
+    NoOpCheckpointingFramework, Overloaded, Partitioner, PePrototype, PeStatus, ProcessError,
+    PrototypeIndex, Recover, RegisterError, Registration, SettlementOutcome, StateFetch, TestClock,
+    Timestamp,
 };
 
 use crate::support::{
@@ -28,6 +29,8 @@ struct MapFramework {
     shards: Mutex<Vec<usize>>,
     /// No PE is due, however many events it had.
     is_patient: AtomicBool,
+    /// In place of the system's.
+    clock: Option<Arc<Ticking>>,
 }
 
 impl MapFramework {
@@ -54,7 +57,11 @@ impl MapFramework {
 impl CheckpointingFramework for MapFramework {
     fn register(&self, prototype: &NewPrototype<'_>) -> Result<Registration, RegisterError> {
         assert_eq!((prototype.name, prototype.key_type), ("counter", "string"));
-        Ok(Registration::new(PrototypeIndex(0)))
+        let registration = Registration::new(PrototypeIndex(0));
+        Ok(match &self.clock {
+            Some(clock) => registration.with_clock(clock.clone()),
+            None => registration,
+        })
     }
 
     fn attach(&self, _: PrototypeIndex, source: Arc<dyn CheckpointSource>) {
@@ -111,6 +118,54 @@ fn a_framework_of_ones_own_checkpoints_and_restores() {
     assert!(ticket.wait().unwrap().is_some());
     assert_eq!(prototype.evict("a").unwrap(), checkpoint::Eviction::Evicted);
     assert_eq!(prototype.read("a", |pe| (pe.count, pe.handle)).unwrap(), (3, 7));
+}
+
+/// Time goes on by 30 us with each look.
+#[derive(Debug, Default)]
+struct Ticking(TestClock);
+
+impl Clock for Ticking {
+    fn now(&self) -> Timestamp {
+        self.0.advance(Duration::from_micros(30));
+        self.0.now()
+    }
+
+    fn wall(&self) -> SystemTime {
+        self.0.wall()
+    }
+
+    fn sleep_until(&self, at: Timestamp) -> Option<Duration> {
+        self.0.sleep_until(at)
+    }
+
+    fn watch(&self, alarm: Weak<dyn Alarm>) {
+        self.0.watch(alarm);
+    }
+}
+
+#[test]
+fn e10_a_shard_is_held_for_a_capture_only_for_as_long_as_it_may_be() {
+    let framework = Arc::new(MapFramework { clock: Some(Arc::default()), ..Default::default() });
+    let prototype = PePrototype::<String, Counter>::builder(framework.clone(), "counter")
+        .config(every(1).shards(1).build().unwrap())
+        .create(|_| Counter { count: 0, handle: 7 })
+        .build()
+        .unwrap();
+    for key in 0..200 {
+        prototype.process(&key.to_string(), |pe| pe.count += 1).unwrap();
+    }
+    let source = framework.source.lock().unwrap().clone().unwrap();
+    let mut captured = Vec::new();
+    loop {
+        let mut batch = CaptureBatch::new(CaptureLimits::default());
+        let progress = source.capture(0, &mut batch);
+        captured.push(batch.captures().len());
+        if progress == CaptureProgress::Drained {
+            break;
+        }
+    }
+    // 100 us are over with the fourth look at the clock, and it is looked at after each eighth.
+    assert_eq!(captured, [32, 32, 32, 32, 32, 32, 8]);
 }
 
 #[test]
