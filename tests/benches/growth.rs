@@ -3,8 +3,8 @@
 //!
 //! Prints a table, and draws it into `checkpoint/docs/growth.svg`. `CHECKPOINT_BENCH_KEYS_MAX` is
 //! the largest number of keys (10,000,000, which takes 9 GB), `CHECKPOINT_BENCH_EVENTS` the events
-//! of a round (10,000,000: a round is to have its share of what is stored each second), and
-//! `CHECKPOINT_BENCH_ROUNDS` the rounds (3).
+//! of a round (1,000,000; with more, a round has its share of what is stored each second, and the
+//! disk has to take all that), and `CHECKPOINT_BENCH_ROUNDS` the rounds (3).
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench that fails may panic")]
 #![expect(clippy::print_stdout, reason = "a bench prints")]
@@ -253,7 +253,7 @@ fn draw(rows: &[Row], path: &Path) {
 
 fn main() {
     let keys_max = setting("CHECKPOINT_BENCH_KEYS_MAX", 10_000_000);
-    let events = setting("CHECKPOINT_BENCH_EVENTS", 10_000_000);
+    let events = setting("CHECKPOINT_BENCH_EVENTS", 1_000_000);
     let rounds = setting("CHECKPOINT_BENCH_ROUNDS", 3);
     let mut rows = Vec::new();
     for keys in [10_000, 100_000, 1_000_000, 10_000_000] {
