@@ -223,40 +223,40 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         if report.is_cold {
             storage.prefetch(&ids);
         }
-        let mut wanted = Vec::with_capacity(ids.len());
+        let mut sought = Vec::with_capacity(ids.len());
         for id in ids {
             match K::from_key_bytes(id.key()) {
-                Ok(key) => wanted.push(Wanted { place: self.place(&key), key, id }),
+                Ok(key) => sought.push(Sought { place: self.place(&key), key, id }),
                 // It was stored by a program with keys of another type; no event can ask for it.
                 Err(_) => report.failed += 1,
             }
         }
-        let is_room_for_all = self.room_left() >= wanted.len();
+        let is_room_for_all = self.room_left() >= sought.len();
         let order = if is_room_for_all { Order::Any } else { Order::AsGiven };
-        if let (Order::Any, Some(first)) = (order, wanted.first()) {
+        if let (Order::Any, Some(first)) = (order, sought.first()) {
             // Each shard is locked once, and what is read of its table is read at the same time.
             // Not by all threads in the same order, or they get in each other's way.
             let (first, shards) = (first.place.shard, self.shards.len());
-            wanted.sort_unstable_by_key(|wanted| (wanted.place.shard + shards - first) % shards);
+            sought.sort_unstable_by_key(|sought| (sought.place.shard + shards - first) % shards);
         }
-        self.restore_wanted(wanted, order, report)
+        self.restore_sought(sought, order, report)
     }
 
-    fn restore_wanted(
+    fn restore_sought(
         self: &Arc<Self>,
-        wanted: Vec<Wanted<K>>,
+        sought: Vec<Sought<K>>,
         order: Order,
         report: &mut BulkRestore,
     ) -> Result<(), ProcessError> {
         let mut later = Vec::new();
-        let mut waiting = Vec::with_capacity(wanted.len());
+        let mut waiting = Vec::with_capacity(sought.len());
         // A place that is held has a fetch: if that is dropped, those who wait are told.
-        let mut fetches = Vec::with_capacity(wanted.len());
+        let mut fetches = Vec::with_capacity(sought.len());
         let mut landing = Landing::new(self);
         let mut held: Option<Locked<'_, K, P>> = None;
         let mut ended = Ok(());
-        for wanted in wanted {
-            let shard = wanted.place.shard;
+        for sought in sought {
+            let shard = sought.place.shard;
             if held.as_ref().is_some_and(|locked| locked.index() != shard) {
                 give_back(held.take());
             }
@@ -266,7 +266,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                     Some(locked) => locked,
                     // It may be held for long.
                     None if order == Order::Any => {
-                        later.push(wanted);
+                        later.push(sought);
                         continue;
                     }
                     None => {
@@ -277,7 +277,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                     }
                 }),
             };
-            match self.hold_place(locked, wanted, &landing) {
+            match self.hold_place(locked, sought, &landing) {
                 Ok(Held::Resident) => report.resident += 1,
                 Ok(Held::Full) => {
                     report.is_full = true;
@@ -314,7 +314,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         }
         if !later.is_empty() && !report.is_full {
             let is_cold = report.is_cold;
-            self.restore_wanted(later, Order::AsGiven, report)?;
+            self.restore_sought(later, Order::AsGiven, report)?;
             report.is_cold |= is_cold;
         }
         Ok(())
@@ -334,10 +334,10 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
     fn hold_place(
         self: &Arc<Self>,
         locked: &mut Locked<'_, K, P>,
-        wanted: Wanted<K>,
+        sought: Sought<K>,
         landing: &Landing<'_, K, P>,
     ) -> Result<Held<K>, ProcessError> {
-        let Wanted { place, key, id } = wanted;
+        let Sought { place, key, id } = sought;
         if self.gate.is_closed() {
             return Err(self.closed_error());
         }
@@ -375,7 +375,7 @@ impl BulkRestore {
 }
 
 /// A PE that is to be brought.
-struct Wanted<K> {
+struct Sought<K> {
     place: Place,
     key: K,
     id: CheckpointId,
