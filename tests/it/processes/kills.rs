@@ -14,6 +14,8 @@ use crate::processes::{places, show, store};
 
 /// How often the writers of one store are killed.
 const KILLS_PER_STORE: u64 = 20;
+/// How often one is killed while it recovers before the next may save.
+const RECOVERIES_MAX: usize = 2;
 /// One store in so many is on a disk, the others are in memory: SIGKILL takes nothing from there.
 const ON_DISK: u64 = 8;
 /// A writer is left alone for so long at most.
@@ -70,17 +72,23 @@ impl Life<'_> {
         writer.until("start");
         let micros = u64::try_from(self.recovery.as_micros()).unwrap();
         writer.run(Duration::from_micros(self.random.next_u64() % micros.max(1)));
-        self.kill(writer);
+        if self.kill(writer) {
+            // It took longer when it was measured, as the machine was busy.
+            self.recovery /= 2;
+        }
     }
 
-    fn kill(&mut self, mut writer: Writer) {
+    /// Returns whether it was ready.
+    fn kill(&mut self, mut writer: Writer) -> bool {
         let acknowledged = writer.kill();
         self.kills += 1;
-        self.in_recovery += u64::from(!writer.has_printed("ready"));
+        let was_ready = writer.has_printed("ready");
+        self.in_recovery += u64::from(!was_ready);
         self.store.note(&acknowledged);
         let leftovers = self.store.temporary_files() as u64;
         self.tally.leftovers.fetch_max(leftovers, Ordering::Relaxed);
         self.store.check_leftovers(&self.context());
+        was_ready
     }
 
     /// Kills writers and looks at what they leave, until there were so many kills.
@@ -88,8 +96,10 @@ impl Life<'_> {
         while self.kills < kills {
             self.kill_while_saving();
             // Nobody else opens the store in between: what was left half done is found so.
-            while self.kills < kills && self.in_recovery * 3 < self.kills {
-                self.kill_while_recovering();
+            for _ in 0..RECOVERIES_MAX {
+                if self.kills < kills && self.in_recovery * 3 < self.kills {
+                    self.kill_while_recovering();
+                }
             }
             let context = self.context();
             self.store.check(&context);
