@@ -1,4 +1,5 @@
-//! Each changed byte of a log that was closed is noticed, and hides its own state only (P7, C1).
+//! Each changed byte of a log that was closed is noticed, and hides its own state only (P7, C1,
+//! C4).
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -143,12 +144,14 @@ fn a_segment_of_a_newer_format_is_refused_by_its_version() {
 
 const ROOT: &str = "/simulated";
 /// The mark of a closed log.
-const END_BYTES: usize = 44;
+pub(super) const END_BYTES: usize = 44;
 
 /// A store with everything in it that there is, and what must be found there.
-struct Sound {
-    machine: Machine,
-    newest: BTreeMap<CheckpointId, Option<Vec<u8>>>,
+pub(super) struct Sound {
+    pub(super) machine: Machine,
+    pub(super) newest: BTreeMap<CheckpointId, Option<Vec<u8>>>,
+    /// All that was ever stored.
+    pub(super) ever: BTreeMap<CheckpointId, Vec<Vec<u8>>>,
     metadata: BTreeMap<&'static str, Vec<u8>>,
 }
 
@@ -159,15 +162,16 @@ fn builder() -> LogStorageBuilder {
         .background_compaction(false)
 }
 
-fn open(machine: &Machine) -> Result<LogStorage, StorageError> {
+pub(super) fn open(machine: &Machine) -> Result<LogStorage, StorageError> {
     builder().open_over(machine.start(Fate::default()))
 }
 
 /// States of all sizes, older versions, removals, several segments, compacted ones, several
 /// openings, epochs of two partitions, metadata.
-fn sound() -> Sound {
+pub(super) fn sound() -> Sound {
     let machine = Machine::new(5);
     let (mut newest, mut metadata) = (BTreeMap::new(), BTreeMap::new());
+    let mut ever: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for opening in 1..=3_u64 {
         let log = open(&machine).unwrap();
         log.open_epoch(0).unwrap();
@@ -185,6 +189,7 @@ fn sound() -> Sound {
                         true => conformance::tombstone(&id, version),
                         false => conformance::record(&id, version, &vec![b'a'; bytes]),
                     };
+                    ever.entry(id.clone()).or_default().push(record.clone());
                     newest.insert(id, Some(record.clone()));
                     batch.push(record);
                 }
@@ -209,7 +214,7 @@ fn sound() -> Sound {
     for (id, expected) in &newest {
         assert_eq!(&conformance::fetch(&log, id, FetchVersion::Newest).unwrap(), expected);
     }
-    Sound { machine, newest, metadata }
+    Sound { machine, newest, ever, metadata }
 }
 
 /// What became of a changed byte.

@@ -10,6 +10,7 @@ mod hints;
 mod many;
 mod overlap;
 mod own_files;
+mod parts;
 mod previous;
 mod read_only;
 mod removed;

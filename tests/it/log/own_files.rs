@@ -1,4 +1,5 @@
-//! Damage of one copy in a file of the store's own is told, hides nothing, and is made good (C1).
+//! Damage of one copy in a file of the store's own is told, hides nothing, and is made good (C1,
+//! C3).
 
 use std::collections::BTreeMap;
 use std::error::Error;

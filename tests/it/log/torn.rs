@@ -1,4 +1,4 @@
-//! A batch that was being written when the process ended is cut off, and nothing else (A1, P6).
+//! A batch that was being written when the process ended is cut off, and nothing else (A1, C2, P6).
 
 use std::fs::{self, OpenOptions};
 use std::sync::Arc;
