@@ -62,9 +62,10 @@ impl History {
         let plan = self.any_plan();
         let (prototype, key) = place_of(owner);
         let (book, ran) = (self.around.book.clone(), Arc::new(AtomicBool::new(false)));
-        let runs = ran.clone();
+        let (runs, around) = (ran.clone(), self.around.clone());
         let event = self.prototype(prototype).process_async(key, move |pe| {
             runs.store(true, Ordering::Relaxed);
+            around.check_reentrant(owner);
             run(&book, owner, pe, plan).unwrap_or_default();
         });
         self.trace(format_args!("begin an event of {owner}: {plan:?}"));
@@ -131,14 +132,17 @@ impl History {
         let prototype = self.prototype(prototype);
         let (book, ran) = (self.around.book.clone(), Arc::new(AtomicBool::new(false)));
         let began = self.around.clock.time();
+        let around = &self.around;
         let result = catch_unwind(AssertUnwindSafe(|| match plan {
             Plan::Read => prototype.read(key, |pe| {
                 ran.store(true, Ordering::Relaxed);
+                around.check_reentrant(owner);
                 lock(&book).observe(owner, pe);
             }),
             _ => prototype
                 .try_process(key, |pe| {
                     ran.store(true, Ordering::Relaxed);
+                    around.check_reentrant(owner);
                     run(&book, owner, pe, plan)
                 })
                 .map(drop),
@@ -209,9 +213,11 @@ impl History {
         let book = self.around.book.clone();
         let began = self.around.clock.time();
         let mut ran = 0;
+        let around = &self.around;
         let result = catch_unwind(AssertUnwindSafe(|| {
             handle.session().run(events, |pe, (owner, plan)| {
                 ran += 1;
+                around.check_reentrant(owner);
                 run(&book, owner, pe, plan).unwrap_or_default();
             })
         }));

@@ -118,6 +118,10 @@ pub(super) struct Book {
     pub(super) replacing: Option<u64>,
     /// Whether what is done from time to time is done.
     pub(super) times_on: bool,
+    /// The age of a change that is not stored, from which on no other is to be made.
+    pub(super) exposure_max: Option<Duration>,
+    /// When the keeper had last done all that was to be done by then.
+    pub(super) ticked_at: Duration,
     pub(super) clock: Arc<SimulatedClock>,
     pub(super) world: Arc<Mutex<World>>,
     pub(super) trace: Trace,
@@ -148,6 +152,8 @@ impl Book {
             expire_after: None,
             replacing: None,
             times_on: true,
+            exposure_max: None,
+            ticked_at: Duration::ZERO,
             clock,
             world,
             trace,
@@ -228,6 +234,11 @@ impl Book {
         let world = lock(&self.world);
         let newest = world.records.newest(&id_of(owner));
         newest.is_none_or(|newest| self.acknowledged.get(&owner) == Some(&newest.version))
+    }
+
+    /// Whether a state cannot be encoded.
+    pub(super) fn is_trap(&self, serial: u64) -> bool {
+        is_one_of(&self.traps, &[serial])
     }
 
     /// Whether the PE has changes that are not stored, as far as that is certain.
@@ -397,6 +408,10 @@ impl Book {
         let subject = self.subjects.entry(owner).or_default();
         subject.poisoned = false;
         subject.restated = true;
+        for change in &mut subject.unstored {
+            // Before, nothing of it was to be stored.
+            change.at = now;
+        }
         for serial in &subject.live {
             self.half_done[usize::try_from(*serial).unwrap()] = false;
             if !subject.unstored.iter().any(|change| change.serial == *serial) {
@@ -465,6 +480,9 @@ fn is_one_of(marks: &[bool], serials: &[u64]) -> bool {
 /// Runs an event on a PE, as its plan says.
 pub(super) fn run(book: &Mutex<Book>, owner: u64, pe: &mut Ledger, plan: Plan) -> Result<(), ()> {
     let mut book = lock(book);
+    if plan != Plan::Read {
+        book.check_exposed(owner);
+    }
     book.observe(owner, pe);
     match plan {
         Plan::Change { filler_bytes, trap } => {

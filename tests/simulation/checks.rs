@@ -1,8 +1,10 @@
 //! What must hold after every step.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use checkpoint::{
@@ -95,6 +97,20 @@ impl Surroundings {
         }
         if ran.load(Ordering::Relaxed) {
             self.trace.violate(format!("{owner} gets {error:?}, but its event has run"));
+        }
+    }
+
+    /// Inside of an event nobody gets in anywhere, and nothing waits for itself (rule 5): here with
+    /// a PE of another prototype, whose lock nobody has.
+    pub(super) fn check_reentrant(&self, owner: u64) {
+        let (prototype, key) = place_of(owner);
+        let another = lock(&self.prototypes).get(1 - prototype).cloned();
+        // None of a process that another one has taken over from.
+        let Some(another) = another else { return };
+        let mut event = pin!(another.read_async(key, |_| ()));
+        let polled = event.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if !matches!(polled, Poll::Ready(Err(ProcessError::Reentrant { .. }))) {
+            self.trace.violate(format!("4.5: from inside an event of {owner}: {polled:?}"));
         }
     }
 

@@ -94,6 +94,7 @@ impl History {
         lock(&around.book).expire_after =
             profile.expire_after.filter(|_| profile.on_time.is_none());
         lock(&around.book).reloads = profile.reloads;
+        lock(&around.book).exposure_max = profile.exposure_max;
         lock(&around.book).factory_panics_percent = profile.factory_panics_percent;
         let keeper = start(&around, &profile, &mut dice);
         let (pending, held, met) = (Vec::new(), Vec::new(), Tally::new());

@@ -34,6 +34,7 @@ mod computer;
 mod content;
 mod dice;
 mod endings;
+mod exposed;
 mod history;
 mod ledger;
 mod many;

@@ -393,6 +393,11 @@ pub(super) fn step(around: &Surroundings, keeper: &SafeKeeper, pool: Pool) -> bo
     if stepped {
         around.trace.add(format_args!("{pool:?}"));
     }
-    lock(&around.book).read_news();
+    let mut book = lock(&around.book);
+    book.read_news();
+    if pool == Pool::Serialization && !stepped {
+        // Ticks are done by its threads, and none is due any more.
+        book.ticked_at = around.clock.time();
+    }
     stepped
 }

@@ -77,6 +77,8 @@ impl History {
                 _ => {
                     let pool = self.dice.pick(&POOLS);
                     step(&self.around, old, pool);
+                    // That was another keeper.
+                    lock(&self.around.book).ticked_at = Duration::ZERO;
                 }
             }
             if self.is_broken() {
