@@ -12,6 +12,7 @@ use crate::support::{
 
 const KEYS: u64 = 100;
 
+/// B14: not even for as long as a slow disk takes.
 #[test]
 fn x4_events_go_on_while_a_save_hangs_and_the_queues_are_full_and_nothing_is_lost() {
     let storage = FaultyStorage::new();
