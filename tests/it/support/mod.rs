@@ -5,6 +5,7 @@ mod faults;
 mod faulty_storage;
 mod gate;
 mod keepers;
+mod log;
 mod results;
 mod scripted;
 
@@ -13,5 +14,6 @@ pub(crate) use faults::{FetchFault, SaveFault};
 pub(crate) use faulty_storage::FaultyStorage;
 pub(crate) use gate::Gate;
 pub(crate) use keepers::{Counter, counted, counters, every, manual, scripted, settings};
+pub(crate) use log::Log;
 pub(crate) use results::Results;
 pub(crate) use scripted::{Action, Scripted};
