@@ -13,7 +13,7 @@ use checkpoint_tests::Backend;
 
 use super::files_that_fail::FilesThatFail;
 use super::{check_error, open};
-use crate::support::eventually;
+use crate::support::{Log, eventually};
 
 #[test]
 fn a_second_opener_in_this_process_is_refused_and_told_who_has_it() {
@@ -149,6 +149,40 @@ fn b12_a_file_system_that_is_not_to_be_relied_upon_is_told_of() {
     check_doubts(FilesThatFail::locking_twice, &[FileSystemDoubt::LocksTwice]);
     check_doubts(|files| files.of_kind("nfs"), &[nfs]);
     check_doubts(|files| files.of_kind("nfs").locking_twice(), &[nfs, FileSystemDoubt::LocksTwice]);
+}
+
+/// What the log says of the opening of a store, warnings only.
+fn warnings(open: impl FnOnce()) -> Vec<String> {
+    let log = Log::of(open);
+    log.lines().filter(|line| line.starts_with("WARN ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn b12_each_doubt_is_logged_once_with_the_place_of_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["files", "log"] {
+        let root = directory.path().join(name);
+        let doubtful = || Arc::new(FilesThatFail::new(&root).of_kind("nfs").locking_twice());
+        let open = || match name {
+            "files" => {
+                DefaultFileSystemStateStorage::builder(&root).open_over(doubtful()).map(drop)
+            }
+            _ => LogStorage::builder(&root).open_over(doubtful()).map(drop),
+        };
+        // Each opening says so anew: whoever looks sees the last one.
+        for opening in 1..=2 {
+            let warnings = warnings(|| open().unwrap());
+            let told = |doubt: FileSystemDoubt| {
+                let doubt = format!("doubt={doubt} ");
+                warnings.iter().filter(|line| line.contains(&doubt)).count()
+            };
+            let doubts = [FileSystemDoubt::Kind { name: "nfs" }, FileSystemDoubt::LocksTwice];
+            assert_eq!(doubts.map(told), [1, 1], "{name}, opening {opening}: {warnings:#?}");
+            let path = format!("{}", root.display());
+            let names_it = |line: &String| line.contains(&path);
+            assert!(warnings.len() == 2 && warnings.iter().all(names_it), "{warnings:#?}");
+        }
+    }
 }
 
 #[test]
