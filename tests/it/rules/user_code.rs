@@ -6,14 +6,14 @@
 //! `reentrancy`.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use checkpoint::{
-    Checkpointable, DecodeError, Decoder, EncodeError, Encoder, ProcessError, RestoreFailure,
-    SaveFailure, Schema, TestClock,
+    Checkpointable, DecodeError, Decoder, EncodeError, Encoder, Pool, ProcessError, RestoreFailure,
+    SaveFailure, SavingState, Schema, StorageErrorKind, TestClock,
 };
 
 use crate::support::{
@@ -233,4 +233,48 @@ fn a_checkpoint_asked_for_in_a_callback_is_made_and_nothing_waits_for_itself() {
     assert_eq!(prototype.read("b", |pe| pe.count).unwrap(), 7);
     keeper.close(FAIL_SAFE).unwrap();
     results.check_once_each();
+}
+
+/// B3: whoever is told that the storage fails, and that it stores again, may panic.
+#[test]
+fn a_callback_for_the_saving_state_that_panics_is_counted_and_harms_nobody() {
+    let storage = FaultyStorage::new().knowing_absence();
+    let (clock, results) = (Arc::new(TestClock::new()), Results::new());
+    let told: Arc<Mutex<Vec<SavingState>>> = Arc::default();
+    let keep = told.clone();
+    let keeper = settings(&storage)
+        .clock(clock.clone())
+        .storage_callback_factory(results.clone())
+        .on_saving_state(move |state| {
+            keep.lock().unwrap().push(state);
+            panic!("the callback was told to panic");
+        })
+        .stepped()
+        .build()
+        .unwrap();
+    let prototype = counters(&keeper, every(1));
+    let pass = || {
+        let pools = [Pool::Serialization, Pool::Storage, Pool::Timing];
+        while pools.into_iter().any(|pool| keeper.step(pool)) {}
+        clock.advance(Duration::from_secs(2));
+    };
+    let kind = StorageErrorKind::Unavailable;
+    let mut expected = Vec::new();
+    // Again: nothing of the first panic is left.
+    for count in 1..=2 {
+        storage.on_save(3, SaveFault::NotStored(kind));
+        prototype.process("a", |pe| pe.count = count).unwrap();
+        let ticket = prototype.checkpoint("a").unwrap();
+        for _ in 0..6 {
+            pass();
+        }
+        ticket.outcome().expect("it is stored").unwrap();
+        expected.extend([SavingState::Failing { kind }, SavingState::Working]);
+        assert_eq!(*told.lock().unwrap(), expected);
+        let stats = keeper.stats();
+        assert_eq!((stats.callback_panics, stats.saving), (2 * count, SavingState::Working));
+        assert_eq!(results.counts(), (usize::try_from(count).unwrap(), 0));
+    }
+    results.check_once_each();
+    keeper.close(Duration::ZERO).unwrap();
 }
