@@ -81,3 +81,53 @@ impl Serializations {
         self.running.keys().next().copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::new(Duration::from_secs(seconds))
+    }
+
+    fn prototypes(slow: &[Slow]) -> Vec<(Vec<usize>, u64)> {
+        let told = |slow: &Slow| {
+            (slow.prototypes.iter().map(|index| index.0).collect(), slow.since.as_secs())
+        };
+        slow.iter().map(told).collect()
+    }
+
+    #[test]
+    fn each_is_told_of_once_when_it_has_taken_long_with_its_prototypes() {
+        let mut all = Serializations::default();
+        let shards = [(0, 1), (0, 2), (7, 1)].map(|(index, shard)| (PrototypeIndex(index), shard));
+        assert_eq!(all.begin(at(5), &shards), (0, at(15)));
+        assert_eq!(all.begin(at(6), &shards[..1]), (1, at(16)));
+        assert_eq!(all.begin(at(6), &shards[2..]), (2, at(16)));
+        assert_eq!((all.count(), all.slow(), all.next_look()), (3, 0, Some(at(15))));
+        assert_eq!(prototypes(&all.take_slow(at(14))), []);
+        assert_eq!(prototypes(&all.take_slow(at(15))), [(vec![0, 7], 10)]);
+        assert_eq!(prototypes(&all.take_slow(at(15))), []);
+        assert_eq!((all.count(), all.slow(), all.next_look()), (3, 1, Some(at(16))));
+        // Told late, if nobody has looked.
+        assert_eq!(prototypes(&all.take_slow(at(20))), [(vec![0], 14), (vec![7], 14)]);
+        assert_eq!((all.count(), all.slow(), all.next_look()), (3, 3, None));
+    }
+
+    #[test]
+    fn what_has_ended_is_not_told_of_and_its_number_not_used_again() {
+        let mut all = Serializations::default();
+        for number in 0..3 {
+            assert_eq!(all.begin(at(0), &[(PrototypeIndex(0), 0)]).0, number);
+        }
+        assert_eq!(all.take_slow(at(10)).len(), 3);
+        all.end(1);
+        all.end(1);
+        assert_eq!((all.count(), all.slow(), all.oldest()), (2, 2, Some(0)));
+        all.end(0);
+        assert_eq!((all.count(), all.slow(), all.oldest()), (1, 1, Some(2)));
+        assert_eq!(all.begin(at(11), &[(PrototypeIndex(0), 0)]), (3, at(21)));
+        all.end(3);
+        assert_eq!((all.next_look(), prototypes(&all.take_slow(at(30)))), (None, vec![]));
+    }
+}
