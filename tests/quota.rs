@@ -37,6 +37,10 @@ impl Quota {
     pub const KEEPER_POWER_LOSS_SEEDS: Self = Self::of("CHECKPOINT_KEEPER_POWER_LOSS_SEEDS");
     /// How many damaged or invented inputs each decoder gets.
     pub const HOSTILE_INPUTS: Self = Self::of("CHECKPOINT_HOSTILE_INPUTS");
+    /// How often a program that counts words is killed.
+    pub const WORD_COUNT_KILLS: Self = Self::of("CHECKPOINT_WORD_COUNT_KILLS");
+    /// How many seeded histories of sources that feed PEs are run.
+    pub const SOURCE_HISTORIES: Self = Self::of("CHECKPOINT_SOURCE_HISTORIES");
     /// How many events a stress test with threads sends.
     pub const STRESS_EVENTS: Self = Self::of("CHECKPOINT_STRESS_EVENTS");
 

@@ -128,6 +128,7 @@ pub struct CheckpointingConfig {
     on_panic: OnPanic,
     expire_after: Option<Duration>,
     recover_expired: bool,
+    accepts_position_gaps: bool,
     clock_step_max: Duration,
     capacity: Option<NonZeroUsize>,
     on_full: OnFull,
@@ -177,6 +178,12 @@ impl CheckpointingConfig {
     #[must_use]
     pub fn recover_expired(&self) -> bool {
         self.recover_expired
+    }
+
+    /// Returns whether a PE may come back older than what its sources need not feed again.
+    #[must_use]
+    pub fn accepts_position_gaps(&self) -> bool {
+        self.accepts_position_gaps
     }
 
     /// Returns how far the wall clock may be ahead of a checkpoint and still be believed.
@@ -269,6 +276,7 @@ impl Default for CheckpointingConfig {
             on_panic: OnPanic::Poison,
             expire_after: None,
             recover_expired: false,
+            accepts_position_gaps: false,
             clock_step_max: Duration::from_secs(5 * 365 * 24 * 3600),
             capacity: None,
             on_full: OnFull::Block,
@@ -316,6 +324,16 @@ impl CheckpointingConfigBuilder {
     /// Sets whether expired checkpoints are restored all the same. Default: no.
     pub fn recover_expired(mut self, recover: bool) -> Self {
         self.0.recover_expired = recover;
+        self
+    }
+
+    /// Sets whether a PE may come back older than what its [sources](crate::Source) need not feed
+    /// again: by [`OnRestoreError::StartEmpty`] or [`OnRestoreError::Previous`], a roll-back or a
+    /// reload. Default: no: its events get a
+    /// [`PositionGap`](crate::RestoreFailure::PositionGap) until a source is rewound. With `true`,
+    /// the events in between are missing from the PE for ever.
+    pub fn accept_position_gaps(mut self, accept: bool) -> Self {
+        self.0.accepts_position_gaps = accept;
         self
     }
 

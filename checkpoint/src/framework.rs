@@ -11,6 +11,7 @@ use crate::capture::{CaptureBatch, CaptureProgress, Settlement};
 use crate::checkpoint_id::{CheckpointId, InvalidCheckpointId};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{CheckpointingConfig, OnRestoreError};
+use crate::inputs::Sources;
 use crate::partition::{Partitioner, Partitioning, Sequences};
 use crate::process_error::ProcessError;
 use crate::prototype_index::PrototypeIndex;
@@ -170,6 +171,8 @@ pub struct Registration {
     pub log_keys: bool,
     /// How states are compressed, where a prototype's configuration says nothing else.
     pub compression: Compression,
+    /// The sources of the PEs' events.
+    pub(crate) sources: Arc<Sources>,
     /// How many threads may restore many PEs at the same time.
     pub(crate) restore_threads: NonZeroUsize,
     /// The keys that states are encrypted with.
@@ -198,6 +201,7 @@ impl Registration {
             storage: None,
             log_keys: false,
             compression: Compression::None,
+            sources: Arc::default(),
             restore_threads: NonZeroUsize::MIN,
             #[cfg(feature = "encryption")]
             keys: None,
@@ -254,6 +258,10 @@ impl Registration {
     #[must_use]
     pub fn with_compression(self, compression: Compression) -> Self {
         Self { compression, ..self }
+    }
+
+    pub(crate) fn with_sources(self, sources: Arc<Sources>) -> Self {
+        Self { sources, ..self }
     }
 
     /// Sets how many threads may restore many PEs at the same time. Default: 1, the caller's.
@@ -370,6 +378,22 @@ pub trait CheckpointSource: Send + Sync {
     /// Returns whether every change before the mark is stored, or cannot be before its PE changes
     /// again.
     fn is_settled(&self, mark: &FlushMark) -> bool;
+
+    /// Marks what was changed so far, and makes nothing due.
+    ///
+    /// Never waits, as [`request_all`](Self::request_all).
+    fn mark(&self) -> FlushMark;
+
+    /// Makes the PEs due that have changes from before the mark, as far as the mark is made.
+    fn request_marked(&self, mark: &FlushMark);
+
+    /// Returns whether every change before the mark is stored. Unlike
+    /// [`is_settled`](Self::is_settled), one that cannot be stored is waited for.
+    fn is_stored(&self, mark: &FlushMark) -> bool;
+
+    /// Returns PEs that have changes from before the mark, at most `max`. Waits `wait` altogether
+    /// for shards whose locks are held.
+    fn not_stored(&self, mark: &FlushMark, max: usize, wait: Duration) -> Vec<CheckpointId>;
 
     /// Lets no event in any more.
     fn close(&self);

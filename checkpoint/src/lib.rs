@@ -62,6 +62,7 @@
 //!   work, and by the async twins of each.
 //! - [`CheckpointingConfig`] says per prototype when PEs are checkpointed ([`CheckpointingMode`]),
 //!   and what happens when one cannot be restored, panics, expires, or there are too many.
+//! - [`Source`] is an input whose events have positions: none is lost or counted twice by a crash.
 //! - [`CheckpointTicket`], [`StorageCallback`], [`CloseReport`] and [`KeeperStats`] tell what
 //!   became of checkpoints; [`ProcessError`], [`RestoreError`] and [`SaveError`] what went wrong.
 //! - [`LogStorage`] is the storage to begin with; [`storage`] holds the interface [`StateStorage`],
@@ -87,6 +88,8 @@
 //! - *Complete or not at all.* A crash at any instant leaves a PE at its last acknowledged version
 //!   or a newer one, whole; a restore that fails leaves the instance as it was.
 //! - *A changed byte is noticed* before the program sees it.
+//! - *Exactly once, on state.* An event that comes from a [`Source`] is in the state of its PE
+//!   exactly once, however often the process ends and its input is read again.
 //! - *Closing* stores everything that has changed, or says by id what it could not.
 //!
 //! - *A missing key is no missing state.* A PE whose record is encrypted with a key that the keeper
@@ -98,8 +101,10 @@
 //!
 //! - What changed after the last checkpoint of a PE is lost by a crash.
 //! - PEs are checkpointed each on its own: there is no consistent cut over several.
-//! - Events are not delivered, replayed or deduplicated. Records have room for input positions,
-//!   which nothing fills yet.
+//! - Events are not delivered, and are not read again by themselves: a [`Source`] says from where
+//!   on to read them, and sees to it that none is in a state twice. It does not cover events that
+//!   are derived from one PE's state and sent to another, nor what a closure does to the world
+//!   outside.
 //! - A store belongs to one process at a time. One over files sees to that by a lock of the file
 //!   system, which is no protection where that does not lock, or not for all machines: on network
 //!   file systems, FUSE, overlays of containers and the like, one writer and durability are not
@@ -180,6 +185,7 @@ mod config;
 #[cfg(unix)]
 mod file_ops;
 mod framework;
+mod inputs;
 #[cfg(all(test, any(loom, shuttle)))]
 mod interleavings;
 mod no_op_checkpointing_framework;
@@ -194,6 +200,7 @@ mod reentrancy;
 mod restore_error;
 mod safe_keeper;
 mod save_error;
+mod source;
 mod state;
 pub mod storage;
 mod store_metadata;
@@ -254,11 +261,12 @@ pub use record::{EncryptionKey, EncryptionKeys};
 pub use restore_error::{RestoreError, RestoreFailure};
 pub use safe_keeper::{
     BuildError, FetchingState, KeeperStats, Overflow, Pool, SafeKeeper, SafeKeeperBuilder,
-    SafeKeeperSettings, SavingState,
+    SafeKeeperSettings, SavingState, SourceStats,
 };
 #[cfg(unix)]
 pub use safe_keeper::{FileSystemBackendCheckpointingModule, ModuleError};
 pub use save_error::{SaveError, SaveFailure};
+pub use source::{Applied, Source, SourceError, SourceFuture};
 pub use state::{
     Checkpointable, DecodeError, DecodeErrorKind, Decoder, ElementSize, EncodeError,
     EncodeErrorKind, Encoder, Rebuild, RoundTripError, Schema, SchemaDescription, SchemaDifference,

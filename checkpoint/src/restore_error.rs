@@ -77,6 +77,22 @@ pub enum RestoreFailure {
         /// Why.
         error: Arc<dyn Error + Send + Sync>,
     },
+    /// The PE has come back older than what its source need not feed again: events would be missing
+    /// from it for ever.
+    ///
+    /// Ways out: [`rewind`](crate::Source::rewind) the source, so that the events are fed again
+    /// (what other PEs contain of them is skipped); or have the prototype
+    /// [accept the loss](crate::CheckpointingConfigBuilder::accept_position_gaps).
+    PositionGap {
+        /// The name of the source.
+        source: Arc<str>,
+        /// The position of the last event that the PE contains, if it contains any.
+        from: Option<u64>,
+        /// The position up to which the source need not feed again.
+        to: Option<u64>,
+    },
+    /// The record names a source, and there are more already than a keeper can know.
+    TooManySources,
     /// The factory, a hook or the type's own code panicked.
     Panicked,
     /// The keeper was closed.
@@ -87,7 +103,7 @@ impl RestoreFailure {
     /// Whether the PE may start with something else, if its prototype says so.
     pub(crate) fn may_be_passed_over(&self) -> bool {
         match self {
-            Self::Closed => false,
+            Self::Closed | Self::PositionGap { .. } | Self::TooManySources => false,
             Self::Sealed { error, .. } => error.is_of_state(),
             _ => true,
         }
@@ -158,6 +174,22 @@ impl fmt::Display for RestoreFailure {
             }
             Self::Invalid { version, .. } => {
                 write!(f, "the state of version {version} is not valid")
+            }
+            Self::PositionGap { source, from, to } => {
+                let shown = |position: &Option<u64>| {
+                    position.map_or_else(|| "none".to_owned(), |position| position.to_string())
+                };
+                write!(
+                    f,
+                    "it has come back older: of the source `{source}` it contains the events up to \
+                     position {}, and the source need not feed again those up to {}; rewind the \
+                     source, or have the prototype accept the loss (`accept_position_gaps`)",
+                    shown(from),
+                    shown(to)
+                )
+            }
+            Self::TooManySources => {
+                f.write_str("it names a source beyond the 65,534 that a keeper can know")
             }
             Self::Panicked => f.write_str("the factory, a hook or the type's own code panicked"),
             Self::Closed => f.write_str("the keeper is closed"),

@@ -10,7 +10,7 @@ mod workload;
 use std::hint::black_box;
 
 use checkpoint::{
-    CheckpointingConfig, CheckpointingMode, InMemoryStorage, PePrototype, Pool, SafeKeeper,
+    CheckpointingConfig, CheckpointingMode, InMemoryStorage, PePrototype, Pool, SafeKeeper, Source,
 };
 
 use workload::{Plain, State, plain};
@@ -36,6 +36,14 @@ fn measured_process(states: &PePrototype<u64, State>) {
     for i in 0..EVENTS {
         let x = key(i);
         states.process(x % KEYS, |pe| pe.event(x)).unwrap();
+    }
+}
+
+#[inline(never)]
+fn measured_source(states: &PePrototype<u64, State>, source: &mut Source) {
+    for i in 0..EVENTS {
+        let x = key(i);
+        source.process(states, x % KEYS, i, |pe| pe.event(x)).unwrap();
     }
 }
 
@@ -104,9 +112,13 @@ fn main() {
     match &*way {
         "plain" => measured_plain(black_box(&mut map)),
         "process" => measured_process(black_box(&states)),
+        "source" => {
+            let mut source = keeper.source("events").unwrap();
+            measured_source(black_box(&states), &mut source);
+        }
         "async" => measured_async(black_box(&states)),
         "guard" => measured_guard(black_box(&states)),
         "session" => measured_session(black_box(&states)),
-        _ => println!("usage: instructions plain|process|async|guard|session|save"),
+        _ => println!("usage: instructions plain|process|source|async|guard|session|save"),
     }
 }

@@ -51,6 +51,11 @@ fn main() {
     let off = ours(CheckpointingMode::None);
     let count = ours(CheckpointingMode::EventCount(16.try_into().unwrap()));
     let timed = ours(CheckpointingMode::Time(Duration::from_secs(1)));
+    // One that looks what is safe each second would store, too.
+    let fed = ours(CheckpointingMode::None);
+    let source = Mutex::new(fed.keeper.source("events").unwrap());
+    let timed_fed = ours(CheckpointingMode::Time(Duration::from_secs(1)));
+    let timed_source = Mutex::new(timed_fed.keeper.source("events").unwrap());
     let map = Mutex::new(plain(keys));
     let directory = tempfile::tempdir().unwrap();
     let second = Duration::from_secs(1);
@@ -63,11 +68,19 @@ fn main() {
         ("64 locked maps", Box::new(|n| sharded.run(keys, n, 1))),
         ("session, off", Box::new(|n| off.session(n, 1))),
         ("process, off", Box::new(|n| off.process(n, 1))),
+        (
+            "process from a source, off",
+            Box::new(|n| fed.positioned(&mut source.lock().unwrap(), n, 1)),
+        ),
         ("process_async, off", Box::new(|n| off.process_async(n))),
         ("guard, off", Box::new(|n| off.guard(n))),
         ("session, each 16 events", Box::new(|n| count.session(n, 1))),
         ("process, each 16 events", Box::new(|n| count.process(n, 1))),
         ("session, each second", Box::new(|n| timed.session(n, 1))),
+        (
+            "process from a source, each second",
+            Box::new(|n| timed_fed.positioned(&mut timed_source.lock().unwrap(), n, 1)),
+        ),
         ("process, each second", Box::new(|n| timed.process(n, 1))),
         ("2 threads: 64 locked maps", Box::new(|n| two(n, &|n, s| sharded.run(keys, n, s)))),
         ("2 threads: session, off", Box::new(|n| two(n, &|n, s| off.session(n, s)))),
@@ -91,7 +104,14 @@ fn main() {
     }
     drop(ways);
     println!("\n{} dumps", dumped.into_inner().unwrap().dumps);
-    for (name, ours) in [("off", off), ("each 16 events", count), ("each second", timed)] {
+    let keepers = [
+        ("off", off),
+        ("from a source, off", fed),
+        ("each 16 events", count),
+        ("each second", timed),
+        ("from a source, each second", timed_fed),
+    ];
+    for (name, ours) in keepers {
         let stats = ours.keeper.stats();
         println!(
             "{name}: stored {}, coalesced {}, batches {}",

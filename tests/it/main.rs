@@ -33,6 +33,7 @@ mod scenarios;
 mod sealing;
 mod sessions;
 mod simulation;
+mod sources;
 mod state;
 mod support;
 mod tidy;

@@ -13,7 +13,7 @@ use crate::prototype::inner::{Inner, coarse_span};
 use crate::prototype::key::Key;
 use crate::prototype::results::{Handling, Mail, PutBack};
 use crate::prototype::shard::Locked;
-use crate::record::{InputPositions, RecordKind, RecordMeta, RecordWriter, StateVersion};
+use crate::record::{InputPosition, RecordKind, RecordMeta, RecordWriter, StateVersion};
 use crate::save_error::{SaveError, SaveFailure};
 use crate::state::{
     Checkpointable, Disorder, EncodeErrorKind, Encoder, RoundTripError, compare_decoded,
@@ -54,6 +54,7 @@ pub(super) struct Large<K, P> {
     events: u32,
     generation: u32,
     preserve: bool,
+    positions: Vec<InputPosition>,
     requests: Vec<Arc<RequestSignal>>,
 }
 
@@ -68,7 +69,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
     ) -> Option<Large<K, P>> {
         let (shard, partition) = (locked.index(), locked.partition());
         let table = locked.table();
-        let entry = table.get_mut(pe)?;
+        // Not by a method: what stands beside the entries is needed too.
+        let entry = table.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket)?;
         entry.flags.clear(Flags::QUEUED);
         if entry.flags.has_any(Flags::PANICKED.and(Flags::POISONED)) {
             table.set_aside_if_poisoned(pe);
@@ -93,9 +95,13 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         };
         let is_large = entry.flags.has(Flags::LARGE) && kind == RecordKind::State;
         let mut bytes = batch.take_bytes();
-        let meta = self.meta(kind, partition, version, entry.event_count(), entry.last_event);
+        let times = (entry.event_count(), entry.last_event);
+        let sources = &self.registration.sources;
+        let positions = table.several.take_positions(entry.said(), pe.ticket, sources);
+        let meta = self.meta(kind, partition, version, times, &positions);
         let start = bytes.len();
         let (writer, key_bytes) = self.begin_record(&mut bytes, &entry.key, &meta);
+
         let encoded = match &entry.slot {
             _ if is_large => Encoded::TooLargeHere,
             Slot::Resident(state) => self.encode(state, &mut bytes, Some(ENCODED_UNDER_LOCK_MAX)),
@@ -128,6 +134,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             preserve: entry.flags.has(Flags::PRESERVE),
         };
         entry.begin_flight();
+        table.several.give_positions(positions);
         let requests = table.take_requests(pe);
         batch.push(self.finished((shard, partition), begun, end, now, requests));
         None
@@ -172,15 +179,14 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         Encoded::Failed(failure)
     }
 
-    fn meta(
+    fn meta<'a>(
         &self,
         kind: RecordKind,
         partition: u32,
         version: StateVersion,
-        event_count: u64,
-        last_event: u32,
-    ) -> RecordMeta<'static> {
-        static NO_POSITIONS: InputPositions = InputPositions::none();
+        (event_count, last_event): (u64, u32),
+        positions: &'a [InputPosition],
+    ) -> RecordMeta<'a> {
         RecordMeta {
             kind,
             partition,
@@ -189,7 +195,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             captured_at: self.clock.wall(),
             idle: coarse_span(last_event, self.coarse_now()),
             fingerprint: self.fingerprint,
-            positions: &NO_POSITIONS,
+            positions,
         }
     }
 
@@ -265,7 +271,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         let key = table.get_mut(pe)?.key.clone();
         let state = table.take_out(pe, self.coarse_now())?;
         let requests = table.take_requests(pe);
-        let entry = table.get_mut(pe)?;
+        let entry = table.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket)?;
+        let sources = &self.registration.sources;
+        let positions = table.several.take_positions(entry.said(), pe.ticket, sources);
         let large = Large {
             pe,
             key,
@@ -276,6 +284,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             events: entry.take_changes(),
             generation: entry.generation,
             preserve: entry.flags.has(Flags::PRESERVE),
+            positions,
             requests,
         };
         entry.begin_flight();
@@ -295,7 +304,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         let mut bytes = batch.take_bytes();
         let start = bytes.len();
         let kind = RecordKind::State;
-        let meta = self.meta(kind, partition, version, large.event_count, large.last_event);
+        let times = (large.event_count, large.last_event);
+        let meta = self.meta(kind, partition, version, times, &large.positions);
         let (writer, key_bytes) = self.begin_record(&mut bytes, &key, &meta);
         let encoded = self.encode(&state, &mut bytes, None);
         let back = PutBack { pe, state, effect: Handling::Untouched };

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::capture::PeHandle;
+use crate::inputs::SourceIndex;
 use crate::process_error::ProcessError;
+use crate::prototype::origin::{Origin, Said};
 use crate::record::StateVersion;
 use crate::wait::Signal;
 
@@ -16,6 +18,8 @@ pub(super) type Arrival = Signal<Result<(), ProcessError>>;
 pub(super) struct Entry<K, P> {
     pub(super) key: K,
     pub(super) flags: Flags,
+    /// Which source has fed it. It stands where nothing else fits.
+    pub(super) source: SourceIndex,
     /// Events since `events_before` was last brought up to date.
     events: u32,
     /// The shard must be told of the event that makes `events` so many. Zero is always right.
@@ -23,6 +27,8 @@ pub(super) struct Entry<K, P> {
     /// The coarse time of the last event.
     pub(super) last_event: u32,
     pub(super) slot: Slot<P>,
+    /// The position of the next event of that source which it does not contain.
+    pub(super) contained_to: u64,
     pub(super) ticket: u64,
     events_before: u64,
     /// Changes since the last capture that `events` does not count.
@@ -99,6 +105,8 @@ impl Flags {
 
     /// A capture of it was given up, and nothing newer was stored since: it may be stored yet.
     pub(super) const IN_DOUBT: Self = Self(1 << 14);
+    /// It has lost events of a source that it contained: later ones must not run before.
+    pub(super) const LOST_EVENTS: Self = Self(1 << 15);
 
     #[inline(always)]
     pub(super) fn has(self, other: Self) -> bool {
@@ -150,6 +158,17 @@ pub(super) enum Attempt<R, I> {
     NotReady(I),
 }
 
+impl<R, I> Attempt<R, I> {
+    #[inline(always)]
+    pub(super) fn map<S>(self, of: impl FnOnce(R) -> S) -> Attempt<S, I> {
+        match self {
+            Self::Done(result) => Attempt::Done(of(result)),
+            Self::Marks(result, pe) => Attempt::Marks(of(result), pe),
+            Self::NotReady(input) => Attempt::NotReady(input),
+        }
+    }
+}
+
 /// Marks a PE when it is dropped, which only a panic of its closure does.
 struct Unwinding<'a>(&'a mut Flags);
 
@@ -171,10 +190,12 @@ impl<K, P> Entry<K, P> {
         Self {
             key,
             flags: Flags::default(),
+            source: SourceIndex::NONE,
             events: 0,
             mark_at: 0,
             last_event: 0,
             slot: Slot::Fetching(arrival),
+            contained_to: 0,
             ticket,
             events_before: 0,
             other_changes: 0,
@@ -187,12 +208,24 @@ impl<K, P> Entry<K, P> {
         PeHandle { hash, ticket: self.ticket }
     }
 
+    /// What it says of the events that it contains.
+    #[inline(always)]
+    pub(super) fn said(&self) -> Said {
+        let is_broken = self.flags.has_any(Flags::PANICKED.and(Flags::POISONED));
+        Said {
+            is_in_order: matches!(self.slot, Slot::Resident(_)) && !is_broken,
+            has_lost_events: self.flags.has(Flags::LOST_EVENTS),
+            source: self.source,
+            contained_to: self.contained_to,
+        }
+    }
+
     /// Runs an event, if nothing is in its way.
     #[inline(always)]
     pub(super) fn event<R, I>(
         &mut self,
         hash: u64,
-        coarse_now: u32,
+        (coarse_now, origin): (u32, impl Origin),
         input: I,
         run: impl FnOnce(&mut P, I) -> Effect<R>,
     ) -> Attempt<R, I> {
@@ -208,6 +241,7 @@ impl<K, P> Entry<K, P> {
             Effect::Changed(result) => result,
             Effect::Unchanged(result) => return Attempt::Done(result),
         };
+        origin.put(&mut self.source, &mut self.contained_to);
         match self.count_event(coarse_now) {
             true => Attempt::Marks(result, self.handle(hash)),
             false => Attempt::Done(result),
@@ -305,6 +339,7 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
+    use crate::prototype::origin::Nowhere;
 
     fn resident(state: u8) -> Entry<u8, u8> {
         let mut entry = Entry::fetching(1, 7, Signal::new());
@@ -313,7 +348,7 @@ mod tests {
     }
 
     fn add(entry: &mut Entry<u8, u8>) -> Attempt<u8, u8> {
-        entry.event(0, 5, 3, |state, n| {
+        entry.event(0, (5, Nowhere), 3, |state, n| {
             *state += n;
             Effect::Changed(*state)
         })
@@ -343,9 +378,11 @@ mod tests {
         let then = [Flags::QUEUED, Flags::IN_FLIGHT, Flags::PRESERVE, Flags::EVICTING];
         let last = [Flags::REQUESTED, Flags::LARGE, Flags::REMOVED, Flags::REMOVAL_CAPTURED];
         let mut seen = Flags::default();
-        for flag in
-            first.into_iter().chain(then).chain(last).chain([Flags::REFUSED, Flags::IN_DOUBT])
-        {
+        for flag in first.into_iter().chain(then).chain(last).chain([
+            Flags::REFUSED,
+            Flags::IN_DOUBT,
+            Flags::LOST_EVENTS,
+        ]) {
             assert!(flag != Flags::default() && !seen.has_any(flag), "{flag:?}");
             seen = seen.and(flag).and(flag);
             assert!(seen.has(flag));
@@ -392,10 +429,11 @@ mod tests {
     #[test]
     fn nothing_runs_on_a_pe_that_is_not_in_order() {
         let mut entry = resident(0);
-        let unchanged = entry.event(0, 5, 3, |_, n| Effect::Unchanged(n));
+        let unchanged = entry.event(0, (5, Nowhere), 3, |_, n| Effect::Unchanged(n));
         assert!(matches!(unchanged, Attempt::Done(3)));
         assert_eq!((entry.event_count(), entry.last_event), (0, 0));
-        let panics = || entry.event(0, 5, (), |_, ()| -> Effect<()> { panic!("planned") });
+        let panics =
+            || entry.event(0, (5, Nowhere), (), |_, ()| -> Effect<()> { panic!("planned") });
         assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
         assert!(entry.flags.has(Flags::PANICKED) && !entry.is_clean());
         assert!(matches!(add(&mut entry), Attempt::NotReady(3)));

@@ -10,8 +10,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use crate::checkpoint_id::CheckpointId;
 use crate::clock::Timestamp;
 use crate::framework::Caller;
+use crate::inputs::Ended;
 use crate::process_error::ProcessError;
 use crate::prototype::async_wait::Waiting;
 use crate::prototype::entry::Effect;
@@ -19,6 +21,7 @@ use crate::prototype::gate::Access;
 use crate::prototype::guard::PeGuard;
 use crate::prototype::inner::Inner;
 use crate::prototype::key::{AsKey, Key};
+use crate::prototype::origin::{Input, Nowhere, Origin};
 use crate::prototype::pe_prototype::{Hindrance, PePrototype};
 use crate::state::Checkpointable;
 
@@ -151,6 +154,27 @@ impl<K: Key, P: Checkpointable + Send + 'static> Call<K, P> {
         Poll::Ready(Ok(()))
     }
 
+    /// Tries to run the event; nothing comes of it if there is something to wait for first.
+    fn attempt<F, R, O: Origin>(
+        &mut self,
+        f: &mut Option<F>,
+        run: impl FnOnce(F, &mut P) -> Effect<R>,
+        kind: (Access, O),
+    ) -> Result<Option<O::Output<R>>, ProcessError> {
+        let event = |pe: &mut P| match f.take() {
+            Some(f) => run(f, pe),
+            None => unreachable!("an event runs once"),
+        };
+        let place = self.inner.place(&self.key);
+        match self.inner.attempt(place, &self.key, event, kind, Caller::MustNotWait)? {
+            Ok(result) => Ok(Some(result)),
+            Err((_event, hindrance)) => {
+                self.wait_for(hindrance);
+                Ok(None)
+            }
+        }
+    }
+
     fn wait_for(&mut self, hindrance: Hindrance) {
         let deadline = *self.deadline.get_or_insert_with(|| self.inner.deadline());
         self.waiting = Some(self.inner.begin_waiting(hindrance, deadline));
@@ -166,25 +190,18 @@ impl<K: Key, P: Checkpointable + Send + 'static, F, R> Future for ProcessFuture<
         let Self { call, f, run, access } = self.get_mut();
         // Not under the shard's lock: there a panic would poison the PE.
         assert!(f.is_some(), "an event was polled after its end");
-        loop {
+        let result = loop {
             if let Err(error) = ready!(call.poll_way(context)) {
-                *f = None;
-                return Poll::Ready(Err(error));
+                break Err(error);
             }
-            let event = |pe: &mut P| match f.take() {
-                Some(f) => run(f, pe),
-                None => unreachable!("an event runs once"),
-            };
-            let place = call.inner.place(&call.key);
-            match call.inner.attempt(place, &call.key, event, *access, Caller::MustNotWait) {
-                Ok(Ok(result)) => return Poll::Ready(Ok(result)),
-                Ok(Err((_event, hindrance))) => call.wait_for(hindrance),
-                Err(error) => {
-                    *f = None;
-                    return Poll::Ready(Err(error));
-                }
+            match call.attempt(f, *run, (*access, Nowhere)) {
+                Ok(Some(result)) => break Ok(result),
+                Ok(None) => {}
+                Err(error) => break Err(error),
             }
-        }
+        };
+        *f = None;
+        Poll::Ready(result)
     }
 }
 
@@ -209,6 +226,55 @@ impl<K: Key, P: Checkpointable + Send + 'static> Future for PeGuardFuture<K, P> 
                     *is_done = true;
                     return Poll::Ready(Err(error));
                 }
+            }
+        }
+    }
+}
+
+/// An event that has a position, and is processed without blocking a thread.
+pub(crate) struct InputCall<K, P, F, R> {
+    call: Call<K, P>,
+    // Taken by the event.
+    f: Option<F>,
+    run: fn(F, &mut P) -> Result<R, R>,
+}
+
+impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
+    pub(crate) fn input_call<F, R>(
+        &self,
+        key: K,
+        f: F,
+        run: fn(F, &mut P) -> Result<R, R>,
+    ) -> InputCall<K, P, F, R> {
+        InputCall { call: self.call(key), f: Some(f), run }
+    }
+}
+
+impl<K: Key, P: Checkpointable + Send + 'static, F, R> InputCall<K, P, F, R> {
+    pub(crate) fn id(&self) -> Result<CheckpointId, ProcessError> {
+        self.call.inner.id(&self.call.key)
+    }
+
+    /// Runs the event once it is its turn: `turn` says what comes before it.
+    pub(crate) fn poll<E: From<ProcessError>>(
+        &mut self,
+        context: &mut Context<'_>,
+        input: Input,
+        mut turn: impl FnMut(&Self) -> Result<Option<Arc<Ended>>, E>,
+    ) -> Poll<Result<Option<Result<R, R>>, E>> {
+        loop {
+            ready!(self.call.poll_way(context))?;
+            if let Some(before) = turn(self)? {
+                self.call.wait_for(Hindrance::Arrival(before, None));
+                continue;
+            }
+            let Self { call, f, run } = self;
+            let event = |f: F, pe: &mut P| match run(f, pe) {
+                Ok(result) => Effect::Changed(Ok(result)),
+                Err(result) => Effect::Unchanged(Err(result)),
+            };
+            if let Some(result) = call.attempt(f, event, (Access::Change, input))? {
+                return Poll::Ready(Ok(result));
             }
         }
     }

@@ -4,11 +4,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::capture::PeHandle;
 use crate::checkpoint_id::CheckpointId;
 use crate::checkpoint_ticket::CheckpointTicket;
 use crate::close_report::{CloseReport, NotAllStored, ShardNotKnown};
-use crate::prototype::entry::Flags;
+use crate::prototype::entry::{Entry, Flags};
 use crate::prototype::errand::Errand;
+use crate::prototype::exposure::is_before;
 use crate::prototype::inner::Inner;
 use crate::prototype::key::Key;
 use crate::prototype::pe_prototype::PePrototype;
@@ -127,5 +129,36 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         report.failed.extend(dirty.failed);
         report.not_attempted.extend(dirty.poisoned);
         dirty.tickets
+    }
+}
+
+impl<K, P> Table<K, P> {
+    /// Makes every PE with changes due.
+    pub(super) fn request_all(&mut self, hasher: impl Fn(&K) -> u64) {
+        self.request_where(hasher, |_| true);
+    }
+
+    /// Makes those due that have changes from before a mark.
+    pub(super) fn request_before(&mut self, cut: u32, hasher: impl Fn(&K) -> u64) {
+        self.request_where(hasher, |entry| is_before(entry.generation, cut));
+    }
+
+    fn request_where(
+        &mut self,
+        hasher: impl Fn(&K) -> u64,
+        is_wanted: impl Fn(&Entry<K, P>) -> bool,
+    ) {
+        let wanted: Vec<PeHandle> = self
+            .entries
+            .iter()
+            .filter(|entry| entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK))
+            .filter(|entry| is_wanted(entry))
+            .map(|entry| entry.handle(hasher(&entry.key)))
+            .collect();
+        for pe in wanted {
+            if !self.set_aside_if_poisoned(pe) {
+                self.make_due(pe);
+            }
+        }
     }
 }

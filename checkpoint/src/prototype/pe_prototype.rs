@@ -16,6 +16,7 @@ use crate::prototype::gate::{Access, Calm};
 use crate::prototype::inner::{Inner, Place, coarse, coarse_span};
 use crate::prototype::key::{AsKey, Key, KeyBytes};
 use crate::prototype::leave::Eviction;
+use crate::prototype::origin::{Nowhere, Origin};
 use crate::prototype::restore::Coming;
 use crate::prototype::shard::{Locked, Room};
 use crate::prototype::table::Obstacle;
@@ -162,23 +163,37 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         K: Borrow<Q>,
         Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
-        let place = self.inner.place(key);
-        match self.inner.attempt(place, key, f, access, Caller::MayWait)? {
+        self.run_from(self.inner.place(key), key, (access, Nowhere), f)
+    }
+
+    #[inline(always)]
+    pub(super) fn run_from<Q, R, O: Origin>(
+        &self,
+        place: Place,
+        key: &Q,
+        kind: (Access, O),
+        f: impl FnOnce(&mut P) -> Effect<R>,
+    ) -> Result<O::Output<R>, ProcessError>
+    where
+        K: Borrow<Q>,
+        Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        match self.inner.attempt(place, key, f, kind, Caller::MayWait)? {
             Ok(result) => Ok(result),
-            Err((f, hindrance)) => self.run_later(place, key, f, access, hindrance),
+            Err((f, hindrance)) => self.run_later(place, key, f, kind, hindrance),
         }
     }
 
     #[cold]
     #[inline(never)]
-    pub(super) fn run_later<Q, R, F>(
+    pub(super) fn run_later<Q, R, F, O: Origin>(
         &self,
         place: Place,
         key: &Q,
         mut f: F,
-        access: Access,
+        kind: (Access, O),
         mut hindrance: Hindrance,
-    ) -> Result<R, ProcessError>
+    ) -> Result<O::Output<R>, ProcessError>
     where
         K: Borrow<Q>,
         Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
@@ -187,7 +202,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         let deadline = self.inner.deadline();
         loop {
             self.inner.wait(key, hindrance, deadline)?;
-            match self.inner.attempt(place, key, f, access, Caller::MayWait)? {
+            match self.inner.attempt(place, key, f, kind, Caller::MayWait)? {
                 Ok(result) => return Ok(result),
                 Err((again, next)) => (f, hindrance) = (again, next),
             }
@@ -202,14 +217,14 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
 
     /// Tries to run an event; if the PE is not there, sees to it that it comes.
     #[inline(always)]
-    pub(super) fn attempt<Q, R, F>(
+    pub(super) fn attempt<Q, R, F, O: Origin>(
         self: &Arc<Self>,
         place: Place,
         key: &Q,
         f: F,
-        access: Access,
+        kind: (Access, O),
         caller: Caller,
-    ) -> Attempted<R, F>
+    ) -> Attempted<O::Output<R>, F>
     where
         K: Borrow<Q>,
         Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
@@ -218,28 +233,29 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         let mut brief = self.lock_for_event(place.shard)?;
         if brief.is_called() {
             let locked = brief.into_locked();
-            return self.attempt_called(place, key, f, access, (locked, caller));
+            return self.attempt_called(place, key, f, kind, (locked, caller));
         }
-        match brief.table().event((place.hash, key), self.coarse_now(), f, |pe, f| f(pe)) {
+        let at = (self.coarse_now(), kind.1);
+        match brief.table().event((place.hash, key), at, f, |pe, f| f(pe)) {
             Attempt::Done(result) => {
                 brief.leave();
                 Ok(Ok(result))
             }
-            other => self.conclude(place, key, other, (brief.into_locked(), caller)),
+            other => self.conclude(place, key, other, kind.1, (brief.into_locked(), caller)),
         }
     }
 
     /// The same in a shard that has mail, a shut gate or somebody who waits.
     #[cold]
     #[inline(never)]
-    fn attempt_called<Q, R, F>(
+    fn attempt_called<Q, R, F, O: Origin>(
         self: &Arc<Self>,
         place: Place,
         key: &Q,
         f: F,
-        access: Access,
+        (access, origin): (Access, O),
         (mut locked, caller): (Locked<'_, K, P>, Caller),
-    ) -> Attempted<R, F>
+    ) -> Attempted<O::Output<R>, F>
     where
         K: Borrow<Q>,
         Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
@@ -252,23 +268,26 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             return Ok(Err((f, hindrance)));
         }
         let table = locked.table();
-        let attempt = table.event((place.hash, key), self.coarse_now(), f, |pe, f| f(pe));
-        self.conclude(place, key, attempt, (locked, caller))
+        let at = (self.coarse_now(), origin);
+        let attempt = table.event((place.hash, key), at, f, |pe, f| f(pe));
+        self.conclude(place, key, attempt, origin, (locked, caller))
     }
 
     /// Does what an attempt leaves to be done.
     #[cold]
     #[inline(never)]
-    fn conclude<Q, R, F>(
+    fn conclude<Q, R, F, O: Origin>(
         self: &Arc<Self>,
         place: Place,
         key: &Q,
-        attempt: Attempt<R, F>,
+        attempt: Attempt<O::Output<R>, F>,
+        origin: O,
         (mut locked, caller): (Locked<'_, K, P>, Caller),
-    ) -> Attempted<R, F>
+    ) -> Attempted<O::Output<R>, F>
     where
         K: Borrow<Q>,
         Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
+        F: FnOnce(&mut P) -> Effect<R>,
     {
         match attempt {
             Attempt::Done(result) => Ok(Ok(result)),
@@ -277,6 +296,14 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 Ok(Ok(result))
             }
             Attempt::NotReady(f) => {
+                if let Some(input) = origin.input()
+                    && let Some(pe) = locked.table().has_lost_events(place.hash, key)
+                {
+                    self.check_lost(locked.table(), pe, input)?;
+                    let at = (self.coarse_now(), origin);
+                    let again = locked.table().event((place.hash, key), at, f, |pe, f| f(pe));
+                    return self.conclude(place, key, again, origin, (locked, caller));
+                }
                 let obstacle = locked.table().obstacle(place.hash, key);
                 let next = self.overcome(place, key, obstacle, locked, caller)?;
                 Ok(Err((f, next)))

@@ -19,6 +19,7 @@ use crate::prototype::pe_prototype::{Hindrance, PePrototype};
 use crate::prototype::restore::{Coming, Wanted};
 use crate::prototype::shard::Locked;
 use crate::prototype::table::Obstacle;
+use crate::prototype::trouble::Cleared;
 use crate::record::StateVersion;
 use crate::state::Checkpointable;
 use crate::storage::{StorageError, StorageErrorKind, StoredVersion};
@@ -328,7 +329,12 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 return Ok(Err(Hindrance::Arrival(arrival, None)));
             }
             return match table.clear_place(pe) {
-                Some((arrival, _lost)) => Ok(Ok((pe, arrival))),
+                Some(cleared) => {
+                    if cleared.lost > 0 {
+                        self.lose_events(table, pe, &cleared.contained);
+                    }
+                    Ok(Ok((pe, cleared.arrival)))
+                }
                 None => unreachable!("the PE is in its slot"),
             };
         }
@@ -393,7 +399,10 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         let key = entry.key.clone();
         let id = self.id_of_entry(&key);
         let was_removed = entry.flags.has(Flags::REMOVED);
-        let (arrival, lost) = table.clear_place(pe).ok_or(None)?;
+        let Cleared { arrival, lost, contained } = table.clear_place(pe).ok_or(None)?;
+        if lost > 0 {
+            self.lose_events(table, pe, &contained);
+        }
         if was_removed && let Some(entry) = table.get_mut(pe) {
             // What is stored was removed, and must not come back.
             entry.slot = Slot::Gone;

@@ -10,6 +10,7 @@ use crate::capture::PeHandle;
 use crate::checkpoint_id::CheckpointId;
 use crate::config::OnRestoreError;
 use crate::framework::{Caller, FetchVerdict, StateFetch};
+use crate::inputs::{Contained, TooManySources};
 use crate::process_error::ProcessError;
 use crate::prototype::hooks::contain;
 use crate::prototype::inner::Inner;
@@ -17,7 +18,7 @@ use crate::prototype::key::Key;
 use crate::prototype::landing::{Delivery, Landing};
 use crate::prototype::results::Arrived;
 use crate::quarantine::quarantine_id;
-use crate::record::{RecordHeader, RecordKind, RecordView, StateVersion};
+use crate::record::{InputPosition, RecordHeader, RecordKind, RecordView, StateVersion};
 use crate::reentrancy;
 use crate::restore_error::{RestoreError, RestoreFailure};
 use crate::state::{Checkpointable, decode_state};
@@ -105,9 +106,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 Err(_) => return self.finish_fetch(coming, wanted, Ok(None)),
             },
             Wanted::FactoryValue => {
-                let made = self.make_new(&coming.key, StateVersion::default());
-                let arrived =
-                    made.map(|made| Box::new(Arrived { preserve: true, changed: true, ..*made }));
+                let made = self.make_preserving(&coming.key);
+                let arrived = made.map(|made| Box::new(Arrived { changed: true, ..*made }));
                 return self.deliver(&coming, arrived);
             }
         };
@@ -216,14 +216,15 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             state
         });
         let state = made.map_err(|_| RestoreFailure::Panicked)?;
-        let (event_count, preserve, changed) = (0, false, false);
-        Ok(Box::new(Arrived { state, event_count, durable, preserve, changed }))
+        Ok(Box::new(Arrived { durable, ..Arrived::made(state) }))
     }
 
-    /// Makes a PE in place of what could not be restored, which is to be put aside.
+    /// Makes a PE in place of what could not be restored, which is to be put aside. It contains no
+    /// event.
     fn make_preserving(&self, key: &K) -> Restored<P> {
+        let contained = Some(self.check_gap(Contained::default())?);
         let made = self.make_new(key, StateVersion::default())?;
-        Ok(Box::new(Arrived { preserve: true, ..*made }))
+        Ok(Box::new(Arrived { preserve: true, contained, ..*made }))
     }
 
     fn restore(&self, coming: &Coming<K>, record: &[u8], wanted: Wanted) -> Restored<P> {
@@ -240,11 +241,13 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         let preserve = matches!(wanted, Wanted::Before(_));
         let changed = matches!(wanted, Wanted::Version(_) | Wanted::Quarantined(_));
         if header.kind == RecordKind::Tombstone {
+            let contained = Some(self.contained(header, wanted)?);
             let made = self.make_new(&coming.key, header.version)?;
-            return Ok(Box::new(Arrived { preserve, changed, ..*made }));
+            return Ok(Box::new(Arrived { preserve, changed, contained, ..*made }));
         }
         // Before anything is concluded from the header, which may be made up.
         let payload = self.open(&view)?;
+        let contained = Some(self.contained(header, wanted)?);
         if wanted == Wanted::Newest && self.has_expired(header) {
             if let Some(on_expire) = &self.hooks.on_expire
                 && contain(|| on_expire(&coming.key)).is_err()
@@ -258,7 +261,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 id = id.as_ref().logged(self.registration.log_keys),
                 "checkpoint expired; starting with the factory's value"
             );
-            return self.make_new(&coming.key, header.version);
+            let made = self.make_new(&coming.key, header.version)?;
+            return Ok(Box::new(Arrived { contained, ..*made }));
         }
         if let Some(reason) = self.unreadable.reason(id, header.version) {
             return Err(reason);
@@ -271,8 +275,24 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         }
         restored.map(|state| {
             let (event_count, durable) = (header.event_count, header.version);
-            Box::new(Arrived { state, event_count, durable, preserve, changed })
+            Box::new(Arrived { state, event_count, durable, preserve, changed, contained })
         })
+    }
+
+    /// Which events a record says that it contains.
+    fn contained(
+        &self,
+        header: &RecordHeader<'_>,
+        wanted: Wanted,
+    ) -> Result<Contained, RestoreFailure> {
+        let sources = &self.registration.sources;
+        let number = |position: &InputPosition| sources.number(position.source);
+        let contained = Contained::from_record(&header.positions, number)
+            .map_err(|TooManySources| RestoreFailure::TooManySources)?;
+        match wanted {
+            Wanted::Newest => Ok(contained),
+            _ => self.check_gap(contained),
+        }
     }
 
     fn restore_from(

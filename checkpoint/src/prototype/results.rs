@@ -2,6 +2,7 @@
 
 use crate::capture::{PeHandle, Settlement, SettlementOutcome};
 use crate::clock::Timestamp;
+use crate::inputs::Contained;
 use crate::process_error::ProcessError;
 use crate::prototype::entry::{Flags, Slot, Triggers};
 use crate::prototype::table::Table;
@@ -50,6 +51,22 @@ pub(super) struct Arrived<P> {
     pub(super) preserve: bool,
     /// It is not what is stored as the newest version, and is to be.
     pub(super) changed: bool,
+    /// Which events it contains; nothing if that is for its place to say, where it was before.
+    pub(super) contained: Option<Contained>,
+}
+
+impl<P> Arrived<P> {
+    /// One that was made, and of which nothing is stored.
+    pub(super) fn made(state: P) -> Self {
+        Self {
+            state,
+            event_count: 0,
+            durable: StateVersion::default(),
+            preserve: false,
+            changed: false,
+            contained: None,
+        }
+    }
 }
 
 impl<K, P> Table<K, P> {
@@ -128,6 +145,7 @@ impl<K, P> Table<K, P> {
         let removed = entry.flags.has_any(unstored);
         let was_due = entry.flags.has(Flags::DUE);
         let mut changed = arrived.as_ref().is_ok_and(|arrived| arrived.changed);
+        let mut contained = None;
         let slot = match arrived {
             Ok(arrived) => {
                 // Never back to an older version: one may have been stored since it was fetched.
@@ -141,6 +159,7 @@ impl<K, P> Table<K, P> {
                 // stored as a new version, nothing older can take its place.
                 changed |= entry.flags.has(Flags::IN_DOUBT);
                 self.resident += 1;
+                contained = arrived.contained;
                 Ok(std::mem::replace(&mut entry.slot, Slot::Resident(arrived.state)))
             }
             // A failure is not remembered: the next event tries again.
@@ -156,6 +175,9 @@ impl<K, P> Table<K, P> {
         };
         let (old, result) = match slot {
             Ok(old) => {
+                if let Some(contained) = contained {
+                    self.set_contained(pe, contained);
+                }
                 self.track_recency(pe, coarse_now);
                 if changed && triggers.stores {
                     self.mark_changed(pe, triggers, now, |_, _| false);
@@ -201,6 +223,9 @@ impl<K, P> Table<K, P> {
             SettlementOutcome::Stored => {
                 entry.durable = entry.durable.max(settlement.version);
                 entry.flags.clear(Flags::PRESERVE.and(Flags::REFUSED).and(Flags::IN_DOUBT));
+                if !self.held_back.is_empty() {
+                    self.held_back.remove(&pe.ticket);
+                }
                 if removal_captured {
                     entry.flags.clear(Flags::REMOVED);
                 }
@@ -217,6 +242,7 @@ impl<K, P> Table<K, P> {
                 self.make_due(pe);
             }
             SettlementOutcome::Refused(reason) => {
+                self.held_back.insert(pe.ticket);
                 entry.flags.set(Flags::REFUSED);
                 entry.changes_again(settlement.events);
                 self.exposure.end(settlement.generation);
@@ -318,7 +344,7 @@ mod tests {
         let mut table = table();
         let [(a, arrival), (b, _), (c, _)] = [1, 2, 3].map(|key| fetching(&mut table, key));
         let durable = StateVersion::new(2, 5);
-        let arrived = Arrived { state: 4, event_count: 7, durable, preserve: true, changed: false };
+        let arrived = Arrived { event_count: 7, durable, preserve: true, ..Arrived::made(4) };
         take_in(&mut table, Mail::Arrived { pe: a, arrived: Ok(Box::new(arrived)) });
         let entry = table.get_mut(a).unwrap();
         assert!(matches!(entry.slot, Slot::Resident(4)));

@@ -12,6 +12,7 @@ use crate::prototype::entry::{Attempt, Effect};
 use crate::prototype::gate::Access;
 use crate::prototype::inner::Place;
 use crate::prototype::key::{AsKey, Key, KeyBytes};
+use crate::prototype::origin::Nowhere;
 use crate::prototype::pe_prototype::{Hindrance, PePrototype};
 use crate::prototype::shard::{Locked, Rest};
 use crate::prototype::table::Bucket;
@@ -349,7 +350,9 @@ impl<'a, K: Key, P: Checkpointable + Send + 'static> Held<'a, K, P> {
         Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
         self.finish(rests);
-        once(event, f, |run| self.prototype.run_later(place, key, run, Access::Change, hindrance?))
+        once(event, f, |run| {
+            self.prototype.run_later(place, key, run, (Access::Change, Nowhere), hindrance?)
+        })
     }
 
     /// Runs an event while others want the shards, of which none is held: as `process` does.

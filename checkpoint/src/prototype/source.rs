@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::capture::{CaptureBatch, CaptureProgress, Settlement};
+use crate::checkpoint_id::CheckpointId;
 use crate::clock::Timestamp;
 use crate::config::CheckpointingConfig;
 use crate::framework::{
@@ -15,6 +16,7 @@ use crate::prototype::inner::{Inner, coarse};
 use crate::prototype::key::Key;
 use crate::prototype::results::Mail;
 use crate::prototype::shard::{Locked, Shard};
+use crate::prototype::table::Table;
 use crate::save_error::{SaveError, SaveFailure};
 use crate::state::Checkpointable;
 use crate::sync::{AtomicU32, AtomicUsize, Ordering};
@@ -106,12 +108,46 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
     }
 
     fn is_settled(&self, mark: &FlushMark) -> bool {
-        self.shards.iter().zip(&*mark.0).all(|(shard, mark)| {
-            mark.done.result().is_some()
-                && shard
-                    .settled_to()
-                    .is_none_or(|first| !is_before(first, mark.cut.load(Ordering::Relaxed)))
-        })
+        let mut marks = self.shards.iter().zip(&*mark.0);
+        marks.all(|(shard, mark)| mark.done.result().is_some() && is_settled_to(shard, mark))
+    }
+
+    fn mark(&self) -> FlushMark {
+        let shards = 0..self.shards.len();
+        FlushMark(shards.map(|shard| self.mark_shard(shard, |_| {})).collect())
+    }
+
+    fn request_marked(&self, mark: &FlushMark) {
+        for (index, (shard, mark)) in self.shards.iter().zip(&*mark.0).enumerate() {
+            if mark.done.result().is_some() && !is_settled_to(shard, mark) {
+                let (cut, hasher) = (mark.cut.load(Ordering::Relaxed), self.key_hasher());
+                // Nobody waits for it: it is looked at again anyway.
+                drop(self.ask(index, move |table| table.request_before(cut, hasher)));
+            }
+        }
+    }
+
+    fn is_stored(&self, mark: &FlushMark) -> bool {
+        // In this order: what cannot be stored any more is held back before it is settled.
+        self.is_settled(mark) && !self.shards.iter().any(Shard::is_held_back)
+    }
+
+    fn not_stored(&self, mark: &FlushMark, max: usize, wait: Duration) -> Vec<CheckpointId> {
+        let mut found = Vec::new();
+        self.look(wait, |locked| {
+            let cut = mark.0.get(locked.index()).map(|mark| mark.cut.load(Ordering::Relaxed));
+            let table = locked.table();
+            let unstored = Flags::DIRTY.and(Flags::IN_FLIGHT);
+            let is_held = |entry: &&Entry<K, P>| {
+                table.held_back.contains(&entry.ticket)
+                    || (entry.flags.has_any(unstored)
+                        && cut.is_some_and(|cut| is_before(entry.generation, cut)))
+            };
+            let left = max.saturating_sub(found.len());
+            let ids = table.entries.iter().filter(is_held).take(left);
+            found.extend(ids.map(|entry| self.id_of_entry(&entry.key)));
+        });
+        found
     }
 
     fn close(&self) {
@@ -170,11 +206,22 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
 impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
     /// Makes every dirty PE of a shard due.
     fn request_shard(&self, shard: usize) -> ShardMark {
+        let hasher = self.key_hasher();
+        self.mark_shard(shard, move |table| table.request_all(hasher))
+    }
+
+    /// Marks what was changed so far in a shard, and does something with it.
+    fn mark_shard(
+        &self,
+        shard: usize,
+        then: impl FnOnce(&mut Table<K, P>) + Send + 'static,
+    ) -> ShardMark {
         let (cut, checked_out) = <(Arc<AtomicU32>, Arc<AtomicUsize>)>::default();
-        let (hasher, clock) = (self.key_hasher(), self.clock.clone());
+        let clock = self.clock.clone();
         let (set_cut, set_checked_out) = (cut.clone(), checked_out.clone());
         let asked = self.ask(shard, move |table| {
-            let cut = table.request_all(clock.now(), hasher);
+            let cut = table.exposure.cut(clock.now());
+            then(table);
             set_cut.store(cut, Ordering::Relaxed);
             set_checked_out.store(table.checked_out, Ordering::Relaxed);
         });
@@ -216,4 +263,10 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         }
         entry.flags.has(Flags::DIRTY).then_some(UnsavedState::Waiting)
     }
+}
+
+/// Whether everything that was changed before is stored or not counted any more.
+fn is_settled_to<K, P>(shard: &Shard<K, P>, mark: &ShardMark) -> bool {
+    let cut = mark.cut.load(Ordering::Relaxed);
+    shard.settled_to().is_none_or(|first| !is_before(first, cut))
 }

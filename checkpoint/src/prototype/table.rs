@@ -4,7 +4,7 @@
 //! of a PE, the waking of a waiter) is put into [`Aftermath`] for whoever unlocks.
 
 use std::borrow::Borrow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -12,11 +12,14 @@ use hashbrown::HashTable;
 use crate::capture::{PeHandle, RequestSignal};
 use crate::checkpoint_ticket::CheckpointOutcome;
 use crate::clock::Timestamp;
+use crate::inputs::SourceIndex;
 use crate::process_error::ProcessError;
 use crate::prototype::entry::{Arrival, Attempt, Effect, Entry, Flags, Slot, Triggers};
 use crate::prototype::exposure::Exposure;
+use crate::prototype::origin::{Nowhere, Origin, Seen};
 use crate::prototype::recency::{Look, Recency};
 use crate::prototype::requests::Requests;
+use crate::prototype::several::Several;
 use crate::record::StateVersion;
 use crate::save_error::SaveFailure;
 use crate::state::Checkpointable;
@@ -41,8 +44,12 @@ pub(super) struct Table<K, P> {
     pub(super) requests: HashMap<u64, Requests>,
     /// Why PEs are stuck, by ticket.
     pub(super) stuck: HashMap<u64, SaveFailure>,
+    /// PEs that have changes which are not counted any more although they are not stored, by
+    /// ticket.
+    pub(super) held_back: HashSet<u64>,
     /// Who waits until no storage operation of a PE is unfinished, by ticket.
     pub(super) quiet: HashMap<u64, Arc<Arrival>>,
+    pub(super) several: Several,
     recency: Option<Recency>,
     next_ticket: u64,
     /// PEs in memory, those included that somebody has.
@@ -117,7 +124,9 @@ impl<K, P> Table<K, P> {
             exposure: Exposure::default(),
             requests: HashMap::new(),
             stuck: HashMap::new(),
+            held_back: HashSet::new(),
             quiet: HashMap::new(),
+            several: Several::default(),
             recency: triggers.tracks_recency.then(Recency::default),
             next_ticket: 1,
             resident: 0,
@@ -135,20 +144,28 @@ impl<K, P> Table<K, P> {
 
     /// Runs an event if its PE is there: `run` gets the PE and the input.
     #[inline(always)]
-    pub(super) fn event<Q, R, I>(
+    pub(super) fn event<Q, R, I, O: Origin>(
         &mut self,
         (hash, key): (u64, &Q),
-        coarse_now: u32,
+        (coarse_now, origin): (u32, O),
         input: I,
         run: impl FnOnce(&mut P, I) -> Effect<R>,
-    ) -> Attempt<R, I>
+    ) -> Attempt<O::Output<R>, I>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        match self.entries.find_mut(hash, |entry| entry.key.borrow() == key) {
-            Some(entry) => entry.event(hash, coarse_now, input, run),
-            None => Attempt::NotReady(input),
+        let Some(entry) = self.entries.find_mut(hash, |entry| entry.key.borrow() == key) else {
+            return Attempt::NotReady(input);
+        };
+        match origin.look(entry.said()) {
+            Seen::New => entry.event(hash, (coarse_now, origin), input, run).map(O::output),
+            Seen::Contained => Attempt::Done(O::contained()),
+            Seen::Lost => Attempt::NotReady(input),
+            Seen::Elsewhere => {
+                let pe = entry.handle(hash);
+                self.event_of_several(pe, (coarse_now, origin), input, run)
+            }
         }
     }
 
@@ -200,9 +217,9 @@ impl<K, P> Table<K, P> {
             && let Some(entry) = self.entries.get_bucket_mut(index)
             && entry.ticket == bucket.ticket
         {
-            return entry.event(hash, coarse_now, input, run);
+            return entry.event(hash, (coarse_now, Nowhere), input, run);
         }
-        self.event((hash, key), coarse_now, input, run)
+        self.event((hash, key), (coarse_now, Nowhere), input, run)
     }
 
     /// Takes note of a change of a PE whose counters are up to date, and makes it due if it is.
@@ -369,7 +386,11 @@ impl<K, P> Table<K, P> {
             self.checked_out -= 1;
         }
         self.stuck.remove(&pe.ticket);
+        self.held_back.remove(&pe.ticket);
         self.requests.remove(&pe.ticket);
+        if entry.source == SourceIndex::SEVERAL {
+            self.several.by_ticket.remove(&pe.ticket);
+        }
         Some(entry)
     }
 
@@ -419,23 +440,6 @@ impl<K, P> Table<K, P> {
     /// Returns when the oldest mark was made.
     pub(super) fn oldest_mark(&self) -> Option<Timestamp> {
         self.aging.front().map(|aging| aging.started)
-    }
-
-    /// Makes every PE with changes due, and returns the mark that those changes are before.
-    pub(super) fn request_all(&mut self, now: Timestamp, hasher: impl Fn(&K) -> u64) -> u32 {
-        let cut = self.exposure.cut(now);
-        let wanted: Vec<PeHandle> = self
-            .entries
-            .iter()
-            .filter(|entry| entry.flags.has(Flags::DIRTY) && !entry.flags.has(Flags::STUCK))
-            .map(|entry| entry.handle(hasher(&entry.key)))
-            .collect();
-        for pe in wanted {
-            if !self.set_aside_if_poisoned(pe) {
-                self.make_due(pe);
-            }
-        }
-        cut
     }
 
     /// Takes a resident PE into the queue that finds those without an event for long.
@@ -506,8 +510,7 @@ pub(super) mod tests {
 
     /// What was fetched: a PE of which nothing is stored.
     pub(in crate::prototype) fn made() -> Arrived<u8> {
-        let durable = StateVersion::default();
-        Arrived { state: 0, event_count: 0, durable, preserve: false, changed: false }
+        Arrived { state: 0, event_count: 0, ..Arrived::made(0) }
     }
 
     pub(in crate::prototype) fn resident(table: &mut Table<u8, u8>, key: u8) -> PeHandle {
@@ -519,7 +522,7 @@ pub(super) mod tests {
 
     /// An event at this time.
     pub(in crate::prototype) fn event(table: &mut Table<u8, u8>, key: u8, now: Timestamp) {
-        let attempt = table.event((HASH, &key), 5, 1, |state, n| {
+        let attempt = table.event((HASH, &key), (5, Nowhere), 1, |state, n| {
             *state += n;
             Effect::Changed(())
         });
@@ -764,7 +767,8 @@ pub(super) mod tests {
         event(&mut table, 3, at(20));
         table.mark_stuck(pes[1], SaveFailure::Unknown);
         table.get_mut(pes[2]).unwrap().flags.set(Flags::PANICKED);
-        let cut = table.request_all(at(20), |_| HASH);
+        let cut = table.exposure.cut(at(20));
+        table.request_all(|_| HASH);
         assert_eq!((&table.ready, cut), (&VecDeque::from([pes[0]]), 2));
         assert!(is_before(table.exposure.first(), cut));
         // A closure panicked in it: nobody waits for it.

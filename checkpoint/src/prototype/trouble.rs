@@ -5,10 +5,21 @@ use std::sync::Arc;
 
 use crate::capture::PeHandle;
 use crate::clock::Timestamp;
+use crate::inputs::Contained;
 use crate::prototype::entry::{Arrival, Flags, Slot, Triggers};
 use crate::prototype::table::Table;
 use crate::save_error::SaveFailure;
 use crate::wait::Signal;
+
+/// What was in a place that was cleared.
+pub(super) struct Cleared {
+    /// Finished when another PE has come into it.
+    pub(super) arrival: Arc<Arrival>,
+    /// How many changes are lost.
+    pub(super) lost: u32,
+    /// Which events the PE contained.
+    pub(super) contained: Contained,
+}
 
 impl<K, P> Table<K, P> {
     /// Finds out whether a closure panicked in the PE, and remembers it.
@@ -40,6 +51,7 @@ impl<K, P> Table<K, P> {
                 entry.flags.set(Flags::STUCK);
                 entry.unmarked();
                 self.exposure.end(entry.generation);
+                self.held_back.insert(pe.ticket);
             }
             self.stirred = true;
             self.refuse_flushes(pe);
@@ -91,7 +103,7 @@ impl<K, P> Table<K, P> {
     /// nothing comes.
     ///
     /// Only for a PE that is resident or gone, and of which nothing is in flight.
-    pub(super) fn clear_place(&mut self, pe: PeHandle) -> Option<(Arc<Arrival>, u32)> {
+    pub(super) fn clear_place(&mut self, pe: PeHandle) -> Option<Cleared> {
         let entry = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket)?;
         debug_assert!(!entry.flags.has(Flags::IN_FLIGHT), "its saves were waited for");
         let arrival = Signal::new();
@@ -99,7 +111,7 @@ impl<K, P> Table<K, P> {
             Slot::Resident(_) => {}
             Slot::Gone => {
                 entry.slot = Slot::Fetching(arrival.clone());
-                return Some((arrival, 0));
+                return Some(Cleared { arrival, lost: 0, contained: Contained::default() });
             }
             Slot::Out { .. } | Slot::Fetching(_) => return None,
         }
@@ -117,12 +129,16 @@ impl<K, P> Table<K, P> {
             .keep(Flags::QUEUED.and(Flags::REQUESTED).and(Flags::REMOVED).and(Flags::IN_DOUBT));
         let old = std::mem::replace(&mut entry.slot, Slot::Fetching(arrival.clone()));
         self.stuck.remove(&pe.ticket);
+        self.held_back.remove(&pe.ticket);
         if let Slot::Resident(state) = old {
             self.resident -= 1;
             self.aftermath().dropped_states.push(state);
         }
         self.refuse_requests(pe, &SaveFailure::Withdrawn);
-        Some((arrival, lost))
+        let entry = self.entries.find(pe.hash, |entry| entry.ticket == pe.ticket);
+        let contained = entry.map(|entry| self.contained(entry)).unwrap_or_default();
+        self.set_contained(pe, Contained::default());
+        Some(Cleared { arrival, lost, contained })
     }
 
     /// Takes a PE back to its removal, which is not stored yet; nothing of it is in flight.
@@ -160,6 +176,7 @@ impl<K, P> Table<K, P> {
         entry.flags.set(Flags::DIRTY.and(Flags::STUCK).and(Flags::REFUSED));
         entry.unmarked();
         self.stuck.insert(pe.ticket, reason);
+        self.held_back.insert(pe.ticket);
     }
 
     pub(super) fn forget_stuck(&mut self, ticket: u64) {

@@ -1,5 +1,7 @@
 //! Which input a state contains: for each source the position of the last event.
 
+use std::ops::Deref;
+
 /// Names an input source; the number is drawn once per source name and kept with the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceId(pub u64);
@@ -9,7 +11,8 @@ pub struct SourceId(pub u64);
 pub struct InputPosition {
     /// The source.
     pub source: SourceId,
-    /// The position, in the source's own unit.
+    /// The position, in the source's own unit. No event has the highest, [`u64::MAX`]: it says that
+    /// nothing of the source is contained, of a PE that has come back older than it was.
     pub position: u64,
 }
 
@@ -42,6 +45,14 @@ impl InputPositions {
     pub fn of(&self, source: SourceId) -> Option<u64> {
         let at = self.0.binary_search_by_key(&source, |p| p.source).ok()?;
         self.0.get(at).map(|p| p.position)
+    }
+}
+
+impl Deref for InputPositions {
+    type Target = [InputPosition];
+
+    fn deref(&self) -> &[InputPosition] {
+        &self.0
     }
 }
 

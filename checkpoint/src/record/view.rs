@@ -349,7 +349,7 @@ mod tests {
             captured_at: UNIX_EPOCH + CAPTURED,
             idle: Duration::from_millis(250),
             fingerprint: 0x0123_4567_89AB_CDEF,
-            positions: &positions.map(position).collect(),
+            positions: &positions.map(position).collect::<Vec<_>>(),
         };
         let mut bytes = vec![1, 2, 3];
         let writer = RecordWriter::begin(&mut bytes, id, &meta);

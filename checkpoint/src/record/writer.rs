@@ -9,7 +9,7 @@ use crate::record::layout::{
     AT_SEQUENCE, AT_VERSION, CHECKSUM_BYTES, FIXED_BYTES, FLAG_TOMBSTONE, FORMAT_VERSION, MAGIC,
     POSITION_BYTES, SECTION_HEAD_BYTES, SECTION_POSITIONS,
 };
-use crate::record::{InputPositions, RecordKind, StateVersion};
+use crate::record::{InputPosition, RecordKind, StateVersion};
 
 /// What a record says beside its id and its payload.
 #[derive(Debug, Clone)]
@@ -28,8 +28,8 @@ pub struct RecordMeta<'a> {
     pub idle: Duration,
     /// The fingerprint of the schema of the payload.
     pub fingerprint: u64,
-    /// The input that the state contains.
-    pub positions: &'a InputPositions,
+    /// The input that the state contains, in rising order of the source.
+    pub positions: &'a [InputPosition],
 }
 
 /// Writes one record to the end of a buffer.
@@ -60,7 +60,7 @@ impl RecordWriter {
             RecordKind::State => 0,
             RecordKind::Tombstone => FLAG_TOMBSTONE,
         };
-        let positions = meta.positions.as_slice();
+        let positions = meta.positions;
         let sections_bytes = match positions.len() {
             0 => 0,
             n => SECTION_HEAD_BYTES + n * POSITION_BYTES,

@@ -9,6 +9,7 @@ use crate::prototype_index::PrototypeIndex;
 use crate::safe_keeper::fetches::FetchCall;
 use crate::safe_keeper::flush_state::FlushState;
 use crate::safe_keeper::reports::GivenUp;
+use crate::safe_keeper::rounds::RoundStep;
 use crate::safe_keeper::serializations::Slow;
 use crate::task::{SaveStateTask, SavingResults};
 
@@ -50,6 +51,8 @@ pub(super) enum Action {
     Replace(usize),
     /// Whether these flushes are through, and those whose time is up.
     CheckFlushes(Vec<Arc<FlushState>>),
+    /// Find out how far sources need not feed again.
+    Round(RoundStep),
 }
 
 pub(super) enum Step {

@@ -27,6 +27,7 @@ use crate::safe_keeper::saving_health::{OnSavingState, SavingState};
 use crate::safe_keeper::settings::{Overflow, SafeKeeperSettings};
 use crate::safe_keeper::shared::{Shared, Wakers};
 use crate::safe_keeper::stats::Counters;
+use crate::source::PositionStore;
 use crate::storage::{StateStorage, StorageError};
 use crate::store_metadata::{PARTITIONS, Recorded, record_once};
 use crate::sync::{AtomicBool, Condvar, Mutex};
@@ -173,6 +174,8 @@ impl SafeKeeperBuilder {
         save_backoff_min(Duration) => save_backoff_min_ms, millis;
         /// Sets [`SafeKeeperSettings::save_backoff_max_ms`].
         save_backoff_max(Duration) => save_backoff_max_ms, millis;
+        /// Sets [`SafeKeeperSettings::safe_position_interval_ms`].
+        safe_position_interval(Duration) => safe_position_interval_ms, millis;
         /// Sets [`SafeKeeperSettings::overflow_wait_max_ms`].
         overflow_wait_max(Duration) => overflow_wait_max_ms, millis;
         /// Sets [`SafeKeeperSettings::partitions`].
@@ -279,6 +282,8 @@ impl SafeKeeperBuilder {
             let epoch = storage.open_epoch(partition).map_err(BuildError::Storage)?;
             sequences.start(partition, epoch);
         }
+        let positions = PositionStore::open(&storage, random.clone());
+        let positions = Arc::new(positions.map_err(BuildError::Storage)?);
         let core = Core::new(core_limits(&settings), fetches(&settings));
         let retry = RetryPolicy {
             attempts_max: settings.save_attempts_max.get(),
@@ -301,6 +306,7 @@ impl SafeKeeperBuilder {
             random,
             threads,
             storage: Mutex::new(Some(storage)),
+            positions,
             sequences,
             partitioning,
             compression: self.compression,
@@ -365,6 +371,7 @@ fn core_limits(settings: &SafeKeeperSettings) -> CoreLimits {
         captures_max,
         bytes_max,
         storage_overflow: settings.storage_overflow,
+        round_interval: settings.safe_position_interval(),
         capture,
     }
 }

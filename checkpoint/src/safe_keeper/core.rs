@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::capture::CaptureLimits;
 use crate::clock::Timestamp;
@@ -15,6 +16,7 @@ use crate::safe_keeper::action::{Action, Pool, Step};
 use crate::safe_keeper::fetches::Fetches;
 use crate::safe_keeper::flush_state::FlushState;
 use crate::safe_keeper::reports::GivenUp;
+use crate::safe_keeper::rounds::{RoundDone, Rounds};
 use crate::safe_keeper::saving_health::SavingHealth;
 use crate::safe_keeper::serializations::Serializations;
 use crate::safe_keeper::settings::Overflow;
@@ -46,6 +48,8 @@ pub(super) struct CoreLimits {
     pub(super) captures_max: usize,
     pub(super) bytes_max: usize,
     pub(super) storage_overflow: Overflow,
+    /// How often it is looked how far sources need not feed again.
+    pub(super) round_interval: Duration,
     pub(super) capture: CaptureLimits,
 }
 
@@ -77,6 +81,7 @@ pub(super) struct Core {
     pub(super) saving_health: SavingHealth,
     ticks: BTreeMap<PrototypeIndex, Timestamp>,
     flushes: Vec<Arc<FlushState>>,
+    pub(super) rounds: Rounds,
     /// Until when whoever keeps the time waits, if nothing happens; `None` is for ever.
     timing_until: Option<Timestamp>,
     /// Set also while no flush is in the list: one that is being looked at comes back, and what has
@@ -88,7 +93,6 @@ pub(super) struct Core {
 impl Core {
     pub(super) fn new(limits: CoreLimits, fetches: Fetches) -> Self {
         Self {
-            limits,
             phase: Phase::Running,
             mail: VecDeque::new(),
             has_mail: HashSet::new(),
@@ -110,6 +114,8 @@ impl Core {
             saving_health: SavingHealth::default(),
             ticks: BTreeMap::new(),
             flushes: Vec::new(),
+            rounds: Rounds::new(limits.round_interval),
+            limits,
             timing_until: None,
             check_flushes: false,
             buffers: Vec::new(),
@@ -219,6 +225,9 @@ impl Core {
         if let Some(given_up) = self.given_up.pop_front() {
             return Some(Action::GiveBack(given_up));
         }
+        if let Some(round) = self.rounds.take_stored() {
+            return Some(Action::Round(round));
+        }
         if let Some((at, _)) = self.delayed.keys().next().copied()
             && at <= now
         {
@@ -247,6 +256,11 @@ impl Core {
         if replace > 0 {
             return Some(Action::Replace(replace));
         }
+        if self.phase == Phase::Running
+            && let Some(step) = self.rounds.next(now)
+        {
+            return Some(Action::Round(step));
+        }
         let due = self.flushes.iter().any(|flush| flush.deadline <= now);
         if std::mem::take(&mut self.check_flushes) || due {
             let flushes = std::mem::take(&mut self.flushes);
@@ -266,7 +280,8 @@ impl Core {
 
     fn next_time(&mut self) -> Option<Timestamp> {
         let flush = self.flushes.iter().map(|flush| flush.deadline).min();
-        let looks = [flush, self.fetches.next_look(), self.serializations.next_look()];
+        let rounds = self.rounds.next_look();
+        let looks = [flush, self.fetches.next_look(), self.serializations.next_look(), rounds];
         self.timing_until = looks.into_iter().flatten().min();
         self.timing_until
     }
@@ -356,6 +371,7 @@ impl Core {
     pub(super) fn look_at_flushes(&mut self) {
         // Also while flushes are being looked at: they may have been looked at just before this.
         self.check_flushes = true;
+        self.rounds.look();
     }
 
     /// Registers a save that is about to be given to the storage.
@@ -438,6 +454,7 @@ impl Core {
             reports: std::mem::take(&mut self.reports).into(),
             given_up: std::mem::take(&mut self.given_up).into_iter().flatten().collect(),
             flushes: std::mem::take(&mut self.flushes),
+            rounds: self.rounds.stop(),
             fetches: self.fetches.take_all(),
         }
     }
@@ -461,6 +478,7 @@ pub(super) struct Stopped {
     pub(super) reports: Vec<SavingResults>,
     pub(super) given_up: Vec<GivenUp>,
     pub(super) flushes: Vec<Arc<FlushState>>,
+    pub(super) rounds: Vec<Arc<RoundDone>>,
     pub(super) fetches: Vec<StateFetch>,
 }
 
@@ -493,6 +511,7 @@ mod tests {
             captures_max: 100,
             bytes_max: 1000,
             storage_overflow: Overflow::Reject,
+            round_interval: Duration::from_secs(1),
             capture: CaptureLimits { captures_max: 4, bytes_max: 40, ..CaptureLimits::default() },
         }
     }
@@ -580,6 +599,7 @@ mod tests {
             Step::Run(Action::Expire(fetches)) => format!("expire {}", fetches.len()),
             Step::Run(Action::Replace(threads)) => format!("replace {threads}"),
             Step::Run(Action::CheckFlushes(flushes)) => format!("check {}", flushes.len()),
+            Step::Run(Action::Round(_)) => "round".to_owned(),
         };
         assert_eq!(found, expected);
     }

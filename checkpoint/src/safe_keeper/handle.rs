@@ -55,6 +55,7 @@ impl CheckpointingFramework for KeeperHandle {
             .with_due_counter(shared.due.clone())
             .with_log_keys(shared.settings.log_keys)
             .with_compression(shared.compression)
+            .with_sources(shared.positions.sources.clone())
             .with_restore_threads(shared.restore_threads())
             .with_storage(Arc::downgrade(&storage));
         #[cfg(feature = "encryption")]

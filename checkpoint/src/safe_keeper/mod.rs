@@ -19,10 +19,12 @@ mod pools;
 mod quarantined;
 mod reports;
 mod retry;
+mod rounds;
 mod saving_health;
 mod serializations;
 mod settings;
 mod shared;
+mod sources;
 mod stats;
 
 use std::fmt;
@@ -36,7 +38,7 @@ pub use builder::{BuildError, SafeKeeperBuilder};
 pub use file_system_module::{FileSystemBackendCheckpointingModule, ModuleError};
 pub use saving_health::SavingState;
 pub use settings::{Overflow, SafeKeeperSettings};
-pub use stats::KeeperStats;
+pub use stats::{KeeperStats, SourceStats};
 
 use crate::capture::SettlementOutcome;
 use crate::clock::Timestamp;
@@ -189,6 +191,8 @@ impl SafeKeeper {
             saving,
             oldest_change: None,
             shards_busy: 0,
+            sources: shared.source_stats(),
+            held_back_by: shared.held_back_by(),
         };
         for source in shared.sources() {
             let status = source.status();
@@ -216,6 +220,9 @@ impl SafeKeeper {
         }
         let deadline = self.shared.clock.now().after(timeout);
         let settled = self.flush_until(deadline, false);
+        if settled {
+            self.settle_positions(deadline);
+        }
         let time_left = deadline.since(self.shared.clock.now());
         self.report(&[], settled, time_left.max(REPORT_LOCK_WAIT))
     }
@@ -273,7 +280,9 @@ impl SafeKeeper {
         let shared = &*self.shared;
         let saved_before = shared.counters.stored.get();
         shared.close_sources();
-        self.flush_until(deadline, true);
+        if self.flush_until(deadline, true) {
+            self.settle_positions(deadline);
+        }
         let mut left = Vec::new();
         let stopped = shared.core.lock().stop();
         shared.wakers.wake_all();
@@ -388,6 +397,9 @@ impl SafeKeeper {
         }
         for flush in stopped.flushes {
             flush.done.finish(false);
+        }
+        for round in stopped.rounds {
+            round.finish(false);
         }
         for fetch in stopped.fetches {
             fetch.decide(Err(crate::restore_error::RestoreFailure::Closed));

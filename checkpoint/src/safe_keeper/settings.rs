@@ -95,6 +95,9 @@ pub struct SafeKeeperSettings {
     pub save_backoff_min_ms: u64,
     /// The longest wait between two attempts. Default: 2000 ms.
     pub save_backoff_max_ms: u64,
+    /// How often it is looked how far [sources](crate::Source) need not feed again; what holds that
+    /// back for so long is captured, in whatever mode. Default: 1000 ms; at least 1 ms.
+    pub safe_position_interval_ms: u64,
     /// How long `block` makes a thread wait. Default: 1000 ms.
     pub overflow_wait_max_ms: u64,
 
@@ -149,6 +152,7 @@ impl Default for SafeKeeperSettings {
             save_attempts_max: nonzero32(8),
             save_backoff_min_ms: 10,
             save_backoff_max_ms: 2000,
+            safe_position_interval_ms: 1000,
             overflow_wait_max_ms: 1000,
             filesystem_storage_root_path: "checkpoints".into(),
             partitions: nonzero32(16),
@@ -180,11 +184,16 @@ impl SafeKeeperSettings {
         range("fetching_replacement_threads_max", replacements, 0, THREADS_MAX)?;
         range("fetching_max_wait_ms", self.fetching_max_wait_ms, 1, u64::MAX)?;
         range("save_backoff_min_ms", self.save_backoff_min_ms, 1, self.save_backoff_max_ms)?;
+        range("safe_position_interval_ms", self.safe_position_interval_ms, 1, u64::MAX)?;
         range("partitions", u64::from(self.partitions.get()), 1, PARTITIONS_MAX)
     }
 
     pub(super) fn fetching_max_wait(&self) -> Duration {
         Duration::from_millis(self.fetching_max_wait_ms)
+    }
+
+    pub(super) fn safe_position_interval(&self) -> Duration {
+        Duration::from_millis(self.safe_position_interval_ms)
     }
 
     /// A fetch that takes so long is taken as hanging, and no reason for others to wait.

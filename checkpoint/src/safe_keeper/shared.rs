@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use crate::callback::{StorageCallback, StorageCallbackFactory};
 use crate::clock::{Alarm, Clock, Timestamp};
@@ -23,6 +24,7 @@ use crate::safe_keeper::saving_health::OnSavingState;
 use crate::safe_keeper::serializations::Slow;
 use crate::safe_keeper::settings::SafeKeeperSettings;
 use crate::safe_keeper::stats::Counters;
+use crate::source::PositionStore;
 use crate::storage::{FetchOutcome, StateStorage};
 use crate::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, thread};
 use crate::task::{
@@ -53,6 +55,7 @@ pub(super) struct Shared {
     pub(super) threads: Arc<dyn ThreadStart>,
     /// Taken away on close, so that the store can be opened again.
     pub(super) storage: Mutex<Option<Arc<dyn StateStorage>>>,
+    pub(super) positions: Arc<PositionStore>,
     pub(super) sequences: Arc<Sequences>,
     pub(super) partitioning: Partitioning,
     pub(super) compression: Compression,
@@ -192,6 +195,7 @@ impl Shared {
             Action::TellSlow(slow) => self.tell_slow(slow),
             Action::Replace(count) => self.replace_fetching_threads(count),
             Action::CheckFlushes(flushes) => self.check_flushes(flushes),
+            Action::Round(step) => self.round(step),
         }
     }
 
@@ -345,7 +349,7 @@ impl Shared {
             if thread.is_finished() {
                 return true;
             }
-            thread::park_timeout(std::time::Duration::from_millis(1));
+            thread::park_timeout(Duration::from_millis(1));
         }
         thread.is_finished()
     }

@@ -1,7 +1,9 @@
 //! What a keeper counts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::checkpoint_id::CheckpointId;
 use crate::safe_keeper::breaker::FetchingState;
 use crate::safe_keeper::saving_health::SavingState;
 use crate::sync::{AtomicU64, Ordering};
@@ -64,6 +66,29 @@ pub struct KeeperStats {
     pub oldest_change: Option<Duration>,
     /// Shards whose locks were held for too long to be looked at: what they have is not counted.
     pub shards_busy: u64,
+    /// The [sources](crate::Source) that the store knows.
+    pub sources: Vec<SourceStats>,
+    /// PEs that hold up what the sources resume from, at most ten: they have had changes that are
+    /// not stored for longer than a
+    /// [`safe_position_interval_ms`](crate::SafeKeeperSettings::safe_position_interval_ms). Only if
+    /// there are any, all PEs in memory are looked at for it.
+    pub held_back_by: Vec<CheckpointId>,
+}
+
+/// How far a source is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SourceStats {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The position of the last event that need not be fed again.
+    pub safe_position: Option<u64>,
+    /// The position up to which all events are processed, stored or not.
+    pub processed_to: Option<u64>,
+    /// Events that are on their way.
+    pub in_flight: usize,
+    /// Events that have failed, and are to be fed again or skipped.
+    pub failed: usize,
 }
 
 /// How much of everything there is.

@@ -24,7 +24,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use checkpoint::{
-    Checkpointable, CheckpointingConfig, CheckpointingMode, PePrototype, SafeKeeper, StateStorage,
+    Checkpointable, CheckpointingConfig, CheckpointingMode, PePrototype, SafeKeeper, Source,
+    StateStorage,
 };
 
 /// Three counters and 64 bytes.
@@ -121,6 +122,21 @@ impl Ours {
             let x = numbers.next();
             self.states.process(x % keys, |pe| pe.event(x)).unwrap();
         }
+    }
+
+    /// Each event has the position after that of the one before.
+    pub(crate) fn positioned(&self, source: &mut Source, events: u64, seed: u64) {
+        let mut numbers = Numbers(seed);
+        let first = source.safe_position().max(self.fed(source)).map_or(0, |last| last + 1);
+        for position in first..first + events {
+            let x = numbers.next();
+            source.process(&self.states, x % self.keys, position, |pe| pe.event(x)).unwrap();
+        }
+    }
+
+    fn fed(&self, source: &Source) -> Option<u64> {
+        let stats = self.keeper.stats().sources;
+        stats.iter().find(|known| known.name == source.name())?.processed_to
     }
 
     pub(crate) fn session(&self, events: u64, seed: u64) {

@@ -34,6 +34,7 @@ struct State {
     inline_panics: usize,
     answers_many: bool,
     holds_many: Option<Gate>,
+    metadata_fails: bool,
     killed: bool,
 }
 
@@ -67,6 +68,10 @@ impl Seen {
 impl FaultyStorage {
     pub(crate) fn new() -> Self {
         Self::over(InMemoryStorage::new())
+    }
+
+    pub(crate) fn keeping_versions(older_versions_max: u64) -> Self {
+        Self::over(InMemoryStorage::new().keeping_versions(older_versions_max))
     }
 
     pub(crate) fn over(inner: InMemoryStorage) -> Self {
@@ -125,6 +130,11 @@ impl FaultyStorage {
         let mut state = self.lock();
         state.saves.clear();
         state.fetches.clear();
+    }
+
+    /// Has every metadata value fail that is put, or no more.
+    pub(crate) fn fail_metadata(&self, fails: bool) {
+        self.lock().metadata_fails = fails;
     }
 
     /// Nothing is stored or found from now on, as if the process had been killed.
@@ -403,6 +413,10 @@ impl StateStorage for FaultyStorage {
         expected: Option<MetadataVersion>,
         bytes: &[u8],
     ) -> Result<MetadataVersion, StorageError> {
+        if self.lock().metadata_fails {
+            let attempted = format!("put metadata {name:?}");
+            return Err(StorageError::new(StorageErrorKind::Unavailable, attempted));
+        }
         self.inner.put_metadata(name, expected, bytes)
     }
 }

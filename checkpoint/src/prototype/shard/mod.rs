@@ -47,6 +47,7 @@ pub(super) struct Shard<K, P> {
     pub(super) partition: u32,
     // Copies of what the table knows, for those who must not wait for the lock.
     has_marks: AtomicBool,
+    is_held_back: AtomicBool,
     settled_to: AtomicU32,
     oldest_change_nanos: AtomicU64,
 }
@@ -60,6 +61,7 @@ impl<K, P> Shard<K, P> {
             index,
             partition,
             has_marks: AtomicBool::new(false),
+            is_held_back: AtomicBool::new(false),
             settled_to: AtomicU32::new(0),
             oldest_change_nanos: AtomicU64::new(NO_CHANGE),
         }
@@ -81,7 +83,7 @@ impl<K, P> Shard<K, P> {
     }
 
     pub(super) fn oldest_change(&self) -> Option<Timestamp> {
-        match self.oldest_change_nanos.load(Ordering::Relaxed) {
+        match self.oldest_change_nanos.load(Ordering::Acquire) {
             NO_CHANGE => None,
             nanos => Some(Timestamp::new(Duration::from_nanos(nanos))),
         }
@@ -92,10 +94,16 @@ impl<K, P> Shard<K, P> {
         self.has_marks.load(Ordering::Relaxed)
     }
 
+    /// Whether there are PEs with changes that are not counted any more although they are not
+    /// stored.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.is_held_back.load(Ordering::Relaxed)
+    }
+
     /// The first generation that may have changes which are not stored; `None` if nothing has.
     pub(super) fn settled_to(&self) -> Option<u32> {
         self.oldest_change()?;
-        Some(self.settled_to.load(Ordering::Relaxed))
+        Some(self.settled_to.load(Ordering::Acquire))
     }
 }
 
@@ -404,13 +412,15 @@ impl<K, P> Locked<'_, K, P> {
         let due_change = std::mem::take(&mut table.due_change);
         let tick_from = table.take_first_mark();
         shard.has_marks.store(table.oldest_mark().is_some(), Ordering::Relaxed);
+        shard.is_held_back.store(!table.held_back.is_empty(), Ordering::Relaxed);
         if table.exposure.take_moved() {
             let oldest = table.exposure.oldest();
             let nanos = oldest.map_or(NO_CHANGE, |oldest| {
                 u64::try_from(oldest.since_start().as_nanos()).unwrap_or(NO_CHANGE - 1)
             });
-            shard.settled_to.store(table.exposure.first(), Ordering::Relaxed);
-            shard.oldest_change_nanos.store(nanos, Ordering::Relaxed);
+            // After `is_held_back`: who sees that a change is not counted sees why.
+            shard.settled_to.store(table.exposure.first(), Ordering::Release);
+            shard.oldest_change_nanos.store(nanos, Ordering::Release);
         }
         match due_change {
             0 => {}

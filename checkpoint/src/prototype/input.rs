@@ -1,0 +1,162 @@
+//! Events that have a position, as their sources bring them to a prototype; and what of them a PE
+//! has lost.
+
+use std::borrow::Borrow;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use crate::capture::PeHandle;
+use crate::checkpoint_id::CheckpointId;
+use crate::clock::Timestamp;
+use crate::inputs::{Contained, Ended, PeName, Sources, Turn, before};
+use crate::process_error::ProcessError;
+use crate::prototype::entry::{Effect, Flags};
+use crate::prototype::gate::Access;
+use crate::prototype::inner::{Inner, Place};
+use crate::prototype::key::{Key, KeyBytes};
+use crate::prototype::origin::Input;
+use crate::prototype::pe_prototype::{Hindrance, PePrototype};
+use crate::prototype::table::Table;
+use crate::restore_error::{RestoreError, RestoreFailure};
+use crate::state::Checkpointable;
+
+impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
+    /// Returns whether the prototype belongs to the keeper of these sources.
+    #[inline(always)]
+    pub(crate) fn is_fed_by(&self, sources: &Arc<Sources>) -> bool {
+        Arc::ptr_eq(&self.inner.registration.sources, sources)
+    }
+
+    /// Returns where a PE is, and what it is called where its events wait for each other.
+    #[inline(always)]
+    pub(crate) fn locate<Q: KeyBytes + Hash + ?Sized>(&self, key: &Q) -> Located {
+        let place = self.inner.place(key);
+        Located { place, name: self.inner.pe_name(place.hash) }
+    }
+
+    /// Runs an event that has a position, unless the PE contains it.
+    #[inline(always)]
+    pub(crate) fn process_input<Q, R>(
+        &self,
+        located: Located,
+        key: &Q,
+        input: Input,
+        f: impl FnOnce(&mut P) -> Result<R, R>,
+    ) -> Result<Option<R>, ProcessError>
+    where
+        K: Borrow<Q>,
+        Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        self.run_from(located.place, key, (Access::Change, input), |pe| match f(pe) {
+            Ok(result) => Effect::Changed(result),
+            Err(result) => Effect::Unchanged(result),
+        })
+    }
+
+    /// Returns the id of a PE, for errors.
+    pub(crate) fn id_of<Q: KeyBytes + ?Sized>(
+        &self,
+        key: &Q,
+    ) -> Result<CheckpointId, ProcessError> {
+        self.inner.id(key)
+    }
+
+    /// Waits until an event has come to its end.
+    pub(crate) fn wait_for<Q: KeyBytes + ?Sized>(
+        &self,
+        key: &Q,
+        ended: Arc<Ended>,
+        deadline: Timestamp,
+    ) -> Result<(), ProcessError> {
+        self.inner.wait(key, Hindrance::Arrival(ended, None), deadline)
+    }
+
+    /// Returns until when a call that begins now may wait.
+    pub(crate) fn wait_deadline(&self) -> Timestamp {
+        self.inner.deadline()
+    }
+}
+
+/// Where a PE is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Located {
+    place: Place,
+    pub(crate) name: PeName,
+}
+
+impl<K: Key, P> Inner<K, P> {
+    fn pe_name(&self, hash: u64) -> PeName {
+        (self.index, hash)
+    }
+
+    /// Returns what a PE is called where its events wait for each other.
+    pub(super) fn name_of(&self, pe: PeHandle) -> PeName {
+        self.pe_name(pe.hash)
+    }
+
+    /// Takes note that a PE has lost events that it contained: they are to be fed again, and no
+    /// later ones before.
+    pub(super) fn lose_events(&self, table: &mut Table<K, P>, pe: PeHandle, lost: &Contained) {
+        if self.config.accepts_position_gaps() {
+            return;
+        }
+        for &(source, _) in lost.as_slice() {
+            if let Some(source) = self.registration.sources.get(source) {
+                source.lose(self.name_of(pe));
+                if let Some(entry) = table.get_mut(pe) {
+                    entry.flags.set(Flags::LOST_EVENTS);
+                }
+            }
+        }
+    }
+
+    /// Looks again at a PE that has lost events: maybe they are fed again by now.
+    pub(super) fn check_lost(
+        &self,
+        table: &mut Table<K, P>,
+        pe: PeHandle,
+        input: Input,
+    ) -> Result<(), ProcessError> {
+        let source = self.registration.sources.get(input.source);
+        let turn = source.as_ref().map(|source| {
+            let mut events = source.events.lock();
+            events.turn(input.position, self.name_of(pe))
+        });
+        let Some(entry) = table.get_mut(pe) else { return Ok(()) };
+        if let (Some(source), Some(Turn::Lost(from))) = (&source, turn) {
+            let reason = RestoreFailure::PositionGap {
+                source: source.shown(),
+                from: before(from),
+                to: before(source.safe().max(input.position)),
+            };
+            return Err(ProcessError::Restore(RestoreError::new(
+                self.id_of_entry(&entry.key),
+                reason,
+            )));
+        }
+        entry.flags.clear(Flags::LOST_EVENTS);
+        Ok(())
+    }
+
+    /// Refuses a PE that comes back older than what all sources are safe to: what it has lost would
+    /// never be fed again. Returns what it is to say that it contains.
+    pub(super) fn check_gap(&self, mut contained: Contained) -> Result<Contained, RestoreFailure> {
+        if self.config.accepts_position_gaps() {
+            return Ok(contained);
+        }
+        for source in self.registration.sources.all() {
+            let contained_to = contained.of(source.index).unwrap_or(0);
+            if contained_to < source.safe() {
+                return Err(RestoreFailure::PositionGap {
+                    source: source.shown(),
+                    from: before(contained_to),
+                    to: before(source.safe()),
+                });
+            }
+            if contained_to < source.floor() {
+                contained.set(source.index, contained_to);
+            }
+        }
+        Ok(contained)
+    }
+}

@@ -1,0 +1,269 @@
+//! How it is found out how far sources need not feed again.
+//!
+//! A round: see how far each source has come, mark what is changed then, and wait until all of that
+//! is stored, for whatever reason it is stored. Then what the sources had come to is safe, and is
+//! made durable. One round at a time; nothing of it is on the way of an event.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::framework::{CheckpointSource, FlushMark};
+use crate::source::Target;
+use crate::wait::Signal;
+
+/// Told when a round that began later has been looked at: whether everything was stored.
+pub(super) type RoundDone = Signal<bool>;
+
+/// What is waited for.
+pub(super) struct Round {
+    pub(super) targets: Vec<Target>,
+    pub(super) marks: Vec<(Arc<dyn CheckpointSource>, FlushMark)>,
+    /// When what is not stored yet is to be captured, whatever its prototype's mode.
+    pub(super) push_at: Timestamp,
+    /// Whether that time has come before.
+    pub(super) is_pushed: bool,
+}
+
+impl Round {
+    /// Whether everything is stored that was changed before.
+    pub(super) fn is_stored(&self) -> bool {
+        self.marks.iter().all(|(source, mark)| source.is_stored(mark))
+    }
+
+    /// Has that captured which is not stored.
+    pub(super) fn push(&mut self, next: Timestamp) {
+        (self.push_at, self.is_pushed) = (next, true);
+        for (source, mark) in &self.marks {
+            source.request_marked(mark);
+        }
+    }
+}
+
+/// What is to be done for a round.
+pub(super) enum RoundStep {
+    /// See how far sources have come, and mark what must be stored for that to be safe.
+    Begin,
+    /// See whether it is stored.
+    Check(Round),
+    /// It is stored: make it durable how far the sources need not feed again.
+    End(Round),
+}
+
+enum State {
+    Idle,
+    /// A thread has it in hand.
+    Away,
+    Open(Round),
+    Stored(Round),
+}
+
+/// When rounds begin and are looked at: what the keeper's core knows of them.
+pub(super) struct Rounds {
+    interval: Duration,
+    /// When the next one begins; nothing before there is a source.
+    next: Option<Timestamp>,
+    state: State,
+    /// Something was stored since the round was looked at.
+    look: bool,
+    /// Who waits for a round that is still to begin, and for the one that is under way.
+    asked: Vec<Arc<RoundDone>>,
+    answers: Vec<Arc<RoundDone>>,
+}
+
+impl Rounds {
+    pub(super) fn new(interval: Duration) -> Self {
+        Self {
+            interval,
+            next: None,
+            state: State::Idle,
+            look: false,
+            asked: Vec::new(),
+            answers: Vec::new(),
+        }
+    }
+
+    /// There is a source.
+    pub(super) fn start(&mut self, now: Timestamp) {
+        self.next.get_or_insert(now.after(self.interval));
+    }
+
+    /// Has a round begin now; nothing if there never was a source.
+    pub(super) fn ask(&mut self, now: Timestamp) -> Option<Arc<RoundDone>> {
+        self.next?;
+        self.next = Some(now);
+        let done = Signal::new();
+        self.asked.push(done.clone());
+        Some(done)
+    }
+
+    /// Something was stored, or will never be.
+    pub(super) fn look(&mut self) {
+        self.look = true;
+    }
+
+    /// Says what whoever keeps the time is to do.
+    pub(super) fn next(&mut self, now: Timestamp) -> Option<RoundStep> {
+        match std::mem::replace(&mut self.state, State::Away) {
+            State::Idle if self.next.is_some_and(|next| next <= now) => {
+                self.next = Some(now.after(self.interval));
+                self.answers.append(&mut self.asked);
+                Some(RoundStep::Begin)
+            }
+            State::Open(round) if self.look || round.push_at <= now => {
+                self.look = false;
+                Some(RoundStep::Check(round))
+            }
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
+    pub(super) fn next_look(&self) -> Option<Timestamp> {
+        match &self.state {
+            State::Idle => self.next,
+            State::Open(round) => Some(round.push_at),
+            State::Away | State::Stored(_) => None,
+        }
+    }
+
+    pub(super) fn take_stored(&mut self) -> Option<RoundStep> {
+        match std::mem::replace(&mut self.state, State::Away) {
+            State::Stored(round) => Some(RoundStep::End(round)),
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
+    /// A round was looked at and is not through. Returns who is to be told.
+    #[must_use]
+    pub(super) fn goes_on(&mut self, round: Round) -> Vec<Arc<RoundDone>> {
+        self.state = State::Open(round);
+        std::mem::take(&mut self.answers)
+    }
+
+    /// Everything of a round is stored.
+    pub(super) fn stored(&mut self, round: Round) {
+        self.state = State::Stored(round);
+    }
+
+    /// A round is through, or there was nothing to do. Returns who is to be told.
+    #[must_use]
+    pub(super) fn ended(&mut self) -> Vec<Arc<RoundDone>> {
+        self.state = State::Idle;
+        std::mem::take(&mut self.answers)
+    }
+
+    /// What a round that takes long is waiting for.
+    pub(super) fn overdue(&self) -> Vec<(Arc<dyn CheckpointSource>, FlushMark)> {
+        match &self.state {
+            State::Open(round) if round.is_pushed => round.marks.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Ends everything. Returns who is to be told.
+    pub(super) fn stop(&mut self) -> Vec<Arc<RoundDone>> {
+        self.next = None;
+        self.state = State::Away;
+        self.asked.drain(..).chain(self.answers.drain(..)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::new(Duration::from_millis(millis))
+    }
+
+    fn rounds() -> Rounds {
+        let mut rounds = Rounds::new(Duration::from_secs(1));
+        rounds.start(at(0));
+        rounds
+    }
+
+    fn begins(rounds: &mut Rounds, now: u64) -> bool {
+        matches!(rounds.next(at(now)), Some(RoundStep::Begin))
+    }
+
+    fn checked(rounds: &mut Rounds, now: u64) -> Option<Round> {
+        match rounds.next(at(now)) {
+            Some(RoundStep::Check(round)) => Some(round),
+            None => None,
+            Some(_) => panic!("another action"),
+        }
+    }
+
+    fn round(push_at: u64) -> Round {
+        Round { targets: Vec::new(), marks: Vec::new(), push_at: at(push_at), is_pushed: false }
+    }
+
+    #[test]
+    fn a_round_begins_each_interval_once_there_is_a_source() {
+        let mut none = Rounds::new(Duration::from_secs(1));
+        assert!(none.next(at(9000)).is_none() && none.next_look().is_none());
+        assert!(none.ask(at(9000)).is_none());
+        let mut rounds = rounds();
+        rounds.start(at(500));
+        assert_eq!(rounds.next_look(), Some(at(1000)));
+        assert!(!begins(&mut rounds, 999) && begins(&mut rounds, 1000));
+        // One at a time.
+        assert!(!begins(&mut rounds, 5000) && rounds.next_look().is_none());
+        assert!(rounds.ended().is_empty());
+        assert_eq!(rounds.next_look(), Some(at(2000)));
+        assert!(begins(&mut rounds, 2000));
+    }
+
+    #[test]
+    fn a_round_is_looked_at_when_something_was_stored_and_when_its_time_has_come() {
+        let mut rounds = rounds();
+        assert!(begins(&mut rounds, 1000));
+        // Stored while somebody has it in hand: looked at again.
+        rounds.look();
+        assert!(rounds.goes_on(round(2000)).is_empty());
+        let again = checked(&mut rounds, 1001).expect("something was stored");
+        assert!(rounds.goes_on(again).is_empty());
+        assert!(checked(&mut rounds, 1999).is_none());
+        assert_eq!(rounds.next_look(), Some(at(2000)));
+        let pushed = checked(&mut rounds, 2000).expect("its time has come");
+        assert!(rounds.take_stored().is_none());
+        rounds.stored(pushed);
+        assert!(rounds.next(at(9000)).is_none() && rounds.next_look().is_none());
+        assert!(rounds.take_stored().is_some() && rounds.take_stored().is_none());
+        assert!(rounds.ended().is_empty() && begins(&mut rounds, 9000));
+    }
+
+    #[test]
+    fn who_asks_is_told_of_a_round_that_begins_later() {
+        let mut rounds = rounds();
+        assert!(begins(&mut rounds, 1000));
+        let asked = rounds.ask(at(1001)).unwrap();
+        // Of the one that is under way nobody is told.
+        assert!(rounds.goes_on(round(2000)).is_empty());
+        rounds.look();
+        let open = checked(&mut rounds, 1002).unwrap();
+        rounds.stored(open);
+        assert!(rounds.take_stored().is_some() && rounds.ended().is_empty());
+        assert!(begins(&mut rounds, 1003));
+        let told = rounds.goes_on(round(2000));
+        assert!(matches!(&told[..], [one] if Arc::ptr_eq(one, &asked)));
+        assert!(rounds.goes_on(round(2000)).is_empty());
+    }
+
+    #[test]
+    fn the_end_is_told_to_all() {
+        let mut rounds = rounds();
+        let _first = rounds.ask(at(5)).unwrap();
+        assert!(begins(&mut rounds, 5));
+        let _second = rounds.ask(at(6)).unwrap();
+        assert_eq!(rounds.stop().len(), 2);
+        assert!(rounds.next(at(9000)).is_none() && rounds.ask(at(9000)).is_none());
+        assert!(rounds.stop().is_empty());
+    }
+}

@@ -1,0 +1,177 @@
+//! Events that fail hold their source back, and those behind them on the same PE.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use checkpoint::{ProcessError, Recover, RestoreFailure, StorageErrorKind};
+
+use super::*;
+use crate::support::{FetchFault, SaveFault, every};
+
+fn world() -> World {
+    World::new(FaultyStorage::new(), every(1))
+}
+
+fn fail_fetches(world: &World, times: usize) {
+    world.storage.on_fetch(times, FetchFault::Failed(StorageErrorKind::Unavailable));
+}
+
+#[test]
+fn an_event_that_fails_holds_the_source_back_until_it_is_fed_again_or_skipped() {
+    for skips in [false, true] {
+        let world = world();
+        let mut source = world.source();
+        assert!(world.feed(&mut source, "a", 1).unwrap());
+        fail_fetches(&world, 1);
+        let error = world.feed(&mut source, "b", 2).unwrap_err();
+        assert!(matches!(error, SourceError::Process { position: 2, .. }), "{error}");
+        assert!(world.feed(&mut source, "a", 3).unwrap());
+        world.settle();
+        assert_eq!(source.safe_position(), Some(1));
+        // Later events of the same PE are not let before it; they are held back too.
+        let behind = world.feed(&mut source, "b", 4).unwrap_err();
+        assert!(matches!(behind, SourceError::Behind { position: 4, earlier: 2, .. }), "{behind}");
+        assert!(behind.to_string().contains("counter/b"), "{behind}");
+        match skips {
+            false => assert!(world.feed(&mut source, "b", 2).unwrap()),
+            true => source.skip(2).unwrap(),
+        }
+        world.settle();
+        assert_eq!(source.safe_position(), Some(3));
+        assert!(world.feed(&mut source, "b", 4).unwrap());
+        world.settle();
+        assert_eq!(source.safe_position(), Some(4));
+        assert_eq!((world.count("a"), world.count("b")), (2, 2 - u64::from(skips)));
+    }
+}
+
+#[test]
+fn positions_rise_and_only_what_failed_is_taken_again() {
+    let world = world();
+    let mut source = world.source();
+    world.feed(&mut source, "a", 5).unwrap();
+    for at in [0, 5] {
+        let error = world.feed(&mut source, "b", at).unwrap_err();
+        assert!(matches!(error, SourceError::NotRising { fed: 5, .. }), "{error}");
+        assert!(matches!(source.skip(at), Err(SourceError::NotFailed { .. })));
+    }
+    let error = world.feed(&mut source, "b", u64::MAX).unwrap_err();
+    assert!(matches!(error, SourceError::TooHigh { .. }), "{error}");
+    assert!(world.feed(&mut source, "b", u64::MAX - 1).unwrap());
+    world.settle();
+    assert_eq!(source.safe_position(), Some(u64::MAX - 1));
+}
+
+#[test]
+fn an_event_whose_closure_refuses_is_not_contained() {
+    let world = world();
+    let mut source = world.source();
+    let mut refuse = |at, refuses: bool| {
+        let apply = |pe: &mut Counter| match refuses {
+            true => Err("no"),
+            false => {
+                pe.count += 1;
+                Ok(())
+            }
+        };
+        let applied = world.fetching(|| source.try_process(&world.prototype, "a", at, apply));
+        applied.map(Applied::result)
+    };
+    assert_eq!(refuse(1, false).unwrap(), Some(Ok(())));
+    assert_eq!(refuse(2, true).unwrap(), Some(Err("no")));
+    assert!(matches!(refuse(3, false), Err(SourceError::Behind { earlier: 2, .. })));
+    assert_eq!(refuse(2, false).unwrap(), Some(Ok(())));
+    assert_eq!(refuse(3, false).unwrap(), Some(Ok(())));
+    assert_eq!(world.count("a"), 3);
+}
+
+#[test]
+fn a_pe_that_cannot_be_stored_holds_the_source_back() {
+    let world = world();
+    let mut source = world.source();
+    let refused = SaveFault::NotStored(StorageErrorKind::TooLarge { max: 5 });
+    world.storage.on_save_of("a", 1, refused);
+    world.feed(&mut source, "a", 1).unwrap();
+    world.feed(&mut source, "b", 2).unwrap();
+    world.settle();
+    world.settle();
+    assert_eq!((world.keeper.stats().stuck, source.safe_position()), (1, None));
+    // It is stored with its next change.
+    world.feed(&mut source, "a", 3).unwrap();
+    world.settle();
+    world.settle();
+    assert_eq!(source.safe_position(), Some(3));
+}
+
+/// A flush counts what was refused as settled once the PE has changed again; a source may not.
+#[test]
+fn a_change_that_was_refused_is_not_safe_because_there_is_a_newer_one() {
+    let world = world();
+    let mut source = world.source();
+    let refused = SaveFault::NotStored(StorageErrorKind::TooLarge { max: 5 });
+    world.storage.on_save_of("a", 20, refused);
+    for at in 1..6 {
+        world.feed(&mut source, "a", at).unwrap();
+        world.pass(Duration::from_millis(700));
+    }
+    world.settle();
+    assert_eq!(source.safe_position(), None);
+}
+
+#[test]
+fn a_closure_that_panics_holds_the_source_back() {
+    let world = world();
+    let mut source = world.source();
+    world.feed(&mut source, "a", 1).unwrap();
+    world.settle();
+    let panics = || source.process(&world.prototype, "a", 2, |_| panic!("planned"));
+    assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
+    world.feed(&mut source, "b", 3).unwrap();
+    world.settle();
+    assert_eq!(source.safe_position(), Some(1));
+    let poisoned = world.feed(&mut source, "a", 2).unwrap_err();
+    assert!(
+        matches!(&poisoned, SourceError::Process { error: ProcessError::Poisoned { .. }, .. }),
+        "{poisoned}"
+    );
+    world.prototype.recover("a", Recover::Keep).unwrap();
+    assert!(world.feed(&mut source, "a", 2).unwrap());
+    world.settle();
+    assert_eq!((world.count("a"), source.safe_position()), (2, Some(3)));
+}
+
+/// What a reload drops is fed again, and nothing later before.
+#[test]
+fn what_a_reload_loses_is_fed_again() {
+    let world = world();
+    let mut source = world.source();
+    world.feed(&mut source, "a", 1).unwrap();
+    world.settle();
+    assert_eq!(source.safe_position(), Some(1));
+    // Not stored.
+    world.feed(&mut source, "a", 2).unwrap();
+    world.feed(&mut source, "b", 3).unwrap();
+    let panics = || source.process(&world.prototype, "a", 4, |_| panic!("planned"));
+    assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
+    // All of that is waited for when it is lost: it is stored no more, and yet not safe.
+    world.clock.advance(Duration::from_secs(1));
+    while world.keeper.step(Pool::Timing) {}
+    world.fetching(|| world.prototype.recover("a", Recover::Reload)).unwrap();
+    assert_eq!(world.count("a"), 1);
+    let gap = world.feed(&mut source, "a", 5).unwrap_err();
+    let SourceError::Process { error: ProcessError::Restore(error), .. } = &gap else {
+        panic!("{gap}")
+    };
+    let RestoreFailure::PositionGap { from: Some(1), .. } = error.reason() else {
+        panic!("{error}")
+    };
+    // Others go on.
+    world.feed(&mut source, "b", 6).unwrap();
+    world.settle();
+    assert_eq!(source.safe_position(), Some(1));
+    source.rewind(Some(1)).unwrap();
+    let again = [("a", 2), ("b", 3), ("a", 4), ("a", 5), ("b", 6)];
+    let ran = again.map(|(key, at)| world.feed(&mut source, key, at).unwrap());
+    assert_eq!(ran, [true, false, true, true, false]);
+    world.settle();
+    assert_eq!((source.safe_position(), world.count("a"), world.count("b")), (Some(6), 4, 2));
+}

@@ -1,0 +1,336 @@
+//! Seeded histories: sources feed PEs over a storage that fails, the process ends at any moment,
+//! and whatever happened, each event is in its PE's state exactly once (G1 to G3, G7, T21).
+//!
+//! The PEs keep the events that they have seen: what is lost or doubled has a name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use checkpoint::{Checkpointable, RandomSource, SeededRandom, StorageErrorKind};
+use checkpoint_tests::{Quota, first_seed};
+
+use super::*;
+use crate::support::{FetchFault, SaveFault, every, manual};
+
+const KEYS: u64 = 4;
+const EVENTS_MAX: u64 = 24;
+
+/// The events that a PE has seen: source and position.
+#[derive(Checkpointable, Default, Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    events: Vec<(u8, u64)>,
+}
+
+/// What is fed: position and key, for each source.
+type Inputs = Vec<Vec<(u64, String)>>;
+
+type Event = Pin<Box<dyn Future<Output = Result<Applied<()>, SourceError>>>>;
+
+/// A process: all of it is gone when it ends.
+struct Process {
+    // First: what it holds ends with it.
+    on_their_way: Vec<(usize, u64, Event)>,
+    sources: Vec<Source>,
+    prototype: PePrototype<String, Seen>,
+    keeper: std::mem::ManuallyDrop<SafeKeeper>,
+    clock: Arc<TestClock>,
+    /// For each source the next of its input.
+    next: Vec<usize>,
+    failed: Vec<(usize, u64)>,
+}
+
+struct History {
+    seed: u64,
+    random: SeededRandom,
+    inputs: Inputs,
+    storage: FaultyStorage,
+    config: fn() -> CheckpointingConfigBuilder,
+    /// Events that somebody gave up: they may be there or not.
+    skipped: BTreeSet<(u8, u64)>,
+    safe: Vec<Option<u64>>,
+    trace: Vec<String>,
+}
+
+fn name(source: usize) -> String {
+    format!("input {source}")
+}
+
+impl History {
+    fn new(seed: u64) -> Self {
+        let random = SeededRandom::new(seed);
+        let below = |n: u64| random.next_u64() % n;
+        let inputs: Inputs = (0..=below(3))
+            .map(|_| {
+                let mut position = 0;
+                let events = (0..below(EVENTS_MAX)).map(|_| {
+                    position += 1 + below(3);
+                    // Some keys are hot.
+                    (position - 1, format!("{}", below(1 + below(KEYS))))
+                });
+                events.collect()
+            })
+            .collect();
+        let configs: [fn() -> CheckpointingConfigBuilder; 3] = [|| every(1), || every(3), manual];
+        let config = configs[usize::try_from(below(3)).unwrap()];
+        let safe = vec![None; inputs.len()];
+        Self {
+            seed,
+            inputs,
+            storage: FaultyStorage::new(),
+            config,
+            skipped: BTreeSet::new(),
+            safe,
+            trace: Vec::new(),
+            random,
+        }
+    }
+
+    fn below(&self, n: u64) -> u64 {
+        self.random.next_u64() % n
+    }
+
+    fn pick(&self, of: usize) -> usize {
+        usize::try_from(self.below(of as u64)).unwrap()
+    }
+
+    fn start(&mut self) -> Process {
+        let clock = Arc::new(TestClock::new());
+        let keeper = settings(&self.storage)
+            .clock(clock.clone())
+            .random(Arc::new(SeededRandom::new(self.random.next_u64())))
+            .stepped()
+            .build()
+            .unwrap();
+        let prototype = keeper
+            .prototype("seen")
+            .config((self.config)().build().unwrap())
+            .create(|_| Seen::default())
+            .build()
+            .unwrap();
+        let sources: Vec<_> =
+            (0..self.inputs.len()).map(|at| keeper.source(&name(at)).unwrap()).collect();
+        let next = sources.iter().zip(&self.inputs).map(|(source, input)| {
+            let is_done = |(position, _): &(u64, String)| {
+                source.resume_from().is_some_and(|safe| *position <= safe)
+            };
+            input.iter().take_while(|event| is_done(event)).count()
+        });
+        let next = next.collect();
+        for (at, source) in sources.iter().enumerate() {
+            self.trace.push(format!("start: {at} from {:?}", source.resume_from()));
+            assert!(source.safe_position() >= self.safe[at], "{}", self.shown());
+        }
+        Process {
+            on_their_way: Vec::new(),
+            sources,
+            prototype,
+            keeper: std::mem::ManuallyDrop::new(keeper),
+            clock,
+            next,
+            failed: Vec::new(),
+        }
+    }
+
+    fn shown(&self) -> String {
+        format!("CHECKPOINT_SEED={}\n{:?}\n{}", self.seed, self.inputs, self.trace.join("\n"))
+    }
+
+    fn feed(&mut self, process: &mut Process, source: usize, position: u64) {
+        let key = &self.inputs[source].iter().find(|(at, _)| *at == position).unwrap().1;
+        self.trace.push(format!("feed {position} of {source} to {key}"));
+        let id = u8::try_from(source).unwrap();
+        let see = move |pe: &mut Seen| pe.events.push((id, position));
+        let event = process.sources[source].process_async(&process.prototype, key, position, see);
+        process.on_their_way.push((source, position, Box::pin(event)));
+    }
+
+    fn poll(&mut self, process: &mut Process, at: usize) {
+        let (source, position, event) = &mut process.on_their_way[at];
+        let (source, position) = (*source, *position);
+        match event.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => return,
+            Poll::Ready(Ok(applied)) => {
+                self.trace.push(format!("{position} of {source}: {applied:?}"));
+            }
+            Poll::Ready(Err(error)) => {
+                self.trace.push(format!("{position} of {source}: {error}"));
+                process.failed.push((source, position));
+            }
+        }
+        drop(process.on_their_way.swap_remove(at));
+    }
+
+    /// Something goes wrong with the storage, soon.
+    fn fail(&mut self) {
+        let times = 1 + self.pick(3);
+        let kind = StorageErrorKind::Unavailable;
+        match self.below(6) {
+            0 => self.storage.on_save(times, SaveFault::NotStored(kind)),
+            1 => self.storage.on_save(times, SaveFault::UnknownLanded),
+            2 => self.storage.on_save(times, SaveFault::UnknownLost),
+            3 => self.storage.on_save(times, SaveFault::Late),
+            4 => self.storage.on_save(times, SaveFault::Dropped),
+            _ => self.storage.on_fetch(times, FetchFault::Failed(kind)),
+        }
+    }
+
+    /// Does something; returns whether the process goes on.
+    fn act(&mut self, process: &mut Process) -> bool {
+        match self.below(100) {
+            0..30 => {
+                let source = self.pick(self.inputs.len());
+                if let Some((position, _)) = self.inputs[source].get(process.next[source]) {
+                    process.next[source] += 1;
+                    self.feed(process, source, *position);
+                }
+            }
+            30..60 if !process.on_their_way.is_empty() => {
+                self.poll(process, self.pick(process.on_their_way.len()));
+            }
+            60..64 if !process.failed.is_empty() => {
+                let (source, position) =
+                    process.failed.swap_remove(self.pick(process.failed.len()));
+                self.feed(process, source, position);
+            }
+            64 if !process.failed.is_empty() => {
+                let (source, position) =
+                    process.failed.swap_remove(self.pick(process.failed.len()));
+                self.trace.push(format!("skip {position} of {source}"));
+                process.sources[source].skip(position).unwrap();
+                self.skipped.insert((u8::try_from(source).unwrap(), position));
+            }
+            65 if !process.on_their_way.is_empty() => {
+                let at = self.pick(process.on_their_way.len());
+                let (source, position, _event) = process.on_their_way.swap_remove(at);
+                self.trace.push(format!("cancel {position} of {source}"));
+                process.failed.push((source, position));
+            }
+            66..85 => {
+                let pools = [Pool::Timing, Pool::Serialization, Pool::Storage, Pool::Fetching];
+                process.keeper.step(pools[self.pick(4)]);
+            }
+            85..91 => {
+                let millis = 1 + self.below(1200);
+                process.clock.advance(Duration::from_millis(millis));
+            }
+            91..93 => self.storage.complete_late(),
+            93..95 => self.fail(),
+            95..97 => {
+                let key = self.below(KEYS).to_string();
+                // Whatever comes of it.
+                let _evicted = process.prototype.evict(&key);
+            }
+            97 => {
+                self.trace.push("crash".to_owned());
+                return false;
+            }
+            _ => {}
+        }
+        for (at, source) in process.sources.iter().enumerate() {
+            let safe = source.safe_position();
+            assert!(safe >= self.safe[at], "what was safe is not\n{}", self.shown());
+            self.safe[at] = safe;
+        }
+        true
+    }
+
+    /// Feeds all that is left, over a storage that works, and ends in order.
+    fn finish(&mut self) {
+        self.storage.heal();
+        self.storage.complete_late();
+        let mut process = self.start();
+        let mut rounds = 0;
+        loop {
+            rounds += 1;
+            assert!(rounds < 100_000, "it does not end\n{}", self.shown());
+            for source in 0..self.inputs.len() {
+                if let Some((position, _)) = self.inputs[source].get(process.next[source]) {
+                    process.next[source] += 1;
+                    self.feed(&mut process, source, *position);
+                }
+            }
+            for (source, position) in std::mem::take(&mut process.failed) {
+                self.feed(&mut process, source, position);
+            }
+            let mut at = 0;
+            while at < process.on_their_way.len() {
+                let before = process.on_their_way.len();
+                self.poll(&mut process, at);
+                at += usize::from(process.on_their_way.len() == before);
+            }
+            let pools = [Pool::Timing, Pool::Serialization, Pool::Storage, Pool::Fetching];
+            while pools.into_iter().any(|pool| process.keeper.step(pool)) {}
+            process.clock.advance(Duration::from_millis(10));
+            let is_fed = process.next.iter().zip(&self.inputs).all(|(at, all)| *at == all.len());
+            if is_fed && process.on_their_way.is_empty() && process.failed.is_empty() {
+                break;
+            }
+        }
+        process.keeper.close(FAIL_SAFE).unwrap();
+        for (source, input) in process.sources.iter().zip(&self.inputs) {
+            let last = input.last().map(|(position, _)| *position);
+            assert_eq!(source.safe_position(), last, "{}", self.shown());
+        }
+        self.check();
+    }
+
+    /// Compares what is stored with a plain loop over the inputs.
+    fn check(&mut self) {
+        let process = self.start();
+        let mut expected: BTreeMap<&str, Vec<(u8, u64)>> = BTreeMap::new();
+        for (source, input) in (0..).zip(&self.inputs) {
+            for (position, key) in input {
+                expected.entry(key).or_default().push((source, *position));
+            }
+        }
+        for key in (0..KEYS).map(|key| key.to_string()) {
+            let mut reading = process.prototype.read_async(&key, |pe: &Seen| pe.events.clone());
+            let events = loop {
+                let mut context = Context::from_waker(Waker::noop());
+                match Pin::new(&mut reading).poll(&mut context) {
+                    Poll::Ready(events) => break events.unwrap(),
+                    Poll::Pending => process.keeper.step(Pool::Fetching),
+                };
+            };
+            let expected = expected.remove(&*key).unwrap_or_default();
+            for source in 0..u8::try_from(self.inputs.len()).unwrap() {
+                let of = |all: &[(u8, u64)]| -> Vec<(u8, u64)> {
+                    let of = all.iter().filter(|(of, _)| *of == source);
+                    of.filter(|event| !self.skipped.contains(event)).copied().collect()
+                };
+                assert_eq!(of(&events), of(&expected), "PE {key}\n{}", self.shown());
+            }
+            let once: BTreeSet<_> = events.iter().collect();
+            assert_eq!(once.len(), events.len(), "doubled in PE {key}\n{}", self.shown());
+        }
+    }
+}
+
+fn run(seed: u64) {
+    let mut history = History::new(seed);
+    for _ in 0..1 + history.below(6) {
+        let mut process = history.start();
+        for _ in 0..history.below(400) {
+            if !history.act(&mut process) {
+                break;
+            }
+        }
+        history.trace.push("the process ends".to_owned());
+        // What was with the storage may still land, or never.
+        match history.below(2) {
+            0 => history.storage.complete_late(),
+            _ => history.storage.heal(),
+        }
+    }
+    history.finish();
+}
+
+#[test]
+fn each_event_is_in_the_state_exactly_once() {
+    let first = first_seed();
+    for seed in first..first + Quota::SOURCE_HISTORIES.get() {
+        run(seed);
+    }
+}
