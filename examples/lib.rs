@@ -2,6 +2,7 @@
 //! storage that fails.
 
 mod failing_storage;
+mod texts;
 
 use std::fmt;
 use std::io::{self, BufRead};
@@ -11,6 +12,7 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use checkpoint::CheckpointingMode;
 pub use failing_storage::FailingStorage;
+pub use texts::{Text, Texts};
 
 /// *Pride and Prejudice* by Jane Austen (1813), in the program itself so that it runs from
 /// anywhere.
@@ -23,12 +25,30 @@ pub const PRIDE_AND_PREJUDICE: &[u8] = include_bytes!("data/pride_and_prejudice.
 pub struct Words<R> {
     text: R,
     word: String,
+    offset: u64,
 }
 
 impl<R: BufRead> Words<R> {
     /// Reads the words of `text`.
     pub const fn new(text: R) -> Self {
-        Self { text, word: String::new() }
+        Self::new_at(text, 0)
+    }
+
+    /// Reads the words of `text`, which is what follows of a longer one behind so many bytes.
+    pub const fn new_at(text: R, offset: u64) -> Self {
+        Self { text, word: String::new(), offset }
+    }
+
+    /// Returns the next word, and where it ends: how many bytes of the text are read then. Reading
+    /// can begin anew there.
+    ///
+    /// # Errors
+    /// As [`next_word`](Self::next_word).
+    pub fn next_word_at(&mut self) -> io::Result<Option<(&str, u64)>> {
+        if self.next_word()?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some((&self.word, self.offset)))
     }
 
     /// Returns the next word, or `None` at the end.
@@ -59,6 +79,7 @@ impl<R: BufRead> Words<R> {
             let used = skipped + self.word.len() - before;
             let is_whole = used < bytes.len();
             self.text.consume(used);
+            self.offset += used as u64;
             if is_whole && !self.word.is_empty() {
                 return Ok(Some(&self.word));
             }
@@ -111,8 +132,12 @@ mod tests {
         for buffer_bytes in 1..=text.len().min(64) + 1 {
             let mut words = Words::new(BufReader::with_capacity(buffer_bytes, text));
             let mut found = Vec::new();
-            while let Some(word) = words.next_word().unwrap() {
+            while let Some((word, end)) = words.next_word_at().unwrap() {
+                let at = usize::try_from(end).unwrap();
+                assert!(text[..at].to_ascii_lowercase().ends_with(word.as_bytes()));
                 found.push(word.to_owned());
+                let mut rest = Words::new_at(&text[at..], end);
+                assert_eq!(rest.next_word().unwrap(), expected.get(found.len()).copied());
             }
             assert_eq!(found, expected, "with a buffer of {buffer_bytes} bytes");
         }

@@ -1,6 +1,7 @@
 //! Counts the words of texts, with one processing element per word, and keeps the counts.
 //!
-//! Run it twice into one state directory, and the second run goes on where the first one ended:
+//! Kill it at any moment and run the same command again: in the end it has counted what an
+//! undisturbed run counts, to the word. Run it with another text, and that one is added.
 //!
 //! ```text
 //! alias count='cargo run --release -p checkpoint-examples --example word_count --'
@@ -11,20 +12,21 @@
 
 use std::cmp::Reverse;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
-use std::num::NonZeroU64;
+use std::io::{self, BufWriter, Write};
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use checkpoint::{
     Checkpointable, CheckpointingConfig, CheckpointingMode, DefaultFileSystemStateStorage,
     LogStorage, PePrototype, SafeKeeper, StateStorage,
 };
-use checkpoint_examples::{PRIDE_AND_PREJUDICE, Words, option_value, parse_mode};
-use indicatif::{ProgressBar, ProgressStyle};
+use checkpoint_examples::{Text, Texts, Words, option_value, parse_mode};
 use lexopt::prelude::*;
 
 const USAGE: &str = "\
@@ -32,11 +34,13 @@ usage: word_count [OPTIONS] [FILE...]
 
 Counts the words of the files ('-' is standard input), or of Pride and Prejudice if there are none.
 
-  --state DIR       keep the counts in DIR, and start with those kept there; without it they are
-                    kept in a directory that is gone at the end
+  --state DIR       keep the counts in DIR, and start with those kept there; what was counted of a
+                    file is not counted again. Without it they are kept in a directory that is gone
+                    at the end
   --backend NAME    how they are kept: in a log (default), or a file for each word (file)
   --mode MODE       checkpoint each word after N events (count:N), after MS milliseconds with a
                     change (time:MS), or at the end only (none); default: count:10
+  --threads N       count so many files at the same time; default: 1
   --top N           print the N most frequent words; default: 10
   --output FILE     write all counts to FILE, as lines of word<TAB>count sorted by word
   --crash-after N   abort the process after N words, as a crash would";
@@ -57,7 +61,7 @@ fn main() -> anyhow::Result<()> {
         println!("{USAGE}");
         return Ok(());
     };
-    let input = Input::open(&options.files)?;
+    let texts = Texts::open(&options.files)?;
     let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
     let dir = options.state.as_deref().unwrap_or(scratch.path());
     let keeper = SafeKeeper::builder_over(open_storage(dir, options.backend)?).build()?;
@@ -69,7 +73,15 @@ fn main() -> anyhow::Result<()> {
 
     #[expect(clippy::disallowed_methods, reason = "the program itself measures real time")]
     let started = Instant::now();
-    let events = count_words(&words, input, options.crash_after)?;
+    let events = AtomicU64::new(0);
+    let counted = || {
+        let events = events.fetch_add(1, Ordering::Relaxed) + 1;
+        if options.crash_after.is_some_and(|words| words.get() == events) {
+            std::process::abort();
+        }
+    };
+    on_threads(options.threads, texts, |text| count_words(text, &keeper, &words, counted))?;
+    let events = events.load(Ordering::Relaxed);
     let seconds = started.elapsed().as_secs_f64();
 
     let counts = all_counts(&words)?;
@@ -92,27 +104,59 @@ fn open_storage(dir: &Path, backend: Backend) -> anyhow::Result<Arc<dyn StateSto
     })
 }
 
-/// Sends each word to its processing element, and returns how many there were.
+/// Sends each word of a text to its processing element, those that it has counted before left out.
 fn count_words(
+    text: Text,
+    keeper: &SafeKeeper,
     words: &WordCounts,
-    input: Input,
-    crash_after: Option<NonZeroU64>,
-) -> anyhow::Result<u64> {
-    let mut events = 0;
-    for (name, text) in input.texts {
-        let mut text = Words::new(text);
-        while let Some(word) = text.next_word().with_context(|| format!("cannot read {name}"))? {
-            words
-                .process(word, |pe| pe.count += 1)
-                .with_context(|| format!("cannot count word {} of {name}", events + 1))?;
-            events += 1;
-            if crash_after.is_some_and(|words| words.get() == events) {
-                std::process::abort();
-            }
+    counted: impl Fn(),
+) -> anyhow::Result<()> {
+    let cannot_read = format!("cannot read {}", text.name);
+    let Some(source) = &text.source else {
+        // Standard input comes once: there is nothing to go back to.
+        let mut text = Words::new(text.read_from(0)?);
+        while let Some(word) = text.next_word().context(cannot_read.clone())? {
+            words.process(word, |pe| pe.count += 1)?;
+            counted();
         }
+        return Ok(());
+    };
+    if let Some(path) = text.changed(keeper.stats().sources.iter().map(|known| &*known.name)) {
+        bail!(
+            "{path} has changed since its words were counted: to count those of now too, give a \
+             copy of it; to count anew, use another directory for --state"
+        );
     }
-    input.progress.finish_and_clear();
-    Ok(events)
+    let mut source = keeper.source(source)?;
+    // A word's position is the place where it ends. All before this place is counted and stored.
+    let start = source.resume_from().unwrap_or(0);
+    let mut text = Words::new_at(text.read_from(start)?, start);
+    while let Some((word, position)) = text.next_word_at().context(cannot_read.clone())? {
+        // Does nothing if the word's count is stored with this position or a later one.
+        source.process(words, word, position, |pe| pe.count += 1)?;
+        counted();
+    }
+    Ok(())
+}
+
+/// Does something with each text, on so many threads.
+fn on_threads(
+    threads: NonZeroUsize,
+    texts: Texts,
+    count: impl Fn(Text) -> anyhow::Result<()> + Sync,
+) -> anyhow::Result<()> {
+    let texts = Mutex::new(texts);
+    let count_some = || {
+        while let Some(text) = texts.lock().map_err(|_| anyhow!("a thread panicked"))?.next() {
+            count(text)?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads.get()).map(|_| scope.spawn(count_some)).collect();
+        let mut ended = threads.into_iter().map(thread::ScopedJoinHandle::join);
+        ended.try_for_each(|ended| ended.unwrap_or_else(|_| bail!("a thread panicked")))
+    })
 }
 
 /// Returns the counts of all words, sorted by word, also of those that this run did not meet.
@@ -143,43 +187,12 @@ fn write_counts(counts: &[(String, u64)], path: &Path) -> io::Result<()> {
     file.flush()
 }
 
-/// The texts, opened all at the start, so that a mistyped name costs no work.
-struct Input {
-    texts: Vec<(String, Box<dyn BufRead>)>,
-    progress: ProgressBar,
-}
-
-impl Input {
-    fn open(files: &[PathBuf]) -> anyhow::Result<Self> {
-        // The bar shows itself only if standard error is a terminal.
-        let progress = ProgressBar::new(0).with_style(ProgressStyle::with_template(
-            "{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
-        )?);
-        let mut texts: Vec<(String, Box<dyn BufRead>)> = Vec::new();
-        for path in files {
-            let name = path.display().to_string();
-            if name == "-" {
-                texts.push(("standard input".to_owned(), Box::new(io::stdin().lock())));
-                continue;
-            }
-            let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
-            progress.inc_length(file.metadata()?.len());
-            texts.push((name, Box::new(BufReader::new(progress.wrap_read(file)))));
-        }
-        if files.is_empty() {
-            progress.inc_length(PRIDE_AND_PREJUDICE.len() as u64);
-            let text = BufReader::new(progress.wrap_read(PRIDE_AND_PREJUDICE));
-            texts.push(("Pride and Prejudice".to_owned(), Box::new(text)));
-        }
-        Ok(Self { texts, progress })
-    }
-}
-
 struct Options {
     files: Vec<PathBuf>,
     state: Option<PathBuf>,
     backend: Backend,
     mode: CheckpointingMode,
+    threads: NonZeroUsize,
     top: usize,
     output: Option<PathBuf>,
     crash_after: Option<NonZeroU64>,
@@ -212,6 +225,7 @@ impl Options {
             state: None,
             backend: Backend::Log,
             mode: parse_mode("count:10")?,
+            threads: NonZeroUsize::MIN,
             top: 10,
             output: None,
             crash_after: None,
@@ -223,6 +237,9 @@ impl Options {
                     options.backend = option_value(&mut arguments, "backend", str::parse)?;
                 }
                 Long("mode") => options.mode = option_value(&mut arguments, "mode", parse_mode)?,
+                Long("threads") => {
+                    options.threads = option_value(&mut arguments, "threads", str::parse)?;
+                }
                 Long("top") => options.top = option_value(&mut arguments, "top", str::parse)?,
                 Long("output") => options.output = Some(arguments.value()?.into()),
                 Long("crash-after") => {

@@ -1,11 +1,15 @@
 //! `word_count`: the main example, as its usage says.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{Child, ExitStatus, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
-use checkpoint_tests::example;
+use checkpoint::{Clock, RandomSource, SeededRandom, SystemClock};
+use checkpoint_tests::{Quota, example, first_seed};
 
 use crate::examples::succeed;
 
@@ -111,6 +115,143 @@ fn it_crashes_on_request_and_keeps_no_more_than_it_counted() -> io::Result<()> {
     Ok(())
 }
 
+/// A text of a few very frequent words and many rare ones.
+fn generated(random: &SeededRandom, words: u64) -> String {
+    let mut text = String::new();
+    for _ in 0..words {
+        let number = match random.next_u64() % 4 {
+            0 => random.next_u64() % 3000,
+            _ => random.next_u64() % 3,
+        };
+        text.extend(number.to_string().bytes().map(|digit| char::from(digit - b'0' + b'a')));
+        text.push(if random.next_u64().is_multiple_of(9) { '\n' } else { ' ' });
+    }
+    text
+}
+
+/// Counts words in the simplest way there is; the result is what `--output` writes.
+fn counted(texts: &[String]) -> String {
+    let mut counts = BTreeMap::new();
+    for word in texts.iter().flat_map(|text| text.split(|c: char| !c.is_ascii_alphabetic())) {
+        if !word.is_empty() {
+            *counts.entry(word.to_ascii_lowercase()).or_insert(0_u64) += 1;
+        }
+    }
+    counts.iter().map(|(word, count)| format!("{word}\t{count}\n")).collect()
+}
+
+/// One state, whose program is killed a few times, and then is left alone.
+#[cfg(unix)]
+fn live(seed: u64) -> io::Result<u64> {
+    let random = SeededRandom::new(seed);
+    let below = |n: u64| random.next_u64() % n;
+    let dir = tempfile::tempdir()?;
+    let backend = ["log", "file"][usize::from(below(4) == 0)];
+    let mode = ["count:1", "count:50", "time:10", "none"][usize::try_from(below(4)).unwrap()];
+    let threads = (1 + below(3)).to_string();
+    let mut texts = Vec::new();
+    let mut files = Vec::new();
+    for n in 0..1 + below(4) {
+        // Files cost a sync for each word: less of them.
+        let words = if backend == "log" { 20_000 } else { 400 };
+        let text = match backend == "log" && below(3) == 0 {
+            true => String::from_utf8_lossy(&fs::read(TEXTS[0])?).into_owned() + &n.to_string(),
+            false => generated(&random, 1 + random.next_u64() % words),
+        };
+        let file = dir.path().join(format!("text {n}"));
+        fs::write(&file, &text)?;
+        files.push(file);
+        texts.push(text);
+    }
+    let command = || {
+        let mut command = example("word_count");
+        command
+            .args(["--backend", backend, "--mode", mode, "--threads", &threads, "--state"])
+            .arg(dir.path().join("state"))
+            .arg("--output")
+            .arg(dir.path().join("counts"))
+            .args(&files)
+            .stdout(Stdio::null());
+        command
+    };
+    let mut kills = 0;
+    for _ in 0..1 + random.next_u64() % 6 {
+        let mut program = command().spawn()?;
+        // Long enough for some to come to their end.
+        let micros = random.next_u64() % 400_000;
+        let ended = wait_timeout(&mut program, Duration::from_micros(micros))?;
+        if ended.is_none() {
+            program.kill()?;
+            program.wait()?;
+            kills += 1;
+        }
+    }
+    assert!(command().status()?.success(), "CHECKPOINT_SEED={seed}");
+    let found = fs::read_to_string(dir.path().join("counts"))?;
+    let wrong = found
+        .lines()
+        .zip(counted(&texts).lines())
+        .find(|(a, b)| a != b)
+        .map(|(a, b)| format!("{a:?} where {b:?} is right"));
+    let context = format!("CHECKPOINT_SEED={seed}: {backend} {mode} {threads}: {wrong:?}");
+    assert!(found == counted(&texts), "{context}");
+    Ok(kills)
+}
+
+/// Waits for the end of a program, for a while.
+#[cfg(unix)]
+fn wait_timeout(program: &mut Child, time: Duration) -> io::Result<Option<ExitStatus>> {
+    let clock = SystemClock::new();
+    while clock.now().since_start() < time {
+        if let Some(status) = program.try_wait()? {
+            return Ok(Some(status));
+        }
+        thread::park_timeout(Duration::from_millis(1));
+    }
+    program.try_wait()
+}
+
+/// T21, X10: killed at any moment and run again by the same command, as often as one likes.
+#[test]
+#[cfg(unix)]
+fn it_is_killed_at_any_moment_and_counts_what_an_undisturbed_run_counts() -> io::Result<()> {
+    let wanted = Quota::WORD_COUNT_KILLS.get();
+    let mut kills = 0;
+    for seed in first_seed().. {
+        if kills >= wanted {
+            break;
+        }
+        kills += live(seed)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn it_counts_no_text_twice() -> io::Result<()> {
+    let dir = tempfile::tempdir()?;
+    fs::write(dir.path().join("text"), "to be or not to be")?;
+    let run =
+        |text: &str| word_count(dir.path(), &["--state", "{}/state", "--output", "{}/out", text]);
+    let counts = || fs::read_to_string(dir.path().join("out"));
+    for _ in 0..2 {
+        succeed(run("{}/text"));
+        assert_eq!(counts()?, "be\t2\nnot\t1\nor\t1\nto\t2\n");
+    }
+    // The same words, and yet another text.
+    fs::copy(dir.path().join("text"), dir.path().join("copy"))?;
+    succeed(run("{}/copy"));
+    assert_eq!(counts()?, "be\t4\nnot\t2\nor\t2\nto\t4\n");
+    // One that has changed is told.
+    fs::write(dir.path().join("text"), "to be or not to be, that is")?;
+    let output = run("{}/text")?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("/text has changed since"), "{error}");
+    let output = word_count(dir.path(), &["{}/text", "{}/text"])?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("/text is there twice"), "{error}");
+    Ok(())
+}
+
 /// Runs `word_count` with a mistake in the command line, which the error has to name.
 #[track_caller]
 fn check_mistake(line: &str, expected: &str) -> io::Result<()> {
@@ -131,6 +272,7 @@ fn it_names_what_is_wrong_with_its_command_line() -> io::Result<()> {
         "Error: --backend disk: no such backend: known are log and file",
     )?;
     check_mistake("--mode count:0", "Error: --mode count:0: `0` is no count of events: ")?;
+    check_mistake("--threads 0", "Error: --threads 0: ")?;
     check_mistake("--top many", "Error: --top many: ")?;
     check_mistake("--crash-after 0", "Error: --crash-after 0: ")?;
     check_mistake("{}/text", "Error: cannot read /no/such/dir/text\n")?;
