@@ -109,6 +109,15 @@ impl RestoreFailure {
         }
     }
 
+    /// Whether the same attempt may succeed later, without anybody's doing.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::TimedOut { .. } | Self::FetchingDisabled { .. } | Self::Overloaded => true,
+            Self::Storage(error) => error.kind().is_transient(),
+            _ => false,
+        }
+    }
+
     /// The version that can never be restored by this program, if that is what the failure says.
     pub(crate) fn unreadable_version(&self) -> Option<StateVersion> {
         match self {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::inputs::PeName;
+use crate::inputs::contained::Contained;
 use crate::inputs::events::{Ended, InputEvents};
 use crate::record::SourceId;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
@@ -232,6 +233,19 @@ impl Sources {
 
     pub(crate) fn all(&self) -> Vec<Arc<SourceState>> {
         self.0.lock().all.clone()
+    }
+
+    pub(crate) fn is_any(&self) -> bool {
+        !self.0.lock().all.is_empty()
+    }
+
+    /// What a PE contains of which nothing is known but that all that was fed is over for it.
+    pub(crate) fn reached(&self) -> Contained {
+        let mut contained = Contained::default();
+        for source in self.all().iter().filter(|source| source.reached() > source.floor()) {
+            contained.set(source.index, source.reached());
+        }
+        contained
     }
 
     /// Returns the source of this name, if it is known.

@@ -18,6 +18,7 @@ use crate::prototype::key::{AsKey, Key, KeyBytes};
 use crate::prototype::leave::Eviction;
 use crate::prototype::pe_prototype::{Hindrance, PePrototype};
 use crate::prototype::requests::{AskedBy, Requested};
+use crate::prototype::restore::Coming;
 use crate::prototype::shard::Locked;
 use crate::prototype::table::Obstacle;
 use crate::reentrancy;
@@ -75,10 +76,13 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// Removes the PE of `key`, from memory at once and from the storage soon; the ticket tells
     /// when.
     ///
-    /// An event that comes later makes the PE anew.
+    /// An event that comes later makes the PE anew. If the keeper has [sources](crate::Source), one
+    /// that is not in memory is restored first, because of the events that it contains; one that
+    /// cannot be restored is removed all the same.
     ///
     /// # Errors
-    /// The PE is in use for too long, or the keeper is closed.
+    /// The PE is in use for too long, the keeper is closed, or, if it has sources, the storage
+    /// cannot be read for now.
     pub fn remove<A>(&self, key: A) -> Result<CheckpointTicket, ProcessError>
     where
         A: AsKey<K>,
@@ -224,18 +228,31 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
     ) -> Result<CheckpointTicket, ProcessError> {
         let place = self.place(&key);
         let deadline = self.deadline();
+        // Which events a PE contains must stay known: they may be fed again, and are not to run on
+        // what was removed.
+        let mut is_brought = self.registration.sources.is_any();
         loop {
-            match self.try_remove(place, &key)? {
+            match self.try_remove(place, &key, is_brought)? {
                 Ok(ticket) => return Ok(ticket),
-                Err(hindrance) => self.until_place(&key, hindrance, deadline).await?,
+                Err(hindrance) => match self.wait_async(&key, hindrance, deadline).await {
+                    // One that can never be restored can be removed all the same.
+                    Err(ProcessError::Restore(error)) if !error.reason().may_pass() => {
+                        is_brought = false;
+                    }
+                    Err(ProcessError::Restore(_)) if !is_brought => {}
+                    other => other?,
+                },
             }
         }
     }
 
+    /// Removes a PE, or says what to wait for. One that is not in memory is brought there first if
+    /// that is wanted, because of what it says of the events that it contains.
     pub(super) fn try_remove(
-        &self,
+        self: &Arc<Self>,
         place: Place,
         key: &K,
+        is_brought: bool,
     ) -> Result<Result<CheckpointTicket, Hindrance>, ProcessError> {
         let id = self.id(key)?;
         let mut locked = self.lock_open(place.shard)?;
@@ -251,7 +268,14 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 Obstacle::Fetch(pe, arrival) => {
                     let hasher = |key: &K| self.hash(key);
                     self.reserve_anyway();
-                    table.insert_placeholder(key.clone(), pe, arrival, hasher);
+                    table.insert_placeholder(key.clone(), pe, arrival.clone(), hasher);
+                    if is_brought {
+                        drop(locked);
+                        let coming = Coming { shard: place.shard, pe, key: key.clone(), id };
+                        self.begin_fetch(coming, Caller::MustNotWait);
+                        return Ok(Err(Hindrance::Arrival(arrival, None)));
+                    }
+                    table.set_contained(pe, self.registration.sources.reached());
                     if let Some(entry) = table.get_mut(pe) {
                         entry.slot = Slot::Gone;
                     }

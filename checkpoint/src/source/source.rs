@@ -282,7 +282,8 @@ impl Source {
         Ok(())
     }
 
-    /// Gives up an event that has failed: no PE will contain it.
+    /// Gives up an event that has failed: it is not fed again while this process lives. Until the
+    /// source is safe behind it, a crash forgets that.
     ///
     /// # Errors
     /// No event at this position has failed, or it is being processed.

@@ -3,8 +3,10 @@
 
 use std::sync::Mutex;
 
+use checkpoint::StorageErrorKind;
+
 use super::*;
-use crate::support::{SaveFault, counted, every, manual};
+use crate::support::{FetchFault, SaveFault, counted, every, manual};
 
 /// Feeds what follows of an input, event `n` at position `10 * n`.
 fn feed_all(world: &World, source: &mut Source, keys: &[&str]) -> usize {
@@ -205,6 +207,40 @@ fn positions_outlive_eviction_and_removal() {
     ticket.wait().unwrap();
     let world = World::new(world.crash(), every(1));
     fed_again(&world, &[("evicted", 1), ("removed", 2)], &[1, 0]);
+}
+
+/// Nothing of it is in memory, so that nobody there knows what it contains.
+#[test]
+fn a_pe_that_is_removed_while_it_is_only_stored_contains_what_it_contained() {
+    let world = World::new(FaultyStorage::new(), every(1));
+    world.feed(&mut world.source(), "a", 1).unwrap();
+    world.run();
+    let world = World::new(world.crash(), every(1));
+    let ticket = world.fetching(|| world.prototype.remove("a")).unwrap();
+    world.run();
+    ticket.wait().unwrap();
+    let world = World::new(world.crash(), every(1));
+    fed_again(&world, &[("a", 1)], &[0]);
+}
+
+#[test]
+fn a_pe_that_cannot_be_restored_can_be_removed_and_is_over_with_all_that_was_fed() {
+    let world = World::new(FaultyStorage::new(), every(1));
+    let mut source = world.source();
+    for (key, at) in [("a", 1), ("b", 2)] {
+        world.feed(&mut source, key, at).unwrap();
+    }
+    world.run();
+    world.prototype.evict("a").unwrap();
+    world.storage.on_fetch(1, FetchFault::Failed(StorageErrorKind::Unavailable));
+    let refused = world.fetching(|| world.prototype.remove("a"));
+    assert!(refused.is_err(), "it may be readable later");
+    world.storage.on_fetch(1, FetchFault::Failed(StorageErrorKind::Corrupt));
+    let ticket = world.fetching(|| world.prototype.remove("a")).unwrap();
+    world.run();
+    ticket.wait().unwrap();
+    let world = World::new(world.crash(), every(1));
+    fed_again(&world, &[("a", 1), ("b", 2)], &[0, 1]);
 }
 
 #[test]
