@@ -65,6 +65,9 @@ pub(super) struct Subject {
     pub(super) removal: Option<Removal>,
     /// The serial of the state that was refused for good.
     pub(super) refused: Option<u64>,
+    /// A capture of it was given up, and nothing newer was stored since: if it is brought back as it
+    /// is stored, it is stored again, so that what was given up can never take its place.
+    pub(super) in_doubt: bool,
     /// Changes that are not stored, in order.
     pub(super) unstored: Vec<Change>,
     /// Its checkpoint was said to have expired; the next event finds the factory's value.
@@ -429,7 +432,7 @@ impl Book {
         let subject = self.subject(owner);
         let refused = subject.refused.filter(|_| !restated);
         let (out, replaced, removal) = (subject.out, subject.replaced, subject.removal.take());
-        let (expired, is_seen) = (subject.expired, subject.is_seen);
+        let (expired, is_seen, in_doubt) = (subject.expired, subject.is_seen, subject.in_doubt);
         let change = restated.then_some(Change { serial, at: now, is_event: false });
         let unstored = change.into_iter().collect();
         *subject = Subject {
@@ -443,6 +446,7 @@ impl Book {
             refused,
             expired,
             is_seen,
+            in_doubt,
             ..Subject::default()
         };
     }

@@ -94,6 +94,7 @@ impl Book {
                 let world = lock(&self.world);
                 let serial = world.records.ever_offered.get(&(id.clone(), version)).copied();
                 let subject = self.subjects.entry(owner).or_default();
+                subject.in_doubt = false;
                 if let (Some(removal), Some(serial)) = (&subject.removal, serial)
                     && (subject.may_be(serial) || removal.is_before(serial))
                 {
@@ -109,6 +110,9 @@ impl Book {
                     matches!(error.reason(), SaveFailure::Encode(_) | SaveFailure::EncodePanicked);
                 if encodes != result.version.is_none() {
                     self.trace.violate(format!("{owner}: {error} with {:?}", result.version));
+                }
+                if let SaveFailure::GaveUp(_) = error.reason() {
+                    self.subject(owner).in_doubt = true;
                 }
                 if let SaveFailure::Refused(_) = error.reason() {
                     let offered = result.version.and_then(|version| {
