@@ -65,8 +65,8 @@ pub(super) struct Subject {
     pub(super) removal: Option<Removal>,
     /// The serial of the state that was refused for good.
     pub(super) refused: Option<u64>,
-    /// A capture of it was given up, and nothing newer was stored since: if it is brought back as it
-    /// is stored, it is stored again, so that what was given up can never take its place.
+    /// A capture of it was given up, and nothing newer was stored since: if it is brought back as
+    /// it is stored, it is stored again, so that what was given up can never take its place.
     pub(super) in_doubt: bool,
     /// Changes that are not stored, in order.
     pub(super) unstored: Vec<Change>,

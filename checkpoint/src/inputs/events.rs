@@ -75,7 +75,8 @@ impl InputEvents {
         {
             return Turn::Lost(*from);
         }
-        let mut before = self.open.range_mut(..position);
+        // The nearest: whoever is before that one has waited for the others.
+        let mut before = self.open.range_mut(..position).rev();
         match before.find(|(_, open)| open.pes.contains(&pe)) {
             None => Turn::Now,
             Some((failed, open)) if open.has_failed => Turn::Behind(*failed),
@@ -115,6 +116,10 @@ impl InputEvents {
             Some((_, known)) => *known = from.min(*known),
             None => self.lost.push((pe, from)),
         }
+    }
+
+    pub(crate) fn has_lost(&self, pe: PeName) -> bool {
+        self.lost.iter().any(|(lost, _)| *lost == pe)
     }
 
     /// Events from `to` on are fed again.

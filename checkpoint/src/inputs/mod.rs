@@ -10,7 +10,7 @@ mod sources;
 
 pub(crate) use contained::Contained;
 pub(crate) use events::{Ended, Fault, InputEvents, Turn};
-pub(crate) use sources::{Known, SourceIndex, SourceState, Sources, TooManySources};
+pub(crate) use sources::{Known, Older, SourceIndex, SourceState, Sources, TooManySources};
 
 /// Names a PE among all of a keeper: its prototype's number and its key's hash.
 ///

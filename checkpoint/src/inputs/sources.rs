@@ -131,6 +131,11 @@ impl SourceState {
         self.publish_losses(&events);
     }
 
+    /// Whether a PE has lost events that are still to be fed again.
+    pub(crate) fn has_lost(&self, pe: PeName) -> bool {
+        self.lost_from.load(Ordering::Acquire) != u64::MAX && self.events.lock().has_lost(pe)
+    }
+
     /// All events below are through, and in their PEs.
     pub(crate) fn reached(&self) -> u64 {
         let lost_from = self.lost_from.load(Ordering::Acquire);
@@ -166,6 +171,14 @@ impl SourceState {
         let name = self.name.clone()?;
         Some(Known { name, id: self.id, safe: self.safe(), floor: self.floor() })
     }
+}
+
+/// A state that is not the newest of its PE.
+pub(crate) struct Older {
+    /// Which events it contains.
+    pub(crate) contained: Contained,
+    /// The sources of which it may have lost events that need be fed again.
+    pub(crate) lost: Vec<Arc<SourceState>>,
 }
 
 /// All sources of a keeper.

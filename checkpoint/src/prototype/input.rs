@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::capture::PeHandle;
 use crate::checkpoint_id::CheckpointId;
 use crate::clock::Timestamp;
-use crate::inputs::{Contained, Ended, PeName, Sources, Turn, before};
+use crate::inputs::{Contained, Ended, Older, PeName, Sources, Turn, before};
 use crate::process_error::ProcessError;
 use crate::prototype::entry::{Effect, Flags};
 use crate::prototype::gate::Access;
@@ -100,13 +100,25 @@ impl<K: Key, P> Inner<K, P> {
         if self.config.accepts_position_gaps() {
             return;
         }
-        for &(source, _) in lost.as_slice() {
-            if let Some(source) = self.registration.sources.get(source) {
+        for &(source, next) in lost.as_slice() {
+            if let Some(source) = self.registration.sources.get(source)
+                && next > source.safe()
+            {
                 source.lose(self.name_of(pe));
                 if let Some(entry) = table.get_mut(pe) {
                     entry.flags.set(Flags::LOST_EVENTS);
                 }
             }
+        }
+    }
+
+    /// Takes note that a PE that comes into memory has lost events before it left.
+    pub(super) fn recall_losses(&self, table: &mut Table<K, P>, pe: PeHandle) {
+        let name = self.name_of(pe);
+        if self.registration.sources.all().iter().any(|source| source.has_lost(name))
+            && let Some(entry) = table.get_mut(pe)
+        {
+            entry.flags.set(Flags::LOST_EVENTS);
         }
     }
 
@@ -139,10 +151,11 @@ impl<K: Key, P> Inner<K, P> {
     }
 
     /// Refuses a PE that comes back older than what all sources are safe to: what it has lost would
-    /// never be fed again. Returns what it is to say that it contains.
-    pub(super) fn check_gap(&self, mut contained: Contained) -> Result<Contained, RestoreFailure> {
+    /// never be fed again.
+    pub(super) fn check_gap(&self, mut contained: Contained) -> Result<Older, RestoreFailure> {
+        let mut lost = Vec::new();
         if self.config.accepts_position_gaps() {
-            return Ok(contained);
+            return Ok(Older { contained, lost });
         }
         for source in self.registration.sources.all() {
             let contained_to = contained.of(source.index).unwrap_or(0);
@@ -153,10 +166,13 @@ impl<K: Key, P> Inner<K, P> {
                     to: before(source.safe()),
                 });
             }
-            if contained_to < source.floor() {
+            if contained_to < source.floor().max(source.reached()) {
                 contained.set(source.index, contained_to);
             }
+            if contained_to < source.reached() {
+                lost.push(source);
+            }
         }
-        Ok(contained)
+        Ok(Older { contained, lost })
     }
 }

@@ -354,6 +354,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 let hasher = |key: &K| self.hash(key);
                 let owned = key.to_owned();
                 locked.table().insert_placeholder(owned, pe, arrival.clone(), hasher);
+                self.recall_losses(locked.table(), pe);
                 (pe, arrival, false)
             }
         };

@@ -10,7 +10,7 @@ use crate::capture::PeHandle;
 use crate::checkpoint_id::CheckpointId;
 use crate::config::OnRestoreError;
 use crate::framework::{Caller, FetchVerdict, StateFetch};
-use crate::inputs::{Contained, TooManySources};
+use crate::inputs::{Contained, Older, PeName, SourceState, TooManySources};
 use crate::process_error::ProcessError;
 use crate::prototype::hooks::contain;
 use crate::prototype::inner::Inner;
@@ -106,7 +106,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 Err(_) => return self.finish_fetch(coming, wanted, Ok(None)),
             },
             Wanted::FactoryValue => {
-                let made = self.make_preserving(&coming.key);
+                let made = self.make_preserving(&coming);
                 let arrived = made.map(|made| Box::new(Arrived { changed: true, ..*made }));
                 return self.deliver(&coming, arrived);
             }
@@ -176,7 +176,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                     OnRestoreError::Fail => Err(reason),
                     OnRestoreError::StartEmpty => {
                         self.warn(&coming.id, &reason, "starting with the factory's value");
-                        self.make_preserving(&coming.key)
+                        self.make_preserving(&coming)
                     }
                     OnRestoreError::Previous => match older_than(wanted, &reason) {
                         Some(older) => {
@@ -221,10 +221,13 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
 
     /// Makes a PE in place of what could not be restored, which is to be put aside. It contains no
     /// event.
-    fn make_preserving(&self, key: &K) -> Restored<P> {
-        let contained = Some(self.check_gap(Contained::default())?);
+    fn make_preserving(&self, coming: &Coming<K>) -> Restored<P> {
+        let (key, pe) = (&coming.key, self.name_of(coming.pe));
+        let older = self.check_gap(Contained::default())?;
         let made = self.make_new(key, StateVersion::default())?;
-        Ok(Box::new(Arrived { preserve: true, contained, ..*made }))
+        let has_lost_events = lose(&older.lost, pe);
+        let contained = Some(older.contained);
+        Ok(Box::new(Arrived { preserve: true, contained, has_lost_events, ..*made }))
     }
 
     fn restore(&self, coming: &Coming<K>, record: &[u8], wanted: Wanted) -> Restored<P> {
@@ -241,13 +244,22 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         let preserve = matches!(wanted, Wanted::Before(_));
         let changed = matches!(wanted, Wanted::Version(_) | Wanted::Quarantined(_));
         if header.kind == RecordKind::Tombstone {
-            let contained = Some(self.contained(header, wanted)?);
+            let older = self.contained(header, wanted)?;
             let made = self.make_new(&coming.key, header.version)?;
-            return Ok(Box::new(Arrived { preserve, changed, contained, ..*made }));
+            let has_lost_events = lose(&older.lost, self.name_of(coming.pe));
+            let contained = Some(older.contained);
+            return Ok(Box::new(Arrived {
+                preserve,
+                changed,
+                contained,
+                has_lost_events,
+                ..*made
+            }));
         }
         // Before anything is concluded from the header, which may be made up.
         let payload = self.open(&view)?;
-        let contained = Some(self.contained(header, wanted)?);
+        let Older { contained, lost } = self.contained(header, wanted)?;
+        let contained = Some(contained);
         if wanted == Wanted::Newest && self.has_expired(header) {
             if let Some(on_expire) = &self.hooks.on_expire
                 && contain(|| on_expire(&coming.key)).is_err()
@@ -275,7 +287,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         }
         restored.map(|state| {
             let (event_count, durable) = (header.event_count, header.version);
-            Box::new(Arrived { state, event_count, durable, preserve, changed, contained })
+            let has_lost_events = lose(&lost, self.name_of(coming.pe));
+            let rest = Arrived { durable, event_count, ..Arrived::made(state) };
+            Box::new(Arrived { preserve, changed, contained, has_lost_events, ..rest })
         })
     }
 
@@ -284,13 +298,13 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         &self,
         header: &RecordHeader<'_>,
         wanted: Wanted,
-    ) -> Result<Contained, RestoreFailure> {
+    ) -> Result<Older, RestoreFailure> {
         let sources = &self.registration.sources;
         let number = |position: &InputPosition| sources.number(position.source);
         let contained = Contained::from_record(&header.positions, number)
             .map_err(|TooManySources| RestoreFailure::TooManySources)?;
         match wanted {
-            Wanted::Newest => Ok(contained),
+            Wanted::Newest => Ok(Older { contained, lost: Vec::new() }),
             _ => self.check_gap(contained),
         }
     }
@@ -367,6 +381,14 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             "cannot restore: {consequence}"
         );
     }
+}
+
+/// Takes note that a PE that is about to arrive has lost events; returns whether it has.
+fn lose(sources: &[Arc<SourceState>], pe: PeName) -> bool {
+    for source in sources {
+        source.lose(pe);
+    }
+    !sources.is_empty()
 }
 
 /// Which version is to be tried after this failure, under the policy `Previous`.

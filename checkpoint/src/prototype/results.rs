@@ -53,6 +53,8 @@ pub(super) struct Arrived<P> {
     pub(super) changed: bool,
     /// Which events it contains; nothing if that is for its place to say, where it was before.
     pub(super) contained: Option<Contained>,
+    /// Whether it may have lost events that are to be fed again.
+    pub(super) has_lost_events: bool,
 }
 
 impl<P> Arrived<P> {
@@ -65,6 +67,7 @@ impl<P> Arrived<P> {
             preserve: false,
             changed: false,
             contained: None,
+            has_lost_events: false,
         }
     }
 }
@@ -154,6 +157,9 @@ impl<K, P> Table<K, P> {
                 entry.last_event = coarse_now;
                 if arrived.preserve {
                     entry.flags.set(Flags::PRESERVE);
+                }
+                if arrived.has_lost_events {
+                    entry.flags.set(Flags::LOST_EVENTS);
                 }
                 // It was read before what is in doubt has landed, if that ever does; once it is
                 // stored as a new version, nothing older can take its place.

@@ -78,6 +78,17 @@ pub enum SourceError {
         /// The position.
         position: u64,
     },
+    /// A source is rewound, never moved ahead: events that nobody has fed would count as processed.
+    #[error(
+        "cannot rewind source `{source_name}` to position {position}: nothing up to there was fed; \
+         to leave events out, do not feed them"
+    )]
+    NotBack {
+        /// The source.
+        source_name: Arc<str>,
+        /// The position.
+        position: u64,
+    },
     /// The prototype belongs to another keeper than the source.
     #[error(
         "cannot feed `{prototype}` from source `{source_name}`: they belong to different keepers"

@@ -45,8 +45,26 @@ pub(crate) struct PositionStore {
     storage: Weak<dyn StateStorage>,
     random: Arc<dyn RandomSource>,
     /// Held while the value is written.
-    version: Mutex<Option<MetadataVersion>>,
+    written: Mutex<Written>,
 }
+
+/// What this keeper knows of the value.
+#[derive(Default)]
+struct Written {
+    version: Option<MetadataVersion>,
+    /// What it last wrote, and what it tried to write since and was told that it had failed.
+    tried: Vec<Vec<u8>>,
+}
+
+impl Written {
+    /// Whether this keeper wrote it.
+    fn is_mine(&self, bytes: &[u8]) -> bool {
+        self.tried.iter().any(|tried| tried == bytes)
+    }
+}
+
+/// So many failed attempts are remembered: more than are made while one is still on its way.
+const TRIED_MAX: usize = 16;
 
 impl PositionStore {
     /// Reads what the store knows.
@@ -67,7 +85,8 @@ impl PositionStore {
         };
         let sources = Sources::new(&known).map_err(|_| damaged())?;
         let storage = Arc::downgrade(storage);
-        Ok(Self { sources: Arc::new(sources), storage, random, version: Mutex::new(version) })
+        let written = Mutex::new(Written { version, tried: Vec::new() });
+        Ok(Self { sources: Arc::new(sources), storage, random, written })
     }
 
     /// Returns the source of this name, which nobody else has open.
@@ -88,13 +107,16 @@ impl PositionStore {
 
     /// Has the store learn of a source: before a record names it.
     fn add(&self, name: &Arc<str>) -> Result<Arc<SourceState>, SourceError> {
-        let mut version = self.version.lock();
+        let mut written = self.written.lock();
         // Somebody may have been quicker.
         if let Some(source) = self.sources.of_name(name) {
             return Ok(source);
         }
         let too_many = || SourceError::TooMany { source_name: name.clone() };
-        let id = SourceId(self.random.next_u64());
+        let mut id = SourceId(self.random.next_u64());
+        while self.sources.all().iter().any(|source| source.id == id) {
+            id = SourceId(self.random.next_u64());
+        }
         let known = Known { name: name.clone(), id, safe: 0, floor: 0 };
         let mut all = self.known();
         all.push(known.clone());
@@ -103,13 +125,13 @@ impl PositionStore {
             return Err(too_many());
         }
         let attempted = || format!("open source `{name}`");
-        self.put(&mut version, &bytes, attempted)?;
+        self.put(&mut written, &bytes, attempted)?;
         self.sources.add(&known).map_err(|_| too_many())
     }
 
     /// Makes durable what sources are safe to. Returns those that were not rewound meanwhile.
     pub(crate) fn store(&self, targets: Vec<Target>) -> Result<Vec<Arc<SourceState>>, SourceError> {
-        let mut version = self.version.lock();
+        let mut written = self.written.lock();
         // Nobody rewinds while the lock is held.
         let mut moved = Vec::new();
         for Target { source, safe, rewinds } in targets {
@@ -128,7 +150,7 @@ impl PositionStore {
                 (known.safe, known.floor) = (*safe, known.floor.max(*safe));
             }
         }
-        self.put(&mut version, &encode(&all), || "keep what sources resume from".to_owned())?;
+        self.put(&mut written, &encode(&all), || "keep what sources resume from".to_owned())?;
         let taken = moved.into_iter().map(|(source, safe)| {
             source.became_safe(safe);
             source
@@ -138,14 +160,16 @@ impl PositionStore {
 
     /// Has a source feed again from a position on.
     pub(crate) fn rewind(&self, source: &SourceState, to: u64) -> Result<(), SourceError> {
-        let mut version = self.version.lock();
+        let mut written = self.written.lock();
         let safe = to.min(source.safe());
         let mut all = self.known();
         for known in all.iter_mut().filter(|known| known.id == source.id) {
             known.safe = safe;
         }
         let attempted = || format!("rewind source `{}`", source.shown());
-        self.put(&mut version, &encode(&all), attempted)?;
+        self.put(&mut written, &encode(&all), attempted)?;
+        // Before the count: a round that sees the new count sees this, too.
+        source.completed.fetch_min(to, Ordering::AcqRel);
         source.rewinds.fetch_add(1, Ordering::AcqRel);
         source.became_safe(safe);
         Ok(())
@@ -157,7 +181,7 @@ impl PositionStore {
 
     fn put(
         &self,
-        version: &mut Option<MetadataVersion>,
+        written: &mut Written,
         bytes: &[u8],
         attempted: impl Fn() -> String,
     ) -> Result<(), SourceError> {
@@ -166,21 +190,30 @@ impl PositionStore {
         };
         let failed =
             |error| SourceError::Storage { attempted: attempted(), error: Arc::new(error) };
-        match storage.put_metadata(SOURCES, *version, bytes) {
-            Ok(put) => {
-                *version = Some(put);
+        let mut put = storage.put_metadata(SOURCES, written.version, bytes);
+        if let Err(error) = &put
+            && error.kind() == StorageErrorKind::Conflict
+        {
+            // What this keeper wrote before may be there, though it was told that it had failed;
+            // what anybody else wrote must stay.
+            let found = storage.metadata(SOURCES).map_err(failed)?;
+            if found.as_ref().is_none_or(|found| written.is_mine(&found.bytes)) {
+                written.version = found.map(|found| found.version);
+                put = storage.put_metadata(SOURCES, written.version, bytes);
+            }
+        }
+        match put {
+            Ok(version) => {
+                *written = Written { version: Some(version), tried: vec![bytes.to_vec()] };
                 Ok(())
             }
-            Err(error) if error.kind() == StorageErrorKind::Conflict => {
-                // What this keeper wrote before, of which it was told that it had failed; nobody
-                // else writes a store that this keeper has open.
-                let found = storage.metadata(SOURCES).map_err(failed)?;
-                *version = found.map(|found| found.version);
-                let put = storage.put_metadata(SOURCES, *version, bytes).map_err(failed)?;
-                *version = Some(put);
-                Ok(())
+            Err(error) => {
+                if written.tried.len() >= TRIED_MAX {
+                    written.tried.remove(1);
+                }
+                written.tried.push(bytes.to_vec());
+                Err(failed(error))
             }
-            Err(error) => Err(failed(error)),
         }
     }
 }

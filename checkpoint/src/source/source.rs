@@ -290,7 +290,9 @@ impl Source {
     pub fn skip(&mut self, position: u64) -> Result<(), SourceError> {
         let mut events = self.state.events.lock();
         let skipped = events.skip(position);
-        self.state.publish(&events);
+        if skipped.is_ok() {
+            self.state.publish(&events);
+        }
         skipped.map_err(|fault| match fault {
             Fault::Running => {
                 let attempted = format!("skip position {position} of source `{}`", self.name());
@@ -308,9 +310,14 @@ impl Source {
     /// [`safe_position`](Self::safe_position) go down.
     ///
     /// # Errors
-    /// Events of the source are being processed, or the storage failed: nothing is changed then.
+    /// The position is ahead of all that was fed, events of the source are being processed, or the
+    /// storage failed: nothing is changed then.
     pub fn rewind(&mut self, position: Option<u64>) -> Result<(), SourceError> {
         let to = position.map_or(0, after);
+        if position == Some(u64::MAX) || to > self.fed.max(self.state.safe()) {
+            let (source_name, position) = (self.name(), position.unwrap_or(0));
+            return Err(SourceError::NotBack { source_name, position });
+        }
         {
             let events = self.state.events.lock();
             if events.counts().0 > 0 {

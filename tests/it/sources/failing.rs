@@ -175,3 +175,23 @@ fn what_a_reload_loses_is_fed_again() {
     world.settle();
     assert_eq!((source.safe_position(), world.count("a"), world.count("b")), (Some(6), 4, 2));
 }
+
+/// A flush says what is stored; it does not wait for what never will be.
+#[test]
+fn a_flush_does_not_wait_for_a_source_that_is_held_back() {
+    let storage = FaultyStorage::new();
+    let refused = SaveFault::NotStored(StorageErrorKind::TooLarge { max: 5 });
+    storage.on_save_of("a", 1, refused);
+    let keeper = settings(&storage).safe_position_interval(Duration::from_millis(1));
+    let keeper = keeper.build().unwrap();
+    let prototype = counters(&keeper, every(1));
+    let mut source = keeper.source("input").unwrap();
+    source.process(&prototype, "a", 1, |pe| pe.count += 1).unwrap();
+    crate::support::eventually("it was refused", || keeper.stats().stuck == 1);
+    crate::support::eventually("it is named", || keeper.stats().held_back_by.len() == 1);
+    // An hour is longer than any test takes.
+    let hour = Duration::from_secs(3600);
+    assert!(keeper.flush(hour).is_err());
+    assert_eq!(source.safe_position(), None);
+    assert!(keeper.close(hour).is_err());
+}

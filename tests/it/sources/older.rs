@@ -150,3 +150,46 @@ fn a_roll_back_and_a_reset_are_refused_too() {
     assert!(world.feed(&mut source, "a", 2).unwrap());
     assert_eq!(world.count("a"), 2);
 }
+
+/// What was stored since is not safe yet: it is behind nothing, and would be lost all the same.
+#[test]
+fn what_an_older_version_has_lost_is_fed_again_though_nothing_was_safe_yet() {
+    let world = World::new(FaultyStorage::keeping_versions(4), every(1));
+    let mut source = world.source();
+    for at in [1, 2] {
+        world.feed(&mut source, "a", at).unwrap();
+        world.run();
+    }
+    assert_eq!(source.safe_position(), None);
+    let oldest = world.prototype.versions("a").unwrap().last().unwrap().version;
+    let ticket = world.fetching(|| world.prototype.restore_version("a", oldest)).unwrap();
+    world.run();
+    ticket.wait().unwrap();
+    let error = reason(world.feed(&mut source, "a", 4).unwrap_err());
+    assert!(gap(&error).is_some(), "{error}");
+    // It holds the source back even if the PE leaves memory and comes back.
+    world.run();
+    world.prototype.evict("a").unwrap();
+    world.run();
+    let error = reason(world.feed(&mut source, "a", 5).unwrap_err());
+    assert!(gap(&error).is_some(), "{error}");
+    world.settle();
+    world.settle();
+    assert_eq!(source.safe_position(), None);
+    source.rewind(None).unwrap();
+    let ran = [1, 2, 4, 5].map(|at| world.feed(&mut source, "a", at).unwrap());
+    assert_eq!((ran, world.count("a")), ([false, true, true, true], 4));
+}
+
+#[test]
+fn a_source_is_rewound_and_never_moved_ahead() {
+    let world = World::new(FaultyStorage::new(), every(1));
+    let mut source = world.source();
+    world.feed(&mut source, "a", 5).unwrap();
+    for position in [6, u64::MAX] {
+        let error = source.rewind(Some(position)).unwrap_err();
+        assert!(matches!(error, SourceError::NotBack { .. }), "{error}");
+    }
+    source.rewind(Some(5)).unwrap();
+    assert!(world.feed(&mut source, "a", 6).unwrap());
+}
