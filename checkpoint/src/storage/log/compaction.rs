@@ -27,8 +27,10 @@ use crate::storage::log::tombstones::{Removals, add_hint, due_bytes_free};
 const FREED_PERCENT_MIN: u64 = 50;
 /// So many segments are made one whatever that frees: each costs an open file.
 const SEGMENTS_MANY: usize = 16;
-/// Segments that become one.
+/// Segments that become one, if they are small.
 const WINDOW_MAX: usize = 64;
+/// So many full ones at the most: their bytes are freed only once all are read.
+const WINDOW_FULL_MAX: u64 = 4;
 /// Records are written in batches of about so many bytes.
 const BATCH_BYTES: usize = 1 << 20;
 /// What is written is made durable step by step: one sync of it all would hold up those of saves.
@@ -85,7 +87,9 @@ fn choose(candidates: &[Candidate], segment_bytes: u64) -> Option<Range<usize>> 
             needed_with_removals += candidate.needed;
             due += candidate.removals.due_bytes;
             // One that is larger by itself stays so. What seems to be due may have to be copied.
-            if needed_with_removals > segment_bytes && at > start {
+            let is_too_large = needed_with_removals > segment_bytes
+                || bytes > segment_bytes.saturating_mul(WINDOW_FULL_MAX);
+            if is_too_large && at > start {
                 break;
             }
             let needed = needed_with_removals.saturating_sub(due_bytes_free(hints_before, due));

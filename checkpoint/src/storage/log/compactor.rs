@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::storage::log::compaction::Unfinished;
 use crate::storage::log::inner::Log;
+use crate::storage::log::orders::Orders;
 use crate::sync::thread::JoinHandle;
-use crate::sync::{Condvar, Mutex};
 use crate::thread_start::ThreadStart;
 
 /// After a failure it is not tried again before this, or before another segment is full.
@@ -23,46 +23,6 @@ pub(super) struct Compactor {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the thread is to do.
-#[derive(Default)]
-pub(super) struct Orders {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    is_wanted: bool,
-    is_ending: bool,
-}
-
-impl Orders {
-    /// There may be something to compact.
-    pub(super) fn want(&self) {
-        self.state.lock().is_wanted = true;
-        self.changed.notify_all();
-    }
-
-    /// Waits for an order, or some time. `false` if it is over.
-    fn wait(&self, time: Duration) -> bool {
-        let mut state = self.state.lock();
-        if !state.is_wanted && !state.is_ending {
-            self.changed.wait_for(&mut state, time);
-        }
-        state.is_wanted = false;
-        !state.is_ending
-    }
-
-    /// Lets time pass, whatever else there is to do. `false` if it is over.
-    fn sleep(&self, time: Duration) -> bool {
-        let mut state = self.state.lock();
-        if !state.is_ending && !time.is_zero() {
-            self.changed.wait_for(&mut state, time);
-        }
-        !state.is_ending
-    }
-}
-
 impl Compactor {
     pub(super) fn start(log: Arc<Log>, threads: &dyn ThreadStart) -> std::io::Result<Self> {
         let orders = Arc::clone(&log.orders);
@@ -74,8 +34,7 @@ impl Compactor {
 
 impl Drop for Compactor {
     fn drop(&mut self) {
-        self.orders.state.lock().is_ending = true;
-        self.orders.changed.notify_all();
+        self.orders.end();
         let ended = self.thread.take().map(JoinHandle::join);
         if let Some(Err(_)) = ended {
             tracing::error!(target: "checkpoint", "the compaction of a log has panicked");
@@ -91,23 +50,16 @@ impl fmt::Debug for Compactor {
 
 fn run(log: &Log) {
     let mut pause = Duration::ZERO;
+    let mut pace = Steps::new(log);
     loop {
         if !log.orders.sleep(pause) {
             return;
         }
         pause = Duration::ZERO;
-        let mut copied = 0;
-        let mut pace = |bytes: u64| {
-            copied += bytes;
-            if copied < STEP_BYTES {
-                return true;
-            }
-            let step =
-                Duration::from_secs_f64(copied as f64 / log.compaction_bytes_per_second as f64);
-            copied = 0;
-            log.orders.sleep(if log.is_behind() { Duration::ZERO } else { step })
-        };
-        match log.compact_once(&mut pace) {
+        let compacted = log.compact_once(&mut |bytes| pace.compacting(bytes));
+        // What comes next may not free anything, or have to wait.
+        log.orders.pause();
+        match compacted {
             Ok(Some(compacted)) => {
                 tracing::debug!(
                     target: "checkpoint",
@@ -118,9 +70,9 @@ fn run(log: &Log) {
                 );
                 continue;
             }
-            Ok(None) => match log.write_hints(&mut pace) {
-                Ok(()) => {}
-                Err(Unfinished::Ended) => return,
+            Ok(None) => match log.write_hints(&mut |bytes| pace.hinting(bytes)) {
+                // If it is not over, there is something else to do first.
+                Ok(()) | Err(Unfinished::Ended) => {}
                 Err(Unfinished::Failed(err)) => {
                     tracing::warn!(target: "checkpoint", error = %err, "a hint was not written");
                     pause = PAUSE_AFTER_FAILURE;
@@ -135,5 +87,45 @@ fn run(log: &Log) {
         if !log.orders.wait(LOOKED_AFTER) {
             return;
         }
+    }
+}
+
+/// Keeps the pace: after each step it sleeps, the less the more lies about.
+struct Steps<'a> {
+    log: &'a Log,
+    step_bytes: u64,
+    /// In the step that is being made.
+    bytes: u64,
+}
+
+impl<'a> Steps<'a> {
+    fn new(log: &'a Log) -> Self {
+        // Of small segments one step takes in several otherwise.
+        Self { log, step_bytes: STEP_BYTES.min(log.segment_bytes), bytes: 0 }
+    }
+
+    /// So much was read. Returns whether to go on.
+    fn compacting(&mut self, bytes: u64) -> bool {
+        let Some(step) = self.step(bytes) else { return true };
+        let pressure = self.log.pressure();
+        self.log.orders.read(step, pressure >= 1.0);
+        self.log.orders.sleep(self.usual_time(step).mul_f64(1.0 - pressure))
+    }
+
+    /// The same for what frees nothing, and is less urgent.
+    fn hinting(&mut self, bytes: u64) -> bool {
+        let Some(step) = self.step(bytes) else { return true };
+        let is_urgent = self.log.orders.is_wanted() && self.log.pressure() >= 1.0;
+        !is_urgent && self.log.orders.sleep(self.usual_time(step))
+    }
+
+    /// Returns how long the step is, if it ends here.
+    fn step(&mut self, bytes: u64) -> Option<u64> {
+        self.bytes += bytes;
+        (self.bytes >= self.step_bytes).then(|| std::mem::take(&mut self.bytes))
+    }
+
+    fn usual_time(&self, bytes: u64) -> Duration {
+        Duration::from_secs_f64(bytes as f64 / self.log.compaction_bytes_per_second as f64)
     }
 }

@@ -6,11 +6,11 @@ use crate::clock::Clock;
 use crate::storage::directory::StoreDirectory;
 use crate::storage::directory::error::read_error;
 use crate::storage::log::compaction::Compacted;
-use crate::storage::log::compactor::Orders;
 use crate::storage::log::damages::{Damages, WrittenAt};
 use crate::storage::log::index::Index;
 use crate::storage::log::layout::SegmentHead;
 use crate::storage::log::manifest::Listed;
+use crate::storage::log::orders::Orders;
 use crate::storage::log::report::{LogDamage, LogDamageKind, LogStats};
 use crate::storage::log::retention::Retentions;
 use crate::storage::log::scan::{Found, ScanError, scan};
@@ -120,10 +120,14 @@ impl Log {
         StorageError::new(StorageErrorKind::Corrupt, attempted)
     }
 
-    /// Whether more bytes lie about than compaction keeps up with at its usual pace.
-    pub(super) fn is_behind(&self) -> bool {
+    /// How far compaction has fallen behind: from 0, where it keeps its usual pace, to 1, where it
+    /// takes turns with those who save.
+    pub(super) fn pressure(&self) -> f64 {
         let (disk_bytes, live_bytes) = self.bytes();
-        disk_bytes > 3 * live_bytes + 4 * self.segment_bytes
+        // One is being written, and one was when it was looked last.
+        let usual = 2 * live_bytes + self.segment_bytes;
+        let most = 3 * live_bytes + 2 * self.segment_bytes;
+        (disk_bytes.saturating_sub(usual) as f64 / (most - usual) as f64).min(1.0)
     }
 
     /// How many bytes the segments have, and how many of their records count.

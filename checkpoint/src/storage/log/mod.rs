@@ -14,6 +14,7 @@ mod keys;
 mod layout;
 mod manifest;
 mod opening;
+mod orders;
 mod place;
 mod reading;
 mod replay;
@@ -69,9 +70,14 @@ use crate::storage::{
 /// - After a failed write or sync nothing is ever written behind it: what was to be saved is
 ///   written to another segment.
 /// - A thread of the log's own frees what was overwritten, or is older than the
-///   [`Retention`] says: the log takes about twice the bytes that count in it. Where states are
-///   overwritten faster than that thread may work beside the saves, it is three times as many and
-///   some segments more; from there on it works as fast as it can, but saves do not wait for it.
+///   [`Retention`] says: the segments take about twice the bytes that count in them. Where states
+///   are overwritten faster than that thread may work beside the saves, it works the faster the
+///   more lies about; and from three times as many and two segments more on it takes turns with
+///   those who save: each is told at once what became of its save, and then waits until twice as
+///   much was read to be compacted, but never for more than a tenth of a second. That keeps it
+///   below three times as many and six segments more, as long as compaction gets that far in that
+///   time; it does not wait for one that fails, or for [`verify`](Self::verify) and
+///   [`backup`](Self::backup).
 /// - The directory has one user at a time; see
 ///   [`DefaultFileSystemStateStorage`](crate::DefaultFileSystemStateStorage) on locks, permissions
 ///   and symbolic links, which are the same here.

@@ -19,6 +19,7 @@ use crate::storage::log::hint;
 use crate::storage::log::inner::{Access, CompactedSoFar, Log};
 use crate::storage::log::layout::{BATCH_RECORDS_MAX, BatchHead, SEGMENT_HEAD_BYTES, SegmentHead};
 use crate::storage::log::manifest::{MANIFEST, MANIFEST_RECORD, Manifest};
+use crate::storage::log::orders::Orders;
 use crate::storage::log::place::RECORD_BYTES_MAX;
 use crate::storage::log::replay::Replay;
 use crate::storage::log::report::{LogDamage, LogDamageKind, LogOpenReport};
@@ -135,10 +136,11 @@ impl LogStorageBuilder {
         Self { background_compaction, ..self }
     }
 
-    /// Sets how many bytes a second that thread copies; the default is 64 MiB.
+    /// Sets how many bytes a second that thread reads, to write no more than these; the default is
+    /// 64 MiB.
     ///
-    /// If the log grows faster than that, and has become several times as large as what counts in
-    /// it, the thread copies as fast as it can.
+    /// If the log has become more than twice as large as what counts in it, the thread reads the
+    /// faster the larger it is.
     pub fn compaction_bytes_per_second(self, compaction_bytes_per_second: NonZeroU64) -> Self {
         Self { compaction_bytes_per_second, ..self }
     }
@@ -257,6 +259,7 @@ impl LogStorageBuilder {
         report.damages.extend(directory.damaged.iter().cloned().map(LogDamage::from));
         report.ids = index.size().0;
         tell(&report, &directory);
+        let orders = Orders::new(Arc::clone(&self.opening.clock));
         let log = Arc::new(Log {
             directory,
             access,
@@ -273,7 +276,7 @@ impl LogStorageBuilder {
             waiting: Mutex::default(),
             tail: Tail::new(writer),
             compacting: Mutex::default(),
-            orders: Arc::default(),
+            orders,
             compacted: CompactedSoFar::default(),
         });
         let compactor = match self.background_compaction && access == Access::ReadWrite {

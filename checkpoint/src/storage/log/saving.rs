@@ -65,14 +65,22 @@ impl Log {
         if waiting.is_empty() {
             return;
         }
-        let done = self.commit(turn, waiting);
+        let (done, saved_bytes) = self.commit(turn, waiting);
         // No lock is held: the receiver may call the storage again.
         for (entry, outcome) in done {
             entry.complete(outcome);
         }
+        // Not before that: nobody waits for an outcome because of it.
+        self.orders.take_turns(saved_bytes);
     }
 
-    fn commit(&self, turn: WriteTurn<'_, Writer>, batches_of_all: Vec<SaveBatch>) -> Vec<Done> {
+    /// Saves batches, and returns what became of them and how many bytes were written.
+
+    fn commit(
+        &self,
+        turn: WriteTurn<'_, Writer>,
+        batches_of_all: Vec<SaveBatch>,
+    ) -> (Vec<Done>, u64) {
         let taken_apart: Vec<_> = batches_of_all.into_iter().map(SaveBatch::into_parts).collect();
         let (buffers, entries_of_all): (Vec<Arc<_>>, Vec<_>) = taken_apart.into_iter().unzip();
         let now = self.clock.wall();
@@ -85,6 +93,7 @@ impl Log {
         }
         let mut done = self.sort_out(&mut pending);
         let records: Vec<_> = pending.iter().map(Pending::to_append).collect();
+        let saved_bytes = records.iter().map(|record| record.range.len() as u64).sum();
         let mut saved = Saved::at(now, pending.len());
         let mut begun = false;
         let mut begin = |segment| {
@@ -113,7 +122,7 @@ impl Log {
             // The one before is full: it may be worth to look at.
             self.orders.want();
         }
-        done
+        (done, saved_bytes)
     }
 
     /// Appends a batch. The next one is written while this is synced.
