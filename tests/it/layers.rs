@@ -26,9 +26,8 @@ const KNOTS: &[(&str, &[&[&str]])] = &[
     ("safe_keeper", &[&["action", "core", "pools", "reports", "shared"]]),
     // A description is compared, and shows what differs.
     ("state", &[&["schema_description", "schema_difference"]]),
-    // A log has a thread that compacts it, and that is done to a log; a hint lies beside its
-    // segment.
-    ("storage/log", &[&["compaction", "compactor", "inner", "tombstones"], &["hint", "segment"]]),
+    // A log counts what was compacted, and that is done to a log; a hint lies beside its segment.
+    ("storage/log", &[&["compaction", "inner", "tombstones"], &["hint", "segment"]]),
 ];
 
 fn src() -> PathBuf {

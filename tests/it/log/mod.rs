@@ -15,6 +15,7 @@ mod previous;
 mod read_only;
 mod removed;
 mod torn;
+mod turns;
 mod verify;
 mod workload;
 

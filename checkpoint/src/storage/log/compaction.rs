@@ -20,6 +20,7 @@ use crate::storage::log::retention::seconds;
 use crate::storage::log::scan::Found;
 use crate::storage::log::segment::{LiveChanges, Segment, remove_segment, segment_path};
 use crate::storage::log::tombstones::{Removals, add_hint, due_bytes_free};
+use crate::sync::MutexGuard;
 
 /// A window is compacted if at least this share of it is freed, in percent: so a log whose states
 /// are overwritten again and again takes about twice the bytes that count, and each byte that is
@@ -112,8 +113,15 @@ fn choose(candidates: &[Candidate], segment_bytes: u64) -> Option<Range<usize>> 
 impl Log {
     /// Compacts the segments where that pays most, if there are any.
     pub(super) fn compact_once(&self, pace: Pace<'_>) -> Result<Option<Compacted>, Unfinished> {
-        // One at a time: two might choose the same.
-        let _compacting = self.compacting.lock();
+        self.compact_alone(&self.compacting.lock(), pace)
+    }
+
+    /// The same for who sees to it that nobody else does: two might choose the same.
+    pub(super) fn compact_alone(
+        &self,
+        _compacting: &MutexGuard<'_, ()>,
+        pace: Pace<'_>,
+    ) -> Result<Option<Compacted>, Unfinished> {
         let now = self.clock.wall();
         if self.retentions.by_age() {
             let mut changes = LiveChanges::default();

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use crate::storage::log::compaction::Unfinished;
 use crate::storage::log::inner::Log;
-use crate::storage::log::orders::Orders;
+use crate::storage::log::orders::{Orders, Reader, Slept};
 use crate::sync::thread::JoinHandle;
 use crate::thread_start::ThreadStart;
 
-/// After a failure it is not tried again before this, or before another segment is full.
-const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(10);
-/// Even if nothing is saved, it is looked this often whether something has become too old.
+/// Even if nothing is saved, it is looked this often whether something has become too old; after a
+/// failure, too, nothing is tried again before this, or before another segment is full.
 const LOOKED_AFTER: Duration = Duration::from_secs(60);
 /// It sleeps after so many bytes, to keep its pace.
 const STEP_BYTES: u64 = 1 << 20;
@@ -26,6 +25,8 @@ pub(super) struct Compactor {
 impl Compactor {
     pub(super) fn start(log: Arc<Log>, threads: &dyn ThreadStart) -> std::io::Result<Self> {
         let orders = Arc::clone(&log.orders);
+        // Whoever has an order for it waits even before it runs.
+        orders.be(Reader::Ready);
         let body = Box::new(move || run(&log));
         let thread = threads.start("checkpoint-compaction".to_owned(), body)?;
         Ok(Self { orders, thread: Some(thread) })
@@ -48,17 +49,31 @@ impl fmt::Debug for Compactor {
     }
 }
 
+/// Nobody waits for a thread that is gone, even if it has panicked.
+struct Present<'a>(&'a Orders);
+
+impl Drop for Present<'_> {
+    fn drop(&mut self) {
+        self.0.be(Reader::Away);
+    }
+}
+
 fn run(log: &Log) {
-    let mut pause = Duration::ZERO;
+    let _present = Present(&log.orders);
     let mut pace = Steps::new(log);
     loop {
-        if !log.orders.sleep(pause) {
-            return;
+        // There may be an order already.
+        log.orders.be(Reader::Reading);
+        let compacting = log.compacting.try_lock().unwrap_or_else(|| {
+            log.orders.be(Reader::Away);
+            let compacting = log.compacting.lock();
+            log.orders.be(Reader::Reading);
+            compacting
+        });
+        let compacted = log.compact_alone(&compacting, &mut |bytes| pace.compacting(bytes));
+        if !matches!(compacted, Ok(Some(_))) {
+            log.orders.be(Reader::Ready);
         }
-        pause = Duration::ZERO;
-        let compacted = log.compact_once(&mut |bytes| pace.compacting(bytes));
-        // What comes next may not free anything, or have to wait.
-        log.orders.pause();
         match compacted {
             Ok(Some(compacted)) => {
                 tracing::debug!(
@@ -70,20 +85,20 @@ fn run(log: &Log) {
                 );
                 continue;
             }
-            Ok(None) => match log.write_hints(&mut |bytes| pace.hinting(bytes)) {
+            Ok(None) => {
+                let mut pace = |bytes: u64| pace.hinting(bytes);
                 // If it is not over, there is something else to do first.
-                Ok(()) | Err(Unfinished::Ended) => {}
-                Err(Unfinished::Failed(err)) => {
+                if let Err(Unfinished::Failed(err)) = log.write_hints_alone(&compacting, &mut pace)
+                {
                     tracing::warn!(target: "checkpoint", error = %err, "a hint was not written");
-                    pause = PAUSE_AFTER_FAILURE;
                 }
-            },
+            }
             Err(Unfinished::Ended) => return,
             Err(Unfinished::Failed(err)) => {
                 tracing::warn!(target: "checkpoint", error = %err, "a log could not be compacted");
-                pause = PAUSE_AFTER_FAILURE;
             }
         }
+        drop(compacting);
         if !log.orders.wait(LOOKED_AFTER) {
             return;
         }
@@ -107,16 +122,43 @@ impl<'a> Steps<'a> {
     /// So much was read. Returns whether to go on.
     fn compacting(&mut self, bytes: u64) -> bool {
         let Some(step) = self.step(bytes) else { return true };
-        let pressure = self.log.pressure();
-        self.log.orders.read(step, pressure >= 1.0);
-        self.log.orders.sleep(self.usual_time(step).mul_f64(1.0 - pressure))
+        let mut read = step;
+        self.rest(step, &mut |pressure, wanted| {
+            self.log.orders.read(std::mem::take(&mut read), pressure >= 1.0, wanted);
+            Some(1.0 - pressure)
+        })
     }
 
     /// The same for what frees nothing, and is less urgent.
     fn hinting(&mut self, bytes: u64) -> bool {
         let Some(step) = self.step(bytes) else { return true };
-        let is_urgent = self.log.orders.is_wanted() && self.log.pressure() >= 1.0;
-        !is_urgent && self.log.orders.sleep(self.usual_time(step))
+        self.rest(step, &mut |pressure, wanted| {
+            let is_behind = pressure >= 1.0;
+            let is_urgent = is_behind && self.log.orders.is_wanted();
+            if !is_behind {
+                // Nobody waits for what is not urgent.
+                self.log.orders.read(0, false, wanted);
+            }
+            (!is_urgent).then_some(1.0)
+        })
+    }
+
+    /// Sleeps after a step for the share of its usual time that `share` says, which is given the
+    /// pressure and how many orders there were, and is asked again with each order. Returns whether
+    /// to go on: not if it says `None`.
+    fn rest(&self, step: u64, share: &mut dyn FnMut(f64, u64) -> Option<f64>) -> bool {
+        let begun = self.log.clock.now();
+        loop {
+            // First, so that none is missed that comes while the log is looked at.
+            let wanted = self.log.orders.wanted();
+            let Some(share) = share(self.log.pressure(), wanted) else { return false };
+            let until = begun.after(self.usual_time(step).mul_f64(share));
+            match self.log.orders.sleep_until(until, wanted) {
+                Slept::Enough => return true,
+                Slept::Ordered => {}
+                Slept::Ended => return false,
+            }
+        }
     }
 
     /// Returns how long the step is, if it ends here.

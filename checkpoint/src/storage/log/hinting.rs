@@ -8,6 +8,7 @@ use crate::storage::log::layout::SegmentHead;
 use crate::storage::log::manifest::Listed;
 use crate::storage::log::scan::Found;
 use crate::storage::log::segment::Segment;
+use crate::sync::MutexGuard;
 
 impl Log {
     /// Writes the hints that are missing of segments that are not written any more.
@@ -15,8 +16,15 @@ impl Log {
     /// They are made by reading the segments: whoever saves is not held up by keeping account, and
     /// what was just written is still in memory.
     pub(super) fn write_hints(&self, pace: Pace<'_>) -> Result<(), Unfinished> {
-        // No segment goes away meanwhile.
-        let _compacting = self.compacting.lock();
+        self.write_hints_alone(&self.compacting.lock(), pace)
+    }
+
+    /// The same for who sees to it that no segment goes away meanwhile.
+    pub(super) fn write_hints_alone(
+        &self,
+        _compacting: &MutexGuard<'_, ()>,
+        pace: Pace<'_>,
+    ) -> Result<(), Unfinished> {
         let sealed = self.tail.lock().sealed().to_vec();
         for listed in sealed {
             let Some(valid_bytes) = listed.valid_bytes else { continue };

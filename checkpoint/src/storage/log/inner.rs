@@ -47,6 +47,8 @@ pub(super) struct Log {
     /// Held by whoever compacts, before the tail.
     pub(super) compacting: Mutex<()>,
     pub(super) orders: Arc<Orders>,
+    /// How many bytes the segments had when another was begun last.
+    pub(super) bytes_when_begun: AtomicU64,
     pub(super) compacted: CompactedSoFar,
 }
 
@@ -123,22 +125,27 @@ impl Log {
     /// How far compaction has fallen behind: from 0, where it keeps its usual pace, to 1, where it
     /// takes turns with those who save.
     pub(super) fn pressure(&self) -> f64 {
-        let (disk_bytes, live_bytes) = self.bytes();
+        let listed = self.tail.lock().listed();
+        self.pressure_at(bytes_of(&listed))
+    }
+
+    /// The same if the segments have so many bytes.
+    pub(super) fn pressure_at(&self, disk_bytes: u64) -> f64 {
+        let live_bytes = self.live_bytes();
         // One is being written, and one was when it was looked last.
         let usual = 2 * live_bytes + self.segment_bytes;
         let most = 3 * live_bytes + 2 * self.segment_bytes;
         (disk_bytes.saturating_sub(usual) as f64 / (most - usual) as f64).min(1.0)
     }
 
-    /// How many bytes the segments have, and how many of their records count.
-    fn bytes(&self) -> (u64, u64) {
-        let listed = self.tail.lock().listed();
-        let disk_bytes = listed.iter().filter_map(|listed| listed.valid_bytes).sum();
-        (disk_bytes, self.segments.all().iter().map(|segment| segment.live_bytes()).sum())
+    /// How many bytes of the records count.
+    fn live_bytes(&self) -> u64 {
+        self.segments.all().iter().map(|segment| segment.live_bytes()).sum()
     }
 
     pub(super) fn stats(&self) -> LogStats {
-        let (disk_bytes, live_bytes) = self.bytes();
+        let disk_bytes = bytes_of(&self.tail.lock().listed());
+        let live_bytes = self.live_bytes();
         let (ids, index_bytes) = self.index.size();
         LogStats {
             ids,
@@ -151,6 +158,11 @@ impl Log {
             bytes_freed: self.compacted.bytes_freed.load(Ordering::Relaxed),
         }
     }
+}
+
+/// How many bytes segments have.
+pub(super) fn bytes_of(listed: &[Listed]) -> u64 {
+    listed.iter().filter_map(|listed| listed.valid_bytes).sum()
 }
 
 /// What is damaged, where in the log, and the hash of the id, if it is known. `None` for what is

@@ -28,7 +28,7 @@ use crate::storage::log::segment::{SEGMENTS, Segment, parse_segment_name};
 use crate::storage::log::tail::Tail;
 use crate::storage::log::writer::Writer;
 use crate::storage::{Durability, StorageError, StorageErrorKind};
-use crate::sync::Mutex;
+use crate::sync::{AtomicU64, Mutex};
 use crate::thread_start::{SystemThreads, ThreadStart};
 
 const SEGMENT_BYTES: u64 = 64 << 20;
@@ -277,6 +277,7 @@ impl LogStorageBuilder {
             tail: Tail::new(writer),
             compacting: Mutex::default(),
             orders,
+            bytes_when_begun: AtomicU64::default(),
             compacted: CompactedSoFar::default(),
         });
         let compactor = match self.background_compaction && access == Access::ReadWrite {
@@ -286,7 +287,7 @@ impl LogStorageBuilder {
             })?),
             false => None,
         };
-        log.orders.want();
+        log.orders.want(false);
         Ok(LogStorage { compactor, log, report })
     }
 }

@@ -24,16 +24,50 @@ pub(super) struct Orders {
     is_behind: AtomicBool,
 }
 
+/// How a sleep has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Slept {
+    /// It has lasted for as long as it was to.
+    Enough,
+    /// There is another order, which may have changed how long that is.
+    Ordered,
+    /// Everything is over.
+    Ended,
+}
+
+/// What the thread does that compacts, for those who might wait for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Reader {
+    /// There is none, or it waits for others itself: nobody waits for it.
+    #[default]
+    Away,
+    /// It compacts nothing, but looks whether it is to as soon as there is an order.
+    Ready,
+    /// It looks what is to be compacted, or compacts that.
+    Reading,
+}
+
 #[derive(Default)]
 struct State {
     /// How often there was a reason to look what is to be compacted.
     wanted: u64,
     looked: u64,
     is_ending: bool,
-    /// Something is being compacted: whoever waits for that does not wait in vain.
-    is_reading: bool,
+    reader: Reader,
     /// So many bytes are to be read before more is saved.
     owed_bytes: u64,
+}
+
+impl State {
+    /// Whether something is read, or will be.
+    fn is_worth_waiting(&self) -> bool {
+        let is_reading = match self.reader {
+            Reader::Away => false,
+            Reader::Ready => self.wanted != self.looked,
+            Reader::Reading => true,
+        };
+        is_reading && !self.is_ending
+    }
 }
 
 impl Orders {
@@ -50,10 +84,18 @@ impl Orders {
         orders
     }
 
-    /// There may be something to compact.
-    pub(super) fn want(&self) {
+    /// There may be something to compact, or the log may be too large.
+    pub(super) fn want(&self, is_behind: bool) {
         self.state.lock().wanted += 1;
+        if is_behind {
+            self.is_behind.store(true, Ordering::Relaxed);
+        }
         self.changed.notify_all();
+    }
+
+    /// How many orders there were so far.
+    pub(super) fn wanted(&self) -> u64 {
+        self.state.lock().wanted
     }
 
     /// Whether there is a reason to look again.
@@ -71,41 +113,51 @@ impl Orders {
 
     /// Waits for an order, or some time. `false` if it is over.
     pub(super) fn wait(&self, time: Duration) -> bool {
+        let looked = self.state.lock().looked;
+        let slept = self.sleep_until(self.clock.now().after(time), looked);
         let mut state = self.state.lock();
-        if state.wanted == state.looked {
-            self.sleep_in(&mut state, time);
-        }
         state.looked = state.wanted;
-        !state.is_ending
+        slept != Slept::Ended
     }
 
-    /// Lets some time pass, or less if there is an order. `false` if it is over.
-    pub(super) fn sleep(&self, time: Duration) -> bool {
+    /// Lets time pass until then, or until there are more than so many orders: whoever knew of as
+    /// many when he decided how long it is to be misses none.
+    pub(super) fn sleep_until(&self, until: Timestamp, wanted: u64) -> Slept {
         let mut state = self.state.lock();
-        self.sleep_in(&mut state, time);
-        !state.is_ending
-    }
-
-    fn sleep_in(&self, state: &mut MutexGuard<'_, State>, time: Duration) {
-        let wanted = state.wanted;
-        let until = self.clock.now().after(time);
-        while !state.is_ending && state.wanted == wanted && self.clock.now() < until {
-            self.wait_until(&self.changed, state, until);
+        loop {
+            if state.is_ending {
+                return Slept::Ended;
+            }
+            if self.clock.now() >= until {
+                return Slept::Enough;
+            }
+            if state.wanted != wanted {
+                return Slept::Ordered;
+            }
+            self.wait_until(&self.changed, &mut state, until);
         }
     }
 
     fn wait_until(&self, changed: &Condvar, state: &mut MutexGuard<'_, State>, until: Timestamp) {
         match self.clock.sleep_until(until) {
-            Some(time) => drop(changed.wait_for(state, time)),
+            Some(time) => {
+                changed.wait_for(state, time);
+            }
             // The time is moved by hand: that notifies, too.
             None => changed.wait(state),
         }
     }
 
-    /// So much was read in order to compact it, and the log is too large still, or is not.
-    pub(super) fn read(&self, bytes: u64, is_behind: bool) {
+    /// So much was read in order to compact it; and the log was too large still, or was not, when
+    /// there were so many orders.
+    pub(super) fn read(&self, bytes: u64, is_behind: bool, wanted: u64) {
         let mut state = self.state.lock();
-        state.is_reading = true;
+        // Another order may be because it is too large again.
+        let is_behind = is_behind || state.wanted != wanted;
+        self.pay(&mut state, bytes, is_behind);
+    }
+
+    fn pay(&self, state: &mut State, bytes: u64, is_behind: bool) {
         state.owed_bytes = if is_behind { state.owed_bytes.saturating_sub(bytes) } else { 0 };
         self.is_behind.store(is_behind, Ordering::Relaxed);
         if state.owed_bytes == 0 {
@@ -113,9 +165,14 @@ impl Orders {
         }
     }
 
-    /// Nothing is being read any more.
-    pub(super) fn pause(&self) {
-        self.state.lock().is_reading = false;
+    /// Says what the thread does now.
+    pub(super) fn be(&self, reader: Reader) {
+        let mut state = self.state.lock();
+        state.reader = reader;
+        if reader == Reader::Ready && state.wanted == state.looked {
+            // There was nothing to compact, or it cannot be: nothing is owed for that.
+            self.pay(&mut state, 0, false);
+        }
         self.paid.notify_all();
     }
 
@@ -128,11 +185,7 @@ impl Orders {
         let mut state = self.state.lock();
         state.owed_bytes = state.owed_bytes.saturating_add(owed_bytes);
         let until = self.clock.now().after(TURN_MAX);
-        while state.owed_bytes > 0
-            && state.is_reading
-            && !state.is_ending
-            && self.clock.now() < until
-        {
+        while state.owed_bytes > 0 && state.is_worth_waiting() && self.clock.now() < until {
             self.wait_until(&self.paid, &mut state, until);
         }
     }
@@ -186,15 +239,16 @@ mod tests {
     #[test]
     fn who_saves_too_fast_waits_until_twice_as_much_is_read() {
         let orders = Orders::new(Arc::new(TestClock::new()));
-        orders.read(1, false);
+        orders.be(Reader::Reading);
+        orders.read(1, false, orders.wanted());
         // Nothing is owed.
         saving(&orders).recv().unwrap();
-        orders.read(1, true);
+        orders.read(1, true, orders.wanted());
         let saving = saving(&orders);
         until(|| owed(&orders) == 2);
-        orders.read(1, true);
+        orders.read(1, true, orders.wanted());
         assert_waits(&saving);
-        orders.read(1, true);
+        orders.read(1, true, orders.wanted());
         saving.recv().unwrap();
     }
 
@@ -202,7 +256,8 @@ mod tests {
     fn nobody_waits_longer_than_a_moment_or_for_what_stands_still() {
         let clock = Arc::new(TestClock::new());
         let orders = Orders::new(clock.clone());
-        orders.read(1, true);
+        orders.be(Reader::Reading);
+        orders.read(1, true, orders.wanted());
         let held_up = saving(&orders);
         until(|| owed(&orders) == 2);
         clock.advance(TURN_MAX / 2);
@@ -212,14 +267,44 @@ mod tests {
         let held_up = saving(&orders);
         until(|| owed(&orders) == 4);
         assert_waits(&held_up);
-        // What it reads cannot be read, or another has the turn.
-        orders.pause();
+        // Another compacts, or is not to be disturbed.
+        orders.be(Reader::Away);
         held_up.recv().unwrap();
         saving(&orders).recv().unwrap();
         // It goes on, and what was saved meanwhile is not forgotten, until the log is small enough.
-        orders.read(1, true);
+        orders.be(Reader::Reading);
+        orders.read(1, true, orders.wanted());
         assert_eq!(owed(&orders), 5);
-        orders.read(1, false);
+        orders.read(1, false, orders.wanted());
         assert_eq!(owed(&orders), 0);
+    }
+
+    #[test]
+    fn who_has_made_the_log_too_large_waits_until_it_was_looked_what_there_is_to_do() {
+        let orders = Orders::new(Arc::new(TestClock::new()));
+        orders.be(Reader::Ready);
+        orders.want(true);
+        let held_up = saving(&orders);
+        until(|| owed(&orders) == 2);
+        assert_waits(&held_up);
+        assert!(orders.wait(Duration::MAX));
+        orders.be(Reader::Reading);
+        assert_waits(&held_up);
+        // There is nothing.
+        orders.be(Reader::Ready);
+        held_up.recv().unwrap();
+        saving(&orders).recv().unwrap();
+    }
+
+    #[test]
+    fn no_order_is_missed_by_who_begins_to_sleep() {
+        let orders = Orders::new(Arc::new(TestClock::new()));
+        let known = orders.wanted();
+        orders.want(false);
+        let later = Timestamp::default().after(Duration::MAX);
+        assert_eq!(orders.sleep_until(later, known), Slept::Ordered);
+        assert_eq!(orders.sleep_until(Timestamp::default(), known), Slept::Enough);
+        orders.end();
+        assert_eq!(orders.sleep_until(later, orders.wanted()), Slept::Ended);
     }
 }

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use crate::record::StateVersion;
 use crate::storage::directory::error::same_error;
 use crate::storage::log::index::Known;
-use crate::storage::log::inner::Log;
+use crate::storage::log::inner::{Log, bytes_of};
 use crate::storage::log::layout::id_hash;
 use crate::storage::log::place::Place;
 use crate::storage::log::retention::{Keep, seconds};
@@ -20,6 +20,7 @@ use crate::storage::log::writer::{
     AppendError, Appended, Begun, ToAppend, Writer, Written, batches,
 };
 use crate::storage::{SaveBatch, SaveEntry, SaveOutcome, StorageError, StorageErrorKind};
+use crate::sync::Ordering;
 
 /// An entry that is to be written.
 struct Pending<'a> {
@@ -74,8 +75,8 @@ impl Log {
         self.orders.take_turns(saved_bytes);
     }
 
-    /// Saves batches, and returns what became of them and how many bytes were written.
-
+    /// Saves batches, and returns what became of them and how many bytes of records were
+    /// to be written.
     fn commit(
         &self,
         turn: WriteTurn<'_, Writer>,
@@ -106,7 +107,10 @@ impl Log {
             // Nobody may come in between: something older of one id would lie behind the newer.
             for batch in others {
                 turn.wait_for_sync();
-                let appended = turn.lock().append(&self.directory, batch, &mut begin);
+                let mut writer = turn.lock();
+                self.note_bytes(&writer);
+                let appended = writer.append(&self.directory, batch, &mut begin);
+                drop(writer);
                 let of_batch;
                 (of_batch, rest) = rest.split_at(batch.len());
                 self.take_in(of_batch, appended, &mut saved);
@@ -120,9 +124,18 @@ impl Log {
         done.extend(pending.into_iter().map(|pending| pending.entry).zip(saved.outcomes));
         if begun {
             // The one before is full: it may be worth to look at.
-            self.orders.want();
+            let disk_bytes = self.bytes_when_begun.load(Ordering::Relaxed);
+            self.orders.want(self.pressure_at(disk_bytes) >= 1.0);
         }
         (done, saved_bytes)
+    }
+
+    /// If another segment is to be begun, notes how large the log is. Who has begun one looks at
+    /// that, and does not wait for the writer again, with which the next batch may be on its way.
+    fn note_bytes(&self, writer: &Writer) {
+        if writer.begins_segment() {
+            self.bytes_when_begun.store(bytes_of(&writer.listed()), Ordering::Relaxed);
+        }
     }
 
     /// Appends a batch. The next one is written while this is synced.
@@ -140,6 +153,7 @@ impl Log {
                 turn.wait_for_sync();
                 writer = turn.lock();
             }
+            self.note_bytes(&writer);
             writer.write(&self.directory, records, begin)
         };
         let sync_turn = turn.begin_sync(id_hashes);

@@ -89,7 +89,7 @@ impl Log {
             report.damages.push(LogDamage { file, offset: 0, bytes: 0, kind, id: None });
             // It is made anew.
             segment.set_hint_bytes(0);
-            self.orders.want();
+            self.orders.want(false);
         }
     }
 }
