@@ -23,7 +23,7 @@ use crate::storage::log::orders::Orders;
 use crate::storage::log::place::RECORD_BYTES_MAX;
 use crate::storage::log::replay::Replay;
 use crate::storage::log::report::{LogDamage, LogDamageKind, LogOpenReport};
-use crate::storage::log::retention::{Retention, Retentions, seconds};
+use crate::storage::log::retention::{Retention, Retentions};
 use crate::storage::log::segment::{SEGMENTS, Segment, parse_segment_name};
 use crate::storage::log::tail::Tail;
 use crate::storage::log::writer::Writer;
@@ -123,8 +123,9 @@ impl LogStorageBuilder {
     ///
     /// As long as it is, nothing older that is still under way can bring the state back. No save of
     /// a keeper can be under way for longer than its call, and one PE has one at a time, so that
-    /// this is for others that use the storage, and a margin. The time counts from the opening for
-    /// what was removed before, and a removal of which older versions are kept is kept with them.
+    /// this is for others that use the storage, and a margin. The time counts from the save, and
+    /// after another opening from the capture; and a removal of which older versions are kept is
+    /// kept with them.
     pub fn removals_kept(self, removals_kept: Duration) -> Self {
         Self { removals_kept, ..self }
     }
@@ -200,7 +201,8 @@ impl LogStorageBuilder {
         let mut before = None;
         loop {
             let (manifest, content) = read_manifest(&directory)?;
-            match Replay::of(&directory, &manifest, &self.retentions, self.opening.clock.wall()) {
+            let kept = (&self.retentions, self.removals_kept_seconds());
+            match Replay::of(&directory, &manifest, kept, self.opening.clock.wall()) {
                 Ok(replay) => {
                     directory.damaged.extend(OwnDamage::of_copy(MANIFEST, content.copies));
                     return self.start(directory, manifest, replay, Access::ReadOnly);
@@ -228,8 +230,13 @@ impl LogStorageBuilder {
         directory.mend_own(MANIFEST_RECORD, &content);
         directory.damaged.extend(OwnDamage::of_copy(MANIFEST, content.copies));
         let wall = self.opening.clock.wall();
-        let replay = Replay::of(&directory, &manifest, &self.retentions, wall)?;
+        let kept = (&self.retentions, self.removals_kept_seconds());
+        let replay = Replay::of(&directory, &manifest, kept, wall)?;
         self.start(directory, manifest, replay, Access::ReadWrite)
+    }
+
+    fn removals_kept_seconds(&self) -> u32 {
+        u32::try_from(self.removals_kept.as_secs()).unwrap_or(u32::MAX)
     }
 
     fn start(
@@ -239,6 +246,7 @@ impl LogStorageBuilder {
         mut replay: Replay,
         access: Access,
     ) -> Result<LogStorage, StorageError> {
+        let removals_kept_seconds = self.removals_kept_seconds();
         let synced = directory.store.synced;
         let mut writer = Writer::new(manifest, replay.left, self.segment_bytes, synced);
         if access == Access::ReadWrite {
@@ -246,12 +254,6 @@ impl LogStorageBuilder {
         }
         let Replay { index, segments, damages, mut report, changes, damaged, .. } = replay;
         segments.count(changes);
-        let removals_kept = u32::try_from(self.removals_kept.as_secs()).unwrap_or(u32::MAX);
-        let removals_due = seconds(Some(self.opening.clock.wall())).saturating_add(removals_kept);
-        for segment in segments.all() {
-            // They count as seen now.
-            segment.keep_tombstones_until(removals_due);
-        }
         for (damage, id_hash) in report.damages.iter_mut().zip(damaged) {
             damage.id = id_hash.and_then(|id_hash| index.id_of(id_hash));
         }
@@ -267,7 +269,7 @@ impl LogStorageBuilder {
             durability: self.opening.durability,
             record_bytes_max: self.record_bytes_max,
             segment_bytes: self.segment_bytes,
-            removals_kept_seconds: removals_kept,
+            removals_kept_seconds,
             compaction_bytes_per_second: self.compaction_bytes_per_second.get(),
             retentions: self.retentions,
             index,

@@ -72,6 +72,18 @@ impl Place {
         let earliest = if self.is_tombstone() { now } else { 0 };
         Self { captured_at: self.captured_at.max(earliest), ..self }
     }
+
+    /// For the mark of a removal that was there when the log was opened: counts it as captured when
+    /// it was, but not later than now; or now, if nothing says when that was. Counted from each
+    /// opening, it would stay for good in a log that is opened often.
+    pub(super) fn found_at(self, now: u32) -> Self {
+        let captured_at = match self.captured_at {
+            captured_at if !self.is_tombstone() => captured_at,
+            0 => now,
+            captured_at => captured_at.min(now),
+        };
+        Self { captured_at, ..self }
+    }
 }
 
 /// The places of an id's versions.
@@ -137,8 +149,8 @@ impl Versions {
     }
 }
 
-/// Until when `place` was the newest one, in seconds since 1970. When a PE was removed is forgotten
-/// with each opening: what it was counts as of the time of its own.
+/// Until when `place` was the newest one, in seconds since 1970. A removal counts from another time
+/// on once the log is opened anew: what the PE was counts as of the time of its own.
 fn replaced_at(newer: Place, place: Place) -> u32 {
     if newer.is_tombstone() { place.captured_at } else { newer.captured_at }
 }

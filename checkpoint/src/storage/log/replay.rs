@@ -26,6 +26,7 @@ use crate::storage::{StorageError, StorageErrorKind};
 /// What has been read so far.
 pub(super) struct Replay {
     retentions: Retentions,
+    removals_kept_seconds: u32,
     now: SystemTime,
     pub(super) index: Index,
     pub(super) segments: Segments,
@@ -45,10 +46,10 @@ impl Replay {
     pub(super) fn of(
         directory: &StoreDirectory,
         manifest: &Manifest,
-        retentions: &Retentions,
+        (retentions, removals_kept_seconds): (&Retentions, u32),
         now: SystemTime,
     ) -> Result<Self, StorageError> {
-        let mut replay = Self::new(retentions.clone(), now);
+        let mut replay = Self::new(retentions.clone(), removals_kept_seconds, now);
         for listed in &manifest.segments {
             let end = replay.read(directory, *listed)?;
             if listed.valid_bytes.is_some() && listed.durable_bytes < end.valid_bytes {
@@ -95,9 +96,10 @@ impl Replay {
         Ok(())
     }
 
-    fn new(retentions: Retentions, now: SystemTime) -> Self {
+    fn new(retentions: Retentions, removals_kept_seconds: u32, now: SystemTime) -> Self {
         Self {
             retentions,
+            removals_kept_seconds,
             now,
             index: Index::default(),
             segments: Segments::default(),
@@ -164,26 +166,35 @@ impl Replay {
                 return Ok(None);
             }
         };
-        hint.visit(&mut |id, record| self.put(id, record.place(segment.number)));
+        hint.visit(&mut |id, record| self.put(segment, id, record.place(segment.number)));
         segment.set_hint_bytes(hint.bytes());
         self.report.hints_used += 1;
         self.report.bytes_read += hint.bytes();
         Ok(Some(valid_bytes))
     }
 
-    fn put(&mut self, id: CheckpointIdRef<'_>, place: Place) {
-        let place = place.seen_at(seconds(Some(self.now)));
+    fn put(&mut self, segment: &Segment, id: CheckpointIdRef<'_>, place: Place) {
+        let place = place.found_at(seconds(Some(self.now)));
+        self.keep_removal(segment, place);
         let keep = self.retentions.at(id.prototype, self.now);
         let changes = &mut self.changes;
         changes.add_place(place);
         self.index.put(id, place, keep, &mut |dropped| changes.drop_place(dropped));
     }
 
+    /// If it is the mark of a removal, its segment has one that is needed for some time.
+    fn keep_removal(&self, segment: &Segment, place: Place) {
+        if place.is_tombstone() {
+            let due = place.captured_at().saturating_add(self.removals_kept_seconds);
+            segment.keep_tombstones_until(due);
+        }
+    }
+
     fn take(&mut self, segment: &Segment, found: Found<'_>) {
         if let Found::Record { header, offset, record } = found {
             let offset = u32::try_from(offset).unwrap_or(u32::MAX);
             let at = (segment.number, offset);
-            self.put(header.id, Place::new(header.version, header.kind, record, at));
+            self.put(segment, header.id, Place::new(header.version, header.kind, record, at));
         } else if let Some((damage, at, id_hash)) = damage_of(segment, found) {
             self.report.damages.push(damage.clone());
             self.damaged.push(id_hash);
@@ -232,6 +243,9 @@ impl Replay {
             self.segments.insert(segment);
         }
         for ((id, from, _), to) in moving.iter().zip(appended) {
+            if let Some(segment) = self.segments.get(to.segment) {
+                self.keep_removal(&segment, from.found_at(seconds(Some(self.now))));
+            }
             let to = (to.segment, to.offset);
             if let Some((old, new)) =
                 self.index.moved(id_hash(id.as_ref()), (from.segment, from.offset), to)
