@@ -330,7 +330,9 @@ impl CheckpointingConfigBuilder {
     /// Sets whether a PE may come back older than what its [sources](crate::Source) need not feed
     /// again: by [`OnRestoreError::StartEmpty`] or [`OnRestoreError::Previous`], a roll-back or a
     /// reload. Default: no: its events get a
-    /// [`PositionGap`](crate::RestoreFailure::PositionGap) until a source is rewound. With `true`,
+    /// [`PositionGap`](crate::RestoreFailure::PositionGap) until the source is rewound. It is not
+    /// known which sources ever fed a PE that names none: so that holds of each source of the
+    /// keeper, also where none feeds this prototype; say `true` there. With `true`,
     /// the events in between are missing from the PE for ever.
     pub fn accept_position_gaps(mut self, accept: bool) -> Self {
         self.0.accepts_position_gaps = accept;

@@ -132,7 +132,6 @@ impl PositionStore {
     /// Makes durable what sources are safe to. Returns those that were not rewound meanwhile.
     pub(crate) fn store(&self, targets: Vec<Target>) -> Result<Vec<Arc<SourceState>>, SourceError> {
         let mut written = self.written.lock();
-        // Nobody rewinds while the lock is held.
         let mut moved = Vec::new();
         for Target { source, safe, rewinds } in targets {
             // It may have been found since that events of it are lost.

@@ -112,6 +112,10 @@ impl Source {
     /// Runs `f` on the PE of `key` as [`PePrototype::process`] does, unless the PE contains the
     /// event at this position already.
     ///
+    /// Waits for events of the PE that are before this one and still on their way. A thread that is
+    /// to poll those itself must not call this meanwhile: it would wait for itself, as long as
+    /// [`wait_max`](crate::CheckpointingConfigBuilder::wait_max).
+    ///
     /// # Errors
     /// The position is not higher than all before (and none that failed), an earlier event of the
     /// PE has failed, or the PE cannot be had: then the event holds the source back.
