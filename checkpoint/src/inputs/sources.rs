@@ -239,7 +239,7 @@ impl Sources {
         self.0.lock().get(index).map(|source| source.id)
     }
 
-    /// Says of which of these a PE need not say any more how much of them it contains.
+    /// Whether a PE need not say any more how much of a source it contains.
     pub(crate) fn says_nothing_new(&self, index: SourceIndex, next: u64) -> bool {
         self.0.lock().get(index).is_some_and(|source| source.says_nothing_new(next))
     }
