@@ -20,7 +20,7 @@ pub(super) struct Orders {
     state: Mutex<State>,
     changed: Condvar,
     paid: Condvar,
-    // Only a hint that spares most saves the lock: what counts is read under that.
+    // Changes under the lock only, and is a hint without it, which spares most saves the lock.
     is_behind: AtomicBool,
 }
 
@@ -86,10 +86,12 @@ impl Orders {
 
     /// There may be something to compact, or the log may be too large.
     pub(super) fn want(&self, is_behind: bool) {
-        self.state.lock().wanted += 1;
+        let mut state = self.state.lock();
+        state.wanted += 1;
         if is_behind {
             self.is_behind.store(true, Ordering::Relaxed);
         }
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -183,6 +185,10 @@ impl Orders {
         }
         let owed_bytes = saved_bytes.saturating_mul(READ_PER_SAVED);
         let mut state = self.state.lock();
+        // Who is not behind any more sleeps, and wakes nobody whose debt comes after that.
+        if !self.is_behind.load(Ordering::Relaxed) {
+            return;
+        }
         state.owed_bytes = state.owed_bytes.saturating_add(owed_bytes);
         let until = self.clock.now().after(TURN_MAX);
         while state.owed_bytes > 0 && state.is_worth_waiting() && self.clock.now() < until {
@@ -307,5 +313,48 @@ mod tests {
         assert_eq!(orders.sleep_until(Timestamp::default(), known), Slept::Enough);
         orders.end();
         assert_eq!(orders.sleep_until(later, orders.wanted()), Slept::Ended);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod interleavings {
+    use super::*;
+    use crate::clock::TestClock;
+    use crate::interleavings::steps::every_order;
+    use crate::sync::thread::Builder;
+
+    /// Keeps its pace as the thread does that compacts: it is asked how large the log is, and
+    /// sleeps, for ever, where that is not too large.
+    fn compact(orders: &Orders, is_too_large: &AtomicBool) {
+        let never = Timestamp::default().after(Duration::MAX);
+        loop {
+            let wanted = orders.wanted();
+            let is_behind = is_too_large.swap(false, Ordering::SeqCst);
+            orders.read(1, is_behind, wanted);
+            let until = if is_behind { Timestamp::default() } else { never };
+            if orders.sleep_until(until, wanted) == Slept::Ended {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn who_saves_goes_on_when_nobody_is_behind_any_more() {
+        every_order(3, || {
+            let orders = Orders::new(Arc::new(TestClock::new()));
+            let is_too_large = Arc::new(AtomicBool::new(false));
+            orders.be(Reader::Reading);
+            // The log was too large, and is not when it is looked next.
+            orders.read(0, true, orders.wanted());
+            let (of_thread, size) = (Arc::clone(&orders), Arc::clone(&is_too_large));
+            let compacts = Builder::new().spawn(move || compact(&of_thread, &size)).unwrap();
+            orders.take_turns(1);
+            // It becomes so again.
+            is_too_large.store(true, Ordering::SeqCst);
+            orders.want(true);
+            orders.take_turns(1);
+            orders.end();
+            compacts.join().unwrap();
+        });
     }
 }
