@@ -63,6 +63,8 @@
 //! - [`CheckpointingConfig`] says per prototype when PEs are checkpointed ([`CheckpointingMode`]),
 //!   and what happens when one cannot be restored, panics, expires, or there are too many.
 //! - [`Source`] is an input whose events have positions: none is lost or counted twice by a crash.
+//!   A [`Pending`] is a result that is released when the state it came from is durable. The guide
+//!   [Surviving a crash, step by step](guide::surviving_a_crash) shows both at work.
 //! - [`CheckpointTicket`], [`StorageCallback`], [`CloseReport`] and [`KeeperStats`] tell what
 //!   became of checkpoints; [`ProcessError`], [`RestoreError`] and [`SaveError`] what went wrong.
 //! - [`LogStorage`] is the storage to begin with; [`storage`] holds the interface [`StateStorage`],
@@ -185,11 +187,14 @@ mod config;
 #[cfg(unix)]
 mod file_ops;
 mod framework;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod inputs;
 #[cfg(all(test, any(loom, shuttle)))]
 mod interleavings;
 mod no_op_checkpointing_framework;
 mod partition;
+mod pending;
 mod process_error;
 mod prototype;
 mod prototype_index;
@@ -240,11 +245,12 @@ pub use framework::{
 };
 pub use no_op_checkpointing_framework::NoOpCheckpointingFramework;
 pub use partition::{Partitioner, SequenceExhausted, Sequences, XxHashPartitioner};
+pub use pending::Pending;
 pub use process_error::ProcessError;
 pub use prototype::{
     AsKey, BulkRestore, Eviction, Key, KeyBytes, NotAKey, PartitionKey, PeGuard, PeGuardFuture,
-    PePrototype, ProcessFuture, PrototypeBuilder, PrototypeBuilderWithFactory, Recover, Recovered,
-    RewriteError, RewriteFailure, RewriteReport, RollBack, RunError, Session,
+    PePrototype, PendingFuture, ProcessFuture, PrototypeBuilder, PrototypeBuilderWithFactory,
+    Recover, Recovered, RewriteError, RewriteFailure, RewriteReport, RollBack, RunError, Session,
 };
 pub use prototype_index::PrototypeIndex;
 pub use quarantine::Quarantined;
@@ -266,7 +272,7 @@ pub use safe_keeper::{
 #[cfg(unix)]
 pub use safe_keeper::{FileSystemBackendCheckpointingModule, ModuleError};
 pub use save_error::{SaveError, SaveFailure};
-pub use source::{Applied, Source, SourceError, SourceFuture};
+pub use source::{Applied, Source, SourceError, SourceEvent, SourceEventFuture, SourceFuture};
 pub use state::{
     Checkpointable, DecodeError, DecodeErrorKind, Decoder, ElementSize, EncodeError,
     EncodeErrorKind, Encoder, Rebuild, RoundTripError, Schema, SchemaDescription, SchemaDifference,

@@ -135,7 +135,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         };
         entry.begin_flight();
         table.several.give_positions(positions);
-        let requests = table.take_requests(pe);
+        let requests = table.take_captured(pe);
         batch.push(self.finished((shard, partition), begun, end, now, requests));
         None
     }
@@ -270,7 +270,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         // Before the PE leaves its place: the clone is the user's code.
         let key = table.get_mut(pe)?.key.clone();
         let state = table.take_out(pe, self.coarse_now())?;
-        let requests = table.take_requests(pe);
+        let requests = table.take_captured(pe);
         let entry = table.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket)?;
         let sources = &self.registration.sources;
         let positions = table.several.take_positions(entry.said(), pe.ticket, sources);

@@ -52,7 +52,7 @@ pub struct PeGuardFuture<K, P> {
 }
 
 /// What the futures have in common.
-struct Call<K, P> {
+pub(super) struct Call<K, P> {
     inner: Arc<Inner<K, P>>,
     key: K,
     /// Set when it has to wait for the first time.
@@ -138,7 +138,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         ProcessFuture { call: self.call(key), f: Some(f), run, access }
     }
 
-    fn call(&self, key: K) -> Call<K, P> {
+    pub(super) fn call(&self, key: K) -> Call<K, P> {
         Call { inner: self.inner.clone(), key, deadline: None, waiting: None }
     }
 }
@@ -152,6 +152,22 @@ impl<K: Key, P: Checkpointable + Send + 'static> Call<K, P> {
             return Poll::Ready(result);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Runs the event, which `f` is, as soon as it can.
+    pub(super) fn poll_event<F, R, O: Origin>(
+        &mut self,
+        context: &mut Context<'_>,
+        f: &mut Option<F>,
+        run: impl Fn(F, &mut P) -> Effect<R>,
+        kind: (Access, O),
+    ) -> Poll<Result<O::Output<R>, ProcessError>> {
+        loop {
+            ready!(self.poll_way(context))?;
+            if let Some(result) = self.attempt(f, &run, kind)? {
+                return Poll::Ready(Ok(result));
+            }
+        }
     }
 
     /// Tries to run the event; nothing comes of it if there is something to wait for first.
@@ -190,16 +206,7 @@ impl<K: Key, P: Checkpointable + Send + 'static, F, R> Future for ProcessFuture<
         let Self { call, f, run, access } = self.get_mut();
         // Not under the shard's lock: there a panic would poison the PE.
         assert!(f.is_some(), "an event was polled after its end");
-        let result = loop {
-            if let Err(error) = ready!(call.poll_way(context)) {
-                break Err(error);
-            }
-            match call.attempt(f, *run, (*access, Nowhere)) {
-                Ok(Some(result)) => break Ok(result),
-                Ok(None) => {}
-                Err(error) => break Err(error),
-            }
-        };
+        let result = ready!(call.poll_event(context, f, *run, (*access, Nowhere)));
         *f = None;
         Poll::Ready(result)
     }
@@ -253,6 +260,11 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
 impl<K: Key, P: Checkpointable + Send + 'static, F, R> InputCall<K, P, F, R> {
     pub(crate) fn id(&self) -> Result<CheckpointId, ProcessError> {
         self.call.inner.id(&self.call.key)
+    }
+
+    /// Returns what the event does, before it is polled.
+    pub(crate) fn input_mut(&mut self) -> Option<&mut F> {
+        self.f.as_mut()
     }
 
     /// Runs the event once it is its turn: `turn` says what comes before it.

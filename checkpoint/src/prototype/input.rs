@@ -14,7 +14,7 @@ use crate::prototype::entry::{Effect, Flags};
 use crate::prototype::gate::Access;
 use crate::prototype::inner::{Inner, Place};
 use crate::prototype::key::{Key, KeyBytes};
-use crate::prototype::origin::Input;
+use crate::prototype::origin::{Input, Origin};
 use crate::prototype::pe_prototype::{Hindrance, PePrototype};
 use crate::prototype::table::Table;
 use crate::restore_error::{RestoreError, RestoreFailure};
@@ -36,18 +36,18 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
 
     /// Runs an event that has a position, unless the PE contains it.
     #[inline(always)]
-    pub(crate) fn process_input<Q, R>(
+    pub(crate) fn process_input<Q, R, O: Origin>(
         &self,
         located: Located,
         key: &Q,
-        input: Input,
+        origin: O,
         f: impl FnOnce(&mut P) -> Result<R, R>,
-    ) -> Result<Option<R>, ProcessError>
+    ) -> Result<O::Output<R>, ProcessError>
     where
         K: Borrow<Q>,
         Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
-        self.run_from(located.place, key, (Access::Change, input), |pe| match f(pe) {
+        self.run_from(located.place, key, (Access::Change, origin), |pe| match f(pe) {
             Ok(result) => Effect::Changed(result),
             Err(result) => Effect::Unchanged(result),
         })
@@ -59,6 +59,14 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         key: &Q,
     ) -> Result<CheckpointId, ProcessError> {
         self.inner.id(key)
+    }
+
+    /// Runs a future of an event on this thread, if this thread may wait.
+    pub(crate) fn drive<T>(
+        &self,
+        future: impl Future<Output = Result<T, ProcessError>>,
+    ) -> Result<T, ProcessError> {
+        self.inner.drive(future)
     }
 
     /// Waits until an event has come to its end.

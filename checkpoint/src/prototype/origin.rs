@@ -1,9 +1,12 @@
 //! Where an event comes from: from nowhere that is known, or from a position of a source.
 
+use crate::checkpoint_ticket::CheckpointTicket;
 use crate::inputs::SourceIndex;
 
 /// Where an event comes from.
-pub(super) trait Origin: Copy {
+pub(crate) trait Origin: Copy {
+    /// Whether somebody is to be told when what the event has left is stored.
+    const IS_CONFIRMED: bool = false;
     /// What an event returns to its caller whose closure returns `R`.
     type Output<R>;
 
@@ -15,11 +18,15 @@ pub(super) trait Origin: Copy {
     /// The PE contains the event from now on.
     fn put(self, source: &mut SourceIndex, contained_to: &mut u64);
     fn input(self) -> Option<Input>;
+    /// Who is to be told.
+    fn ticket(&self) -> Option<&CheckpointTicket> {
+        None
+    }
 }
 
 /// What a PE says of the events that it contains.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Said {
+pub(crate) struct Said {
     /// Whether the PE is there: only then the rest is so.
     pub(super) is_in_order: bool,
     pub(super) has_lost_events: bool,
@@ -29,7 +36,7 @@ pub(super) struct Said {
 
 /// What a look at a PE says of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(crate) enum Seen {
     /// It is new to the PE; or the PE is not there, which is found out next.
     New,
     Contained,
@@ -119,5 +126,41 @@ impl Origin for Input {
 
     fn input(self) -> Option<Input> {
         Some(self)
+    }
+}
+
+/// From the same, and somebody is to be told when what the event has left is stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Confirmed<'a, O> {
+    pub(crate) origin: O,
+    pub(crate) ticket: &'a CheckpointTicket,
+}
+
+impl<O: Origin> Origin for Confirmed<'_, O> {
+    const IS_CONFIRMED: bool = true;
+    type Output<R> = O::Output<R>;
+
+    fn look(self, said: Said) -> Seen {
+        self.origin.look(said)
+    }
+
+    fn output<R>(result: R) -> O::Output<R> {
+        O::output(result)
+    }
+
+    fn contained<R>() -> O::Output<R> {
+        O::contained()
+    }
+
+    fn put(self, source: &mut SourceIndex, contained_to: &mut u64) {
+        self.origin.put(source, contained_to);
+    }
+
+    fn input(self) -> Option<Input> {
+        self.origin.input()
+    }
+
+    fn ticket(&self) -> Option<&CheckpointTicket> {
+        Some(self.ticket)
     }
 }

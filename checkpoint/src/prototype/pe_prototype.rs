@@ -5,7 +5,6 @@ use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use crate::capture::PeHandle;
 use crate::checkpoint_id::CheckpointId;
 use crate::clock::Timestamp;
 use crate::config::OnFull;
@@ -237,7 +236,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         }
         let at = (self.coarse_now(), kind.1);
         match brief.table().event((place.hash, key), at, f, |pe, f| f(pe)) {
-            Attempt::Done(result) => {
+            Attempt::Done(result) if !O::IS_CONFIRMED => {
                 brief.leave();
                 Ok(Ok(result))
             }
@@ -290,9 +289,20 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         F: FnOnce(&mut P) -> Effect<R>,
     {
         match attempt {
-            Attempt::Done(result) => Ok(Ok(result)),
+            Attempt::Done(result) => {
+                if let Some(ticket) = origin.ticket() {
+                    self.confirm((locked, caller), place.hash, key, ticket);
+                }
+                Ok(Ok(result))
+            }
             Attempt::Marks(result, pe) => {
-                self.mark_changed(locked, pe, caller);
+                let table = locked.table();
+                let due = |since, count| self.is_due(since, count);
+                table.mark_changed(pe, &self.triggers, || self.now(), due);
+                match origin.ticket() {
+                    Some(ticket) => self.confirm((locked, caller), place.hash, key, ticket),
+                    None => self.relieve_of_due(locked, caller),
+                }
                 Ok(Ok(result))
             }
             Attempt::NotReady(f) => {
@@ -311,13 +321,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         }
     }
 
-    /// Takes note of a change that an event has made, and lets the caller help if too many PEs are
-    /// due.
-    fn mark_changed(&self, mut locked: Locked<'_, K, P>, pe: PeHandle, caller: Caller) {
-        let table = locked.table();
-        let due = |since, count| self.is_due(since, count);
-        table.mark_changed(pe, &self.triggers, || self.now(), due);
-        let became_due = std::mem::take(&mut table.became_due);
+    /// Gives a shard back, and lets the caller help if too many PEs are due.
+    pub(super) fn relieve_of_due(&self, mut locked: Locked<'_, K, P>, caller: Caller) {
+        let became_due = std::mem::take(&mut locked.table().became_due);
         drop(locked);
         if became_due > 0 {
             self.relieve(caller);

@@ -19,6 +19,9 @@ pub(super) enum AskedBy {
     Caller,
     /// A flush, which has others to wait for.
     Flush,
+    /// Who holds the result of an event, which was run before: one capture that fails answers him
+    /// only if no other follows.
+    Holder,
 }
 
 /// The requests for one PE that have no answer yet.
@@ -26,7 +29,8 @@ pub(super) struct Requests {
     id: CheckpointId,
     /// These wait for the next capture.
     waiting: Vec<(Arc<RequestSignal>, AskedBy)>,
-    /// These came while a capture was in flight that has everything.
+    /// These wait for what becomes of the capture that is in flight: it has everything that they
+    /// asked for.
     joined: Vec<(Arc<RequestSignal>, AskedBy)>,
 }
 
@@ -100,7 +104,17 @@ impl<K, P> Table<K, P> {
         }
     }
 
-    /// Takes the requests that wait for the next capture.
+    /// Takes the requests that a capture is to answer, which was just made.
+    pub(super) fn take_captured(&mut self, pe: PeHandle) -> Vec<Arc<RequestSignal>> {
+        if let Some(requests) = self.requests.get_mut(&pe.ticket) {
+            let is_holder = |(_, by): &mut (_, AskedBy)| *by == AskedBy::Holder;
+            let holders = requests.waiting.extract_if(.., is_holder);
+            requests.joined.extend(holders);
+        }
+        self.take_requests(pe)
+    }
+
+    /// Takes all requests that wait for the next capture.
     pub(super) fn take_requests(&mut self, pe: PeHandle) -> Vec<Arc<RequestSignal>> {
         let Some(entry) = self.get_mut(pe).filter(|entry| entry.flags.has(Flags::REQUESTED)) else {
             return Vec::new();
@@ -127,6 +141,8 @@ impl<K, P> Table<K, P> {
         if requests.waiting.is_empty() {
             self.requests.remove(&pe.ticket);
         }
+        // Else nothing is captured before the next change.
+        let another_follows = self.get_mut(pe).is_some_and(|entry| entry.flags.has(Flags::DIRTY));
         for (request, by) in joined {
             let answer = match outcome {
                 SettlementOutcome::Stored => Ok(Some(version)),
@@ -134,8 +150,12 @@ impl<K, P> Table<K, P> {
                 SettlementOutcome::GaveUp(reason @ SaveFailure::Unknown) => {
                     Err(SaveError::new(id.clone(), reason.clone()))
                 }
+                SettlementOutcome::Refused(reason) if by == AskedBy::Holder && !another_follows => {
+                    Err(SaveError::new(id.clone(), reason.clone()))
+                }
                 // It was captured before it was asked for, and what failed may have been tried
-                // before too: the next capture answers.
+                // before too; or it is asked for by who has the patience: the next capture
+                // answers.
                 SettlementOutcome::GaveUp(_) | SettlementOutcome::Refused(_) => {
                     self.add_request(pe, &id, request, by);
                     continue;

@@ -11,56 +11,73 @@ use crate::restore_error::{RestoreError, RestoreFailure};
 use crate::source::SourceError;
 use crate::sync::Ordering;
 
-/// An event that has not come to its end: if this is dropped, it has failed.
+/// An event that was fed.
+pub(super) trait Fed {
+    fn input(&self) -> Input;
+    /// Every PE that it touches contains it.
+    fn finish(self);
+    fn failed(&self, error: ProcessError) -> SourceError;
+}
+
+/// One that nothing is before, and that was not taken note of: it runs at once. If this is dropped,
+/// it has failed.
+pub(super) struct PlainEvent<'a> {
+    state: &'a SourceState,
+    position: u64,
+    pe: PeName,
+}
+
+impl<'a> PlainEvent<'a> {
+    #[inline(always)]
+    pub(super) fn new(state: &'a SourceState, position: u64, pe: PeName) -> Self {
+        Self { state, position, pe }
+    }
+}
+
+impl Fed for PlainEvent<'_> {
+    #[inline(always)]
+    fn input(&self) -> Input {
+        input(self.state, self.position)
+    }
+
+    #[inline(always)]
+    fn finish(self) {
+        self.state.completed.store(self.position + 1, Ordering::Release);
+        // Not a flag that the drop looks at: that costs each event.
+        std::mem::forget(self);
+    }
+
+    #[cold]
+    fn failed(&self, error: ProcessError) -> SourceError {
+        failed(self.state, self.position, error)
+    }
+}
+
+impl Drop for PlainEvent<'_> {
+    #[cold]
+    fn drop(&mut self) {
+        let (position, pe) = (self.position, self.pe);
+        self.state.change(|events: &mut InputEvents| {
+            events.begin(position, vec![pe]);
+            events.failed(position)
+        });
+    }
+}
+
+/// One that was taken note of, and has not come to its end: if this is dropped, it has failed.
 pub(super) struct Event<S: Deref<Target = SourceState>> {
     state: S,
     position: u64,
-    /// Of one that nothing was noted of: there was nothing before it, and it runs at once.
-    plain: Option<PeName>,
     has_ended: bool,
 }
 
 impl<S: Deref<Target = SourceState>> Event<S> {
-    /// One that nothing is before.
-    #[inline(always)]
-    pub(super) fn plain(state: S, position: u64, pe: PeName) -> Self {
-        Self { state, position, plain: Some(pe), has_ended: false }
-    }
-
-    /// One that was taken note of.
-    pub(super) fn noted(state: S, position: u64) -> Self {
-        Self { state, position, plain: None, has_ended: false }
+    pub(super) fn new(state: S, position: u64) -> Self {
+        Self { state, position, has_ended: false }
     }
 
     pub(super) fn position(&self) -> u64 {
         self.position
-    }
-
-    #[inline(always)]
-    pub(super) fn input(&self) -> Input {
-        let floor = self.state.floor();
-        Input { source: self.state.index, position: self.position, floor }
-    }
-
-    /// Every PE that it touches contains it.
-    #[inline(always)]
-    pub(super) fn finish(mut self) {
-        match self.plain {
-            Some(_) => self.state.completed.store(self.position + 1, Ordering::Release),
-            None => self.state.change(|events| events.done(self.position)),
-        }
-        self.has_ended = true;
-    }
-
-    #[cold]
-    fn fail(&self) {
-        let (position, plain) = (self.position, self.plain);
-        self.state.change(|events: &mut InputEvents| {
-            if let Some(pe) = plain {
-                events.begin(position, vec![pe]);
-            }
-            events.failed(position)
-        });
     }
 
     /// Says what must come to its end before the event may run on a PE; an error if nothing will
@@ -90,18 +107,58 @@ impl<S: Deref<Target = SourceState>> Event<S> {
             }
         }
     }
+}
 
-    pub(super) fn failed(&self, error: ProcessError) -> SourceError {
-        let (source_name, position) = (self.state.shown(), self.position);
-        SourceError::Process { source_name, position, error }
+impl<S: Deref<Target = SourceState>> Fed for Event<S> {
+    fn input(&self) -> Input {
+        input(&self.state, self.position)
+    }
+
+    fn finish(mut self) {
+        self.has_ended = true;
+        self.state.change(|events| events.done(self.position));
+    }
+
+    fn failed(&self, error: ProcessError) -> SourceError {
+        failed(&self.state, self.position, error)
     }
 }
 
 impl<S: Deref<Target = SourceState>> Drop for Event<S> {
-    #[inline(always)]
     fn drop(&mut self) {
         if !self.has_ended {
-            self.fail();
+            self.state.change(|events| events.failed(self.position));
+        }
+    }
+}
+
+#[inline(always)]
+fn input(state: &SourceState, position: u64) -> Input {
+    Input { source: state.index, position, floor: state.floor() }
+}
+
+fn failed(state: &SourceState, position: u64, error: ProcessError) -> SourceError {
+    SourceError::Process { source_name: state.shown(), position, error }
+}
+
+/// What may end an event.
+pub(super) enum Failure {
+    Process(ProcessError),
+    Source(SourceError),
+}
+
+impl From<ProcessError> for Failure {
+    fn from(error: ProcessError) -> Self {
+        Self::Process(error)
+    }
+}
+
+impl Failure {
+    /// Returns the error of the event that it has ended.
+    pub(super) fn of<S: Deref<Target = SourceState>>(self, event: &Event<S>) -> SourceError {
+        match self {
+            Self::Process(error) => event.failed(error),
+            Self::Source(error) => error,
         }
     }
 }

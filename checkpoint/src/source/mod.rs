@@ -8,9 +8,11 @@ mod event;
 mod position_store;
 #[expect(clippy::module_inception, reason = "one concept, one file")]
 mod source;
+mod source_event;
 mod source_future;
 
 pub use error::SourceError;
 pub(crate) use position_store::{PositionStore, Target};
 pub use source::{Applied, Source};
+pub use source_event::{SourceEvent, SourceEventFuture};
 pub use source_future::SourceFuture;

@@ -6,8 +6,9 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::inputs::{Fault, PeName, SourceState, after, before};
-use crate::prototype::{AsKey, Key, KeyBytes, PePrototype};
-use crate::source::event::Event;
+use crate::pending::Pending;
+use crate::prototype::{AsKey, Confirmed, Input, Key, KeyBytes, Located, Origin, PePrototype};
+use crate::source::event::{Event, Fed, PlainEvent};
 use crate::source::source_future::SourceFuture;
 use crate::source::{PositionStore, SourceError};
 use crate::state::Checkpointable;
@@ -38,7 +39,7 @@ use crate::sync::Ordering;
 /// its own. What a closure does to the world outside (a mail that it sends) may happen again, and
 /// so may what is done with its result.
 pub struct Source {
-    state: Arc<SourceState>,
+    pub(super) state: Arc<SourceState>,
     store: Arc<PositionStore>,
     // Positions below have been fed.
     fed: u64,
@@ -122,6 +123,7 @@ impl Source {
     ///
     /// # Panics
     /// If `f` panics, so does this. The event counts as failed; the PE is poisoned.
+    #[inline]
     pub fn process<K, P, A, R>(
         &mut self,
         prototype: &PePrototype<K, P>,
@@ -134,7 +136,43 @@ impl Source {
         P: Checkpointable + Send + 'static,
         A: AsKey<K>,
     {
-        self.run(prototype, key.as_key(), position, |pe| Ok(f(pe)))
+        self.run(prototype, key.as_key(), position, |input| input, |pe| Ok(f(pe)))
+    }
+
+    /// Runs `f` as [`process`](Self::process) does, and holds its result back until the event is
+    /// contained in a durable checkpoint of the PE: see [`Pending`]. So it is for an event that the
+    /// PE contained already.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    ///
+    /// # Panics
+    /// As [`process`](Self::process).
+    pub fn process_pending<K, P, A, R>(
+        &mut self,
+        prototype: &PePrototype<K, P>,
+        key: A,
+        position: u64,
+        f: impl FnOnce(&mut P) -> R,
+    ) -> Result<Pending<Applied<R>>, SourceError>
+    where
+        K: Key + Borrow<A::Borrowed>,
+        P: Checkpointable + Send + 'static,
+        A: AsKey<K>,
+    {
+        let key = key.as_key();
+        let ticket = match prototype.ticket(key) {
+            Ok(ticket) => ticket,
+            Err(error) => {
+                // It has failed as another would, and holds the source back.
+                self.check_feeds(prototype)?;
+                self.begin(position, vec![prototype.locate(key).name])?;
+                return Err(Event::new(&*self.state, position).failed(error));
+            }
+        };
+        let confirmed = |origin| Confirmed { origin, ticket: &ticket };
+        let applied = self.run(prototype, key, position, confirmed, |pe| Ok(f(pe)))?;
+        Ok(Pending::new(applied, ticket))
     }
 
     /// Runs `f` as [`process`](Self::process) does; if it returns an error, the PE is as it was as
@@ -155,24 +193,32 @@ impl Source {
         P: Checkpointable + Send + 'static,
         A: AsKey<K>,
     {
-        self.run(prototype, key.as_key(), position, |pe| match f(pe) {
-            Ok(result) => Ok(Ok(result)),
-            Err(error) => Err(Err(error)),
-        })
+        self.run(
+            prototype,
+            key.as_key(),
+            position,
+            |input| input,
+            |pe| match f(pe) {
+                Ok(result) => Ok(Ok(result)),
+                Err(error) => Err(Err(error)),
+            },
+        )
     }
 
     #[inline(always)]
-    fn run<K, P, Q, R>(
+    fn run<K, P, Q, R, O>(
         &mut self,
         prototype: &PePrototype<K, P>,
         key: &Q,
         position: u64,
+        origin: impl FnOnce(Input) -> O,
         f: impl FnOnce(&mut P) -> Result<R, R>,
     ) -> Result<Applied<R>, SourceError>
     where
         K: Key + Borrow<Q>,
         P: Checkpointable + Send + 'static,
         Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
+        O: Origin<Output<R> = Option<R>>,
     {
         let located = prototype.locate(key);
         // Whoever sees that nothing is delayed sees what it has left.
@@ -180,33 +226,36 @@ impl Source {
             && position != u64::MAX
             && prototype.is_fed_by(&self.store.sources)
             && !self.state.is_delayed.load(Ordering::Acquire);
-        let event = match is_plain {
-            true => {
-                self.fed = position + 1;
-                Event::plain(&*self.state, position, located.name)
-            }
-            false => {
-                self.begin(prototype, position, located.name)?;
-                let event = Event::noted(&*self.state, position);
-                wait_for_turn(prototype, key, &event, located.name)?;
-                event
-            }
-        };
-        let mut has_failed = false;
-        let ran = prototype.process_input(located, key, event.input(), |pe| {
-            let result = f(pe);
-            has_failed = result.is_err();
-            result
-        });
-        match ran {
-            Ok(result) => {
-                if !has_failed {
-                    event.finish();
-                }
-                Ok(result.map_or(Applied::Before, Applied::Now))
-            }
-            Err(error) => Err(event.failed(error)),
+        if !is_plain {
+            return self.run_noted(prototype, (key, located), position, origin, f);
         }
+        self.fed = position + 1;
+        let event = PlainEvent::new(&self.state, position, located.name);
+        run_event(prototype, (key, located), event, origin, f)
+    }
+
+    /// Runs an event that others may be before.
+    #[cold]
+    #[inline(never)]
+    fn run_noted<K, P, Q, R, O>(
+        &mut self,
+        prototype: &PePrototype<K, P>,
+        (key, located): (&Q, Located),
+        position: u64,
+        origin: impl FnOnce(Input) -> O,
+        f: impl FnOnce(&mut P) -> Result<R, R>,
+    ) -> Result<Applied<R>, SourceError>
+    where
+        K: Key + Borrow<Q>,
+        P: Checkpointable + Send + 'static,
+        Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
+        O: Origin<Output<R> = Option<R>>,
+    {
+        self.check_feeds(prototype)?;
+        self.begin(position, vec![located.name])?;
+        let event = Event::new(&*self.state, position);
+        wait_for_turn(prototype, key, &event, located.name)?;
+        run_event(prototype, (key, located), event, origin, f)
     }
 
     /// Runs `f` as [`process`](Self::process) does, without blocking the thread.
@@ -234,10 +283,11 @@ impl Source {
     {
         let key = key.as_key();
         let pe = prototype.locate(key).name;
-        match self.begin(prototype, position, pe) {
+        let begun = self.check_feeds(prototype);
+        match begun.and_then(|()| self.begin(position, vec![pe])) {
             Err(error) => SourceFuture::refused(error),
             Ok(()) => {
-                let event = Event::noted(self.state.clone(), position);
+                let event = Event::new(self.state.clone(), position);
                 let call = prototype.input_call(key.to_owned(), f, |f: F, pe| Ok(f(pe)));
                 SourceFuture::new(event, pe, call)
             }
@@ -248,30 +298,17 @@ impl Source {
     /// processed later.
     #[cold]
     #[inline(never)]
-    fn begin<K, P>(
-        &mut self,
-        prototype: &PePrototype<K, P>,
-        position: u64,
-        pe: PeName,
-    ) -> Result<(), SourceError>
-    where
-        K: Key,
-        P: Checkpointable + Send + 'static,
-    {
+    pub(super) fn begin(&mut self, position: u64, pes: Vec<PeName>) -> Result<(), SourceError> {
         let source_name = self.name();
-        if !prototype.is_fed_by(&self.store.sources) {
-            let prototype = prototype.name().into();
-            return Err(SourceError::OtherKeeper { source_name, prototype });
-        }
         if position == u64::MAX {
             return Err(SourceError::TooHigh { source_name, position });
         }
         let mut events = self.state.events.lock();
         if position >= self.fed {
-            events.begin(position, vec![pe]);
+            events.begin(position, pes);
             self.fed = position + 1;
         } else {
-            events.again(position, vec![pe]).map_err(|fault| match fault {
+            events.again(position, pes).map_err(|fault| match fault {
                 Fault::Running => {
                     let attempted = format!("feed position {position} of source `{source_name}`");
                     SourceError::Running { attempted, position }
@@ -284,6 +321,19 @@ impl Source {
         }
         self.state.publish(&events);
         Ok(())
+    }
+
+    /// Looks whether the prototype belongs to the keeper of this source.
+    pub(super) fn check_feeds<K, P>(&self, prototype: &PePrototype<K, P>) -> Result<(), SourceError>
+    where
+        K: Key,
+        P: Checkpointable + Send + 'static,
+    {
+        if prototype.is_fed_by(&self.store.sources) {
+            return Ok(());
+        }
+        let prototype = prototype.name().into();
+        Err(SourceError::OtherKeeper { source_name: self.name(), prototype })
     }
 
     /// Gives up an event that has failed: it is not fed again while this process lives. Until the
@@ -383,4 +433,36 @@ where
         waited.map_err(|error| event.failed(error))?;
     }
     Ok(())
+}
+
+/// Runs an event whose turn it is.
+#[inline(always)]
+fn run_event<K, P, Q, R, O>(
+    prototype: &PePrototype<K, P>,
+    (key, located): (&Q, Located),
+    event: impl Fed,
+    origin: impl FnOnce(Input) -> O,
+    f: impl FnOnce(&mut P) -> Result<R, R>,
+) -> Result<Applied<R>, SourceError>
+where
+    K: Key + Borrow<Q>,
+    P: Checkpointable + Send + 'static,
+    Q: KeyBytes + Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    O: Origin<Output<R> = Option<R>>,
+{
+    let mut has_failed = false;
+    let ran = prototype.process_input(located, key, origin(event.input()), |pe| {
+        let result = f(pe);
+        has_failed = result.is_err();
+        result
+    });
+    match ran {
+        Ok(result) => {
+            if !has_failed {
+                event.finish();
+            }
+            Ok(result.map_or(Applied::Before, Applied::Now))
+        }
+        Err(error) => Err(event.failed(error)),
+    }
 }

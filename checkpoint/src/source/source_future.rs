@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use crate::inputs::{PeName, SourceState};
-use crate::process_error::ProcessError;
 use crate::prototype::{InputCall, Key};
-use crate::source::event::Event;
+use crate::source::event::{Event, Failure, Fed};
 use crate::source::{Applied, SourceError};
 use crate::state::Checkpointable;
 
@@ -26,18 +25,6 @@ enum State<K, P, F, R> {
     Refused(SourceError),
     OnItsWay { event: Event<Arc<SourceState>>, pe: PeName, call: InputCall<K, P, F, R> },
     Ended,
-}
-
-/// Either is what an event may end with.
-enum Failure {
-    Process(ProcessError),
-    Source(SourceError),
-}
-
-impl From<ProcessError> for Failure {
-    fn from(error: ProcessError) -> Self {
-        Self::Process(error)
-    }
 }
 
 impl<K, P, F, R> SourceFuture<K, P, F, R> {
@@ -85,8 +72,7 @@ impl<K: Key, P: Checkpointable + Send + 'static, F, R> Future for SourceFuture<K
                     None => Applied::Before,
                 })
             }
-            Err(Failure::Process(error)) => Err(event.failed(error)),
-            Err(Failure::Source(error)) => Err(error),
+            Err(failure) => Err(failure.of(&event)),
         })
     }
 }

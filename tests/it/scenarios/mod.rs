@@ -6,6 +6,7 @@ mod endings;
 mod expiry;
 mod fetching;
 mod ids;
+mod pending;
 mod restoring;
 mod saving;
 mod slow_storage;

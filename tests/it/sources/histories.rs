@@ -17,14 +17,14 @@ use crate::support::{FetchFault, SaveFault, every, manual};
 const KEYS: u64 = 4;
 const EVENTS_MAX: u64 = 24;
 
-/// The events that a PE has seen: source and position.
+/// What a PE has seen of events: source, position, and which of the event's steps.
 #[derive(Checkpointable, Default, Debug, Clone, PartialEq, Eq)]
 struct Seen {
-    events: Vec<(u8, u64)>,
+    events: Vec<(u8, u64, u8)>,
 }
 
-/// What is fed: position and key, for each source.
-type Inputs = Vec<Vec<(u64, String)>>;
+/// What is fed: position, and the key of each step, for each source.
+type Inputs = Vec<Vec<(u64, Vec<String>)>>;
 
 type Event = Pin<Box<dyn Future<Output = Result<Applied<()>, SourceError>>>>;
 
@@ -66,8 +66,10 @@ impl History {
                 let mut position = 0;
                 let events = (0..below(EVENTS_MAX)).map(|_| {
                     position += 1 + below(3);
+                    let steps = if below(4) == 0 { below(5) } else { 1 };
                     // Some keys are hot.
-                    (position - 1, format!("{}", below(1 + below(KEYS))))
+                    let key = |_| below(1 + below(KEYS)).to_string();
+                    (position - 1, (0..steps).map(key).collect())
                 });
                 events.collect()
             })
@@ -112,7 +114,7 @@ impl History {
         let sources: Vec<_> =
             (0..self.inputs.len()).map(|at| keeper.source(&name(at)).unwrap()).collect();
         let next = sources.iter().zip(&self.inputs).map(|(source, input)| {
-            let is_done = |(position, _): &(u64, String)| {
+            let is_done = |(position, _): &(u64, Vec<String>)| {
                 source.resume_from().is_some_and(|safe| *position <= safe)
             };
             input.iter().take_while(|event| is_done(event)).count()
@@ -138,12 +140,22 @@ impl History {
     }
 
     fn feed(&mut self, process: &mut Process, source: usize, position: u64) {
-        let key = &self.inputs[source].iter().find(|(at, _)| *at == position).unwrap().1;
-        self.trace.push(format!("feed {position} of {source} to {key}"));
+        let (_, keys) = self.inputs[source].iter().find(|(at, _)| *at == position).unwrap();
+        self.trace.push(format!("feed {position} of {source} to {keys:?}"));
         let id = u8::try_from(source).unwrap();
-        let see = move |pe: &mut Seen| pe.events.push((id, position));
-        let event = process.sources[source].process_async(&process.prototype, key, position, see);
-        process.on_their_way.push((source, position, Box::pin(event)));
+        let see = |step| move |pe: &mut Seen| pe.events.push((id, position, step));
+        let (feeds, prototype) = (&mut process.sources[source], &process.prototype);
+        let event: Event = match &keys[..] {
+            [key] => Box::pin(feeds.process_async(prototype, key, position, see(0))),
+            keys => {
+                let mut event = feeds.event(position);
+                for (step, key) in (0..).zip(keys) {
+                    event = event.on(prototype, key, see(step));
+                }
+                Box::pin(event.run_async())
+            }
+        };
+        process.on_their_way.push((source, position, event));
     }
 
     fn poll(&mut self, process: &mut Process, at: usize) {
@@ -279,10 +291,12 @@ impl History {
     /// Compares what is stored with a plain loop over the inputs.
     fn check(&mut self) {
         let process = self.start();
-        let mut expected: BTreeMap<&str, Vec<(u8, u64)>> = BTreeMap::new();
+        let mut expected: BTreeMap<&str, Vec<(u8, u64, u8)>> = BTreeMap::new();
         for (source, input) in (0..).zip(&self.inputs) {
-            for (position, key) in input {
-                expected.entry(key).or_default().push((source, *position));
+            for (position, keys) in input {
+                for (step, key) in (0..).zip(keys) {
+                    expected.entry(key).or_default().push((source, *position, step));
+                }
             }
         }
         for key in (0..KEYS).map(|key| key.to_string()) {
@@ -296,9 +310,9 @@ impl History {
             };
             let expected = expected.remove(&*key).unwrap_or_default();
             for source in 0..u8::try_from(self.inputs.len()).unwrap() {
-                let of = |all: &[(u8, u64)]| -> Vec<(u8, u64)> {
-                    let of = all.iter().filter(|(of, _)| *of == source);
-                    of.filter(|event| !self.skipped.contains(event)).copied().collect()
+                let of = |all: &[(u8, u64, u8)]| -> Vec<(u8, u64, u8)> {
+                    let of = all.iter().filter(|(of, ..)| *of == source);
+                    of.filter(|(of, at, _)| !self.skipped.contains(&(*of, *at))).copied().collect()
                 };
                 assert_eq!(of(&events), of(&expected), "PE {key}\n{}", self.shown());
             }

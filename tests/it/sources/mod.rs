@@ -5,6 +5,7 @@ mod failing;
 mod histories;
 mod older;
 mod resuming;
+mod several_pes;
 
 use std::sync::Arc;
 use std::time::Duration;

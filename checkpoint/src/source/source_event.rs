@@ -1,0 +1,283 @@
+//! An event of a source that touches several PEs, or one PE with several steps.
+
+use std::any::Any;
+use std::borrow::Borrow;
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use crate::inputs::{PeName, SourceState};
+use crate::process_error::ProcessError;
+use crate::prototype::{AsKey, Input, InputCall, Key, PePrototype};
+use crate::source::event::{Event, Failure, Fed};
+use crate::source::{Applied, Source, SourceError};
+use crate::state::Checkpointable;
+
+/// An event that touches several PEs; made by [`Source::event`].
+///
+/// It is safe when all of them contain it. Each closure sees its own PE only; those for the same PE
+/// run together, in their order, and the PE contains all of them or none. PEs are touched one after
+/// the other, each under its own lock: others may see one that contains the event beside one that
+/// does not yet, and so may a restart. When the event is fed again, PEs that contain it skip it.
+///
+/// # Examples
+/// ```
+/// use checkpoint::{InMemoryStorage, SafeKeeper};
+///
+/// let keeper = SafeKeeper::builder(InMemoryStorage::new()).build()?;
+/// let accounts = keeper.prototype::<String, i64>("account").create(|_| 0).build()?;
+/// let totals = keeper.prototype::<String, u64>("total").create(|_| 0).build()?;
+/// let mut transfers = keeper.source("transfers")?;
+/// transfers
+///     .event(0)
+///     .on(&accounts, "alice", |balance| *balance -= 5)
+///     .on(&accounts, "bob", |balance| *balance += 5)
+///     .on(&totals, "transfers", |count| *count += 1)
+///     .run()?;
+/// assert_eq!(accounts.read("bob", |balance| *balance)?, 5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "an event that is not run is not fed"]
+pub struct SourceEvent<'s, 'f> {
+    source: &'s mut Source,
+    position: u64,
+    parts: VecDeque<Part<'f>>,
+    /// Whoever can wait for its PEs on this thread.
+    driver: Option<Box<dyn Drive>>,
+    refused: Option<SourceError>,
+}
+
+/// What it does with one PE.
+struct Part<'a> {
+    pe: PeName,
+    key: Vec<u8>,
+    call: Box<dyn Touch<'a> + Send + 'a>,
+}
+
+/// What is done with a PE, whose type only who made this knows.
+type Step<'a> = Box<dyn FnOnce(&mut dyn Any) + Send + 'a>;
+
+trait Touch<'a> {
+    fn add(&mut self, step: Step<'a>);
+    /// Runs the steps once it is the event's turn. Returns whether they have run.
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        input: Input,
+        event: (&Event<Arc<SourceState>>, PeName),
+    ) -> Poll<Result<bool, Failure>>;
+}
+
+impl<'a, K, P> Touch<'a> for InputCall<K, P, Vec<Step<'a>>, ()>
+where
+    K: Key,
+    P: Checkpointable + Send + 'static,
+{
+    fn add(&mut self, step: Step<'a>) {
+        if let Some(steps) = self.input_mut() {
+            steps.push(step);
+        }
+    }
+
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        input: Input,
+        (event, pe): (&Event<Arc<SourceState>>, PeName),
+    ) -> Poll<Result<bool, Failure>> {
+        let turn = |call: &Self| event.turn(pe, || call.id()).map_err(Failure::Source);
+        let ran = ready!(self.poll(context, input, turn))?;
+        Poll::Ready(Ok(ran.is_some()))
+    }
+}
+
+trait Drive {
+    fn drive(&self, future: &mut SourceEventFuture<'_>) -> Result<Applied<()>, SourceError>;
+}
+
+impl<K: Key, P: Checkpointable + Send + 'static> Drive for PePrototype<K, P> {
+    fn drive(&self, future: &mut SourceEventFuture<'_>) -> Result<Applied<()>, SourceError> {
+        let (mut result, mut driven) = (None, &mut *future);
+        let until_done = async {
+            result = Some((&mut driven).await);
+            Ok(())
+        };
+        match (self.drive(until_done), result) {
+            (_, Some(result)) => result,
+            (Err(error), None) => Err(future.failed(error)),
+            (Ok(()), None) => unreachable!("it is done when there is a result"),
+        }
+    }
+}
+
+impl Source {
+    /// Begins an event that touches several PEs, or one with several steps.
+    ///
+    /// Nothing happens before [`run`](SourceEvent::run).
+    pub fn event<'f>(&mut self, position: u64) -> SourceEvent<'_, 'f> {
+        let parts = VecDeque::new();
+        SourceEvent { source: self, position, parts, driver: None, refused: None }
+    }
+}
+
+impl<'f> SourceEvent<'_, 'f> {
+    /// Adds that `f` is run on the PE of `key`, behind what was added for that PE before.
+    ///
+    /// To know what `f` has found, have it write into a variable outside.
+    pub fn on<K, P, A>(
+        mut self,
+        prototype: &PePrototype<K, P>,
+        key: A,
+        f: impl FnOnce(&mut P) + Send + 'f,
+    ) -> Self
+    where
+        K: Key + Borrow<A::Borrowed>,
+        P: Checkpointable + Send + 'static,
+        A: AsKey<K>,
+    {
+        if let Err(error) = self.source.check_feeds(prototype) {
+            self.refused.get_or_insert(error);
+            return self;
+        }
+        let step: Step<'f> = Box::new(|pe| match pe.downcast_mut() {
+            Some(pe) => f(pe),
+            None => unreachable!("the PEs of one prototype have one type"),
+        });
+        let owned = key.as_key().to_owned();
+        let pe = prototype.locate(&owned).name;
+        let key = owned.with_key_bytes(<[u8]>::to_vec);
+        let same = self.parts.iter_mut().find(|part| part.pe == pe && part.key == key);
+        if let Some(part) = same {
+            part.call.add(step);
+            return self;
+        }
+        let call = prototype.input_call(owned, vec![step], |steps: Vec<Step<'f>>, pe| {
+            for step in steps {
+                step(pe);
+            }
+            Ok(())
+        });
+        self.parts.push_back(Part { pe, key, call: Box::new(call) });
+        self.driver.get_or_insert_with(|| Box::new(prototype.clone()));
+        self
+    }
+
+    /// Runs the event: [`Applied::Before`] if all PEs contain it already.
+    ///
+    /// # Errors
+    /// As [`Source::process`]. PEs before the one that failed contain the event; it holds the
+    /// source back until it is fed again, with the same steps, or is skipped.
+    ///
+    /// # Panics
+    /// If a closure panics, so does this. The event counts as failed; the PE is poisoned.
+    pub fn run(mut self) -> Result<Applied<()>, SourceError> {
+        let driver = self.driver.take();
+        let mut future = self.run_async();
+        match driver {
+            Some(driver) => driver.drive(&mut future),
+            None => future.end(),
+        }
+    }
+
+    /// Runs the event as [`run`](Self::run) does, without blocking the thread.
+    ///
+    /// It counts as fed when this returns: see [`Source::process_async`].
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_async(self) -> SourceEventFuture<'f> {
+        let Self { source, position, parts, refused, .. } = self;
+        let pes = parts.iter().map(|part| part.pe).collect();
+        let state = match refused.map_or_else(|| source.begin(position, pes), Err) {
+            Err(error) => State::Refused(error),
+            Ok(()) => State::OnItsWay(Event::new(source.state.clone(), position), parts),
+        };
+        SourceEventFuture { state, applied: Applied::Before }
+    }
+}
+
+impl fmt::Debug for SourceEvent<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceEvent").field("position", &self.position).finish_non_exhaustive()
+    }
+}
+
+/// An event that touches several PEs without blocking a thread; made by
+/// [`SourceEvent::run_async`].
+///
+/// Like [`SourceFuture`](crate::SourceFuture). If it is dropped before it is ready, some of its PEs
+/// may contain it, and others not: it has failed, and can be fed again.
+#[must_use = "an event that is dropped has failed, and holds its source back"]
+pub struct SourceEventFuture<'a> {
+    state: State<'a>,
+    applied: Applied<()>,
+}
+
+enum State<'a> {
+    Refused(SourceError),
+    OnItsWay(Event<Arc<SourceState>>, VecDeque<Part<'a>>),
+    Ended,
+}
+
+impl SourceEventFuture<'_> {
+    fn failed(&self, error: ProcessError) -> SourceError {
+        match &self.state {
+            State::OnItsWay(event, _) => event.failed(error),
+            State::Refused(_) | State::Ended => unreachable!("it has a result by then"),
+        }
+    }
+
+    /// Ends one that has nothing left to do.
+    fn end(&mut self) -> Result<Applied<()>, SourceError> {
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Refused(error) => Err(error),
+            State::OnItsWay(event, _) => {
+                event.finish();
+                Ok(self.applied)
+            }
+            State::Ended => panic!("an event was polled after its end"),
+        }
+    }
+}
+
+impl Future for SourceEventFuture<'_> {
+    type Output = Result<Applied<()>, SourceError>;
+
+    /// # Panics
+    /// Panics if it is polled after it was ready.
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        while let State::OnItsWay(event, parts) = &mut this.state
+            && let Some(Part { pe, call, .. }) = parts.front_mut()
+        {
+            match ready!(call.poll(context, event.input(), (event, *pe))) {
+                Ok(has_run) => {
+                    if has_run {
+                        this.applied = Applied::Now(());
+                    }
+                    parts.pop_front();
+                }
+                Err(failure) => {
+                    let error = failure.of(event);
+                    // Dropped: it has failed.
+                    this.state = State::Ended;
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+        Poll::Ready(this.end())
+    }
+}
+
+impl fmt::Debug for SourceEventFuture<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("SourceEventFuture");
+        if let State::OnItsWay(event, _) = &self.state {
+            shown.field("position", &event.position());
+        }
+        shown.finish_non_exhaustive()
+    }
+}
