@@ -14,7 +14,7 @@ mod workload;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use checkpoint::{CheckpointingMode, InMemoryStorage};
+use checkpoint::{CheckpointingMode, InMemoryStorage, SafeKeeper};
 
 use workload::dumps::{Dumped, Dumping};
 use workload::measure::{Way, compare, on_two_threads, setting};
@@ -51,8 +51,12 @@ fn main() {
     let off = ours(CheckpointingMode::None);
     let count = ours(CheckpointingMode::EventCount(16.try_into().unwrap()));
     let timed = ours(CheckpointingMode::Time(Duration::from_secs(1)));
-    // One that looks what is safe each second would store, too.
-    let fed = ours(CheckpointingMode::None);
+    // One that looks each second what is safe stores all that has changed for it.
+    let never = SafeKeeper::builder(InMemoryStorage::new())
+        .safe_position_interval(Duration::from_secs(86_400))
+        .build()
+        .unwrap();
+    let fed = Ours::of(never, CheckpointingMode::None, keys);
     let source = Mutex::new(fed.keeper.source("events").unwrap());
     let timed_fed = ours(CheckpointingMode::Time(Duration::from_secs(1)));
     let timed_source = Mutex::new(timed_fed.keeper.source("events").unwrap());

@@ -101,7 +101,10 @@ impl Ours {
     }
 
     pub(crate) fn over(storage: Arc<dyn StateStorage>, mode: CheckpointingMode, keys: u64) -> Self {
-        let keeper = SafeKeeper::builder_over(storage).build().unwrap();
+        Self::of(SafeKeeper::builder_over(storage).build().unwrap(), mode, keys)
+    }
+
+    pub(crate) fn of(keeper: SafeKeeper, mode: CheckpointingMode, keys: u64) -> Self {
         let config = CheckpointingConfig::builder(mode).build().unwrap();
         let states = keeper.prototype("states").config(config).create(|_| State::new());
         let states = states.build().unwrap();
