@@ -201,7 +201,7 @@ impl<T: Send + 'static> Wake for OnDurable<T> {
     }
 }
 
-#[cfg(all(test, not(loom), not(shuttle)))]
+#[cfg(test)]
 mod tests {
     use std::sync::mpsc;
 
