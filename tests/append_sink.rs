@@ -8,10 +8,12 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use checkpoint::{
-    CheckpointId, CheckpointIdRef, Durability, Epoch, FetchEntry, FetchOutcome, InMemoryStorage,
-    Metadata, MetadataVersion, SaveBatch, SaveOutcome, StateStorage, StorageCapabilities,
-    StorageError, StorageErrorKind, StoredVersion,
+    CheckpointId, CheckpointIdRef, Durability, FetchEntry, FetchOutcome, InMemoryStorage,
+    SaveBatch, SaveOutcome, StateStorage, StorageCapabilities, StorageError, StorageErrorKind,
+    StoredVersion,
 };
+
+use crate::delegate_storage;
 
 /// A storage that appends what it is given to one file, and syncs it. Nothing can be fetched.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ impl AppendSink {
 }
 
 impl StateStorage for AppendSink {
+    delegate_storage!(self => self.rest; open_epoch, metadata, put_metadata);
+
     fn capabilities(&self) -> StorageCapabilities {
         StorageCapabilities::new(Durability::Power)
     }
@@ -84,22 +88,5 @@ impl StateStorage for AppendSink {
 
     fn versions(&self, _id: &CheckpointId) -> Result<Vec<StoredVersion>, StorageError> {
         Ok(Vec::new())
-    }
-
-    fn open_epoch(&self, partition: u32) -> Result<Epoch, StorageError> {
-        self.rest.open_epoch(partition)
-    }
-
-    fn metadata(&self, name: &str) -> Result<Option<Metadata>, StorageError> {
-        self.rest.metadata(name)
-    }
-
-    fn put_metadata(
-        &self,
-        name: &str,
-        expected: Option<MetadataVersion>,
-        bytes: &[u8],
-    ) -> Result<MetadataVersion, StorageError> {
-        self.rest.put_metadata(name, expected, bytes)
     }
 }

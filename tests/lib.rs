@@ -4,6 +4,7 @@ mod account;
 mod append_sink;
 mod backend;
 mod conversation;
+mod delegate_storage;
 mod program;
 mod quota;
 pub mod simulation;

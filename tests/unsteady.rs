@@ -1,13 +1,12 @@
 //! A storage around another one that can be switched off.
 
-use std::ops::ControlFlow;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use checkpoint::{
-    CheckpointId, CheckpointIdRef, Epoch, FetchEntry, FetchOutcome, Metadata, MetadataVersion,
-    SaveBatch, SaveOutcome, StateStorage, StorageCapabilities, StorageError, StorageErrorKind,
-    StoredVersion,
+    FetchEntry, SaveBatch, SaveOutcome, StateStorage, StorageError, StorageErrorKind,
 };
+
+use crate::delegate_storage;
 
 /// How a storage is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,9 +63,11 @@ fn down(attempted: String) -> StorageError {
 }
 
 impl<S: StateStorage + ?Sized> StateStorage for Unsteady<S> {
-    fn capabilities(&self) -> StorageCapabilities {
-        self.inner.capabilities()
-    }
+    delegate_storage!(
+        self => self.inner;
+        capabilities, fetch_now, may_contain, prefetch, fetch_many, ids, versions, open_epoch,
+        metadata, put_metadata,
+    );
 
     fn save(&self, batch: SaveBatch) {
         if !self.is_down() {
@@ -87,50 +88,5 @@ impl<S: StateStorage + ?Sized> StateStorage for Unsteady<S> {
             let err = down(format!("fetch {}", entry.id()));
             entry.complete(Err(err));
         }
-    }
-
-    fn fetch_now(&self, id: &CheckpointId) -> Option<FetchOutcome> {
-        self.inner.fetch_now(id)
-    }
-
-    fn may_contain(&self, id: &CheckpointId) -> bool {
-        self.inner.may_contain(id)
-    }
-
-    fn prefetch(&self, ids: &[CheckpointId]) {
-        self.inner.prefetch(ids);
-    }
-
-    fn fetch_many(&self, ids: &[CheckpointIdRef<'_>], found: &mut dyn FnMut(usize, Vec<u8>)) {
-        self.inner.fetch_many(ids, found);
-    }
-
-    fn ids(
-        &self,
-        prototype: &str,
-        visit: &mut dyn FnMut(CheckpointId) -> ControlFlow<()>,
-    ) -> Result<(), StorageError> {
-        self.inner.ids(prototype, visit)
-    }
-
-    fn versions(&self, id: &CheckpointId) -> Result<Vec<StoredVersion>, StorageError> {
-        self.inner.versions(id)
-    }
-
-    fn open_epoch(&self, partition: u32) -> Result<Epoch, StorageError> {
-        self.inner.open_epoch(partition)
-    }
-
-    fn metadata(&self, name: &str) -> Result<Option<Metadata>, StorageError> {
-        self.inner.metadata(name)
-    }
-
-    fn put_metadata(
-        &self,
-        name: &str,
-        expected: Option<MetadataVersion>,
-        bytes: &[u8],
-    ) -> Result<MetadataVersion, StorageError> {
-        self.inner.put_metadata(name, expected, bytes)
     }
 }

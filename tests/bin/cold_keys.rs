@@ -14,7 +14,6 @@
 
 use std::error::Error;
 use std::io::{self, Write};
-use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
@@ -23,12 +22,12 @@ use std::time::Duration;
 
 use checkpoint::storage::conformance;
 use checkpoint::{
-    CheckpointId, CheckpointIdRef, CheckpointingConfig, CheckpointingMode, Epoch, FetchEntry,
-    FetchOutcome, FetchVersion, InMemoryStorage, InputPositions, Metadata, MetadataVersion,
-    Overflow, PePrototype, ProcessError, ProcessFuture, RecordMeta, RecordView, RecordWriter,
-    RestoreFailure, SafeKeeper, SaveBatch, SaveOutcome, StateStorage, StorageCapabilities,
-    StorageError, StoredVersion, TestClock,
+    CheckpointId, CheckpointingConfig, CheckpointingMode, FetchEntry, FetchOutcome, FetchVersion,
+    InMemoryStorage, InputPositions, Overflow, PePrototype, ProcessError, ProcessFuture,
+    RecordMeta, RecordView, RecordWriter, RestoreFailure, SafeKeeper, SaveOutcome, StateStorage,
+    TestClock,
 };
+use checkpoint_tests::delegate_storage;
 
 type State = [u64; 12];
 type Event = ProcessFuture<u64, State, fn(&mut State), ()>;
@@ -314,13 +313,11 @@ impl Cold {
 }
 
 impl StateStorage for Cold {
-    fn capabilities(&self) -> StorageCapabilities {
-        self.inner.capabilities()
-    }
-
-    fn save(&self, batch: SaveBatch) {
-        self.inner.save(batch);
-    }
+    delegate_storage!(
+        self => self.inner;
+        capabilities, save, may_contain, prefetch, fetch_many, ids, versions, open_epoch, metadata,
+        put_metadata,
+    );
 
     fn fetch(&self, entries: Vec<FetchEntry>) {
         let count = entries.len();
@@ -341,46 +338,5 @@ impl StateStorage for Cold {
     fn fetch_now(&self, id: &CheckpointId) -> Option<FetchOutcome> {
         let answers = self.asked().answers_at_once;
         if answers { self.inner.fetch_now(id) } else { None }
-    }
-
-    fn may_contain(&self, id: &CheckpointId) -> bool {
-        self.inner.may_contain(id)
-    }
-
-    fn prefetch(&self, ids: &[CheckpointId]) {
-        self.inner.prefetch(ids);
-    }
-
-    fn fetch_many(&self, ids: &[CheckpointIdRef<'_>], found: &mut dyn FnMut(usize, Vec<u8>)) {
-        self.inner.fetch_many(ids, found);
-    }
-
-    fn ids(
-        &self,
-        prototype: &str,
-        visit: &mut dyn FnMut(CheckpointId) -> ControlFlow<()>,
-    ) -> Result<(), StorageError> {
-        self.inner.ids(prototype, visit)
-    }
-
-    fn versions(&self, id: &CheckpointId) -> Result<Vec<StoredVersion>, StorageError> {
-        self.inner.versions(id)
-    }
-
-    fn open_epoch(&self, partition: u32) -> Result<Epoch, StorageError> {
-        self.inner.open_epoch(partition)
-    }
-
-    fn metadata(&self, name: &str) -> Result<Option<Metadata>, StorageError> {
-        self.inner.metadata(name)
-    }
-
-    fn put_metadata(
-        &self,
-        name: &str,
-        expected: Option<MetadataVersion>,
-        bytes: &[u8],
-    ) -> Result<MetadataVersion, StorageError> {
-        self.inner.put_metadata(name, expected, bytes)
     }
 }

@@ -3,14 +3,15 @@
 //! The model follows the answers: what is said to be stored is, and whatever is read must be that,
 //! or something that an answer has left open.
 
-use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 use checkpoint::{
     CheckpointId, CheckpointIdRef, Epoch, FetchEntry, FetchOutcome, FetchVersion, Metadata,
     MetadataVersion, SaveBatch, SaveEntry, SaveOutcome, StateStorage, StorageCapabilities,
-    StorageError, StorageErrorKind, StoredVersion,
+    StorageError, StorageErrorKind,
 };
+
+use crate::delegate_storage;
 
 use super::computer::Computer;
 use super::content::{is_quarantine, stored};
@@ -136,6 +137,8 @@ fn dead() -> StorageError {
 }
 
 impl StateStorage for MirroredStorage {
+    delegate_storage!(self => self.alive()?; ids, versions);
+
     fn capabilities(&self) -> StorageCapabilities {
         self.capabilities.clone()
     }
@@ -214,18 +217,6 @@ impl StateStorage for MirroredStorage {
                 found(at, bytes);
             }
         });
-    }
-
-    fn ids(
-        &self,
-        prototype: &str,
-        visit: &mut dyn FnMut(CheckpointId) -> ControlFlow<()>,
-    ) -> Result<(), StorageError> {
-        self.alive()?.ids(prototype, visit)
-    }
-
-    fn versions(&self, id: &CheckpointId) -> Result<Vec<StoredVersion>, StorageError> {
-        self.alive()?.versions(id)
     }
 
     fn open_epoch(&self, partition: u32) -> Result<Epoch, StorageError> {

@@ -1,14 +1,13 @@
 //! A storage around another that answers later, from a thread of its own, in another order.
 
-use std::ops::ControlFlow;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use checkpoint::{
-    CheckpointId, CheckpointIdRef, Epoch, FetchEntry, FetchOutcome, InMemoryStorage, Metadata,
-    MetadataVersion, SaveBatch, StateStorage, StorageCapabilities, StorageError, StoredVersion,
+    CheckpointId, FetchEntry, FetchOutcome, InMemoryStorage, SaveBatch, StateStorage,
 };
+use checkpoint_tests::delegate_storage;
 
 pub(crate) struct LateStorage {
     inner: InMemoryStorage,
@@ -63,9 +62,10 @@ impl Drop for LateStorage {
 }
 
 impl StateStorage for LateStorage {
-    fn capabilities(&self) -> StorageCapabilities {
-        self.inner.capabilities()
-    }
+    delegate_storage!(
+        self => self.inner;
+        capabilities, prefetch, fetch_many, ids, versions, open_epoch, metadata, put_metadata,
+    );
 
     fn save(&self, batch: SaveBatch) {
         self.send(Work::Save(batch));
@@ -81,42 +81,5 @@ impl StateStorage for LateStorage {
 
     fn may_contain(&self, _id: &CheckpointId) -> bool {
         true
-    }
-
-    fn prefetch(&self, ids: &[CheckpointId]) {
-        self.inner.prefetch(ids);
-    }
-
-    fn fetch_many(&self, ids: &[CheckpointIdRef<'_>], found: &mut dyn FnMut(usize, Vec<u8>)) {
-        self.inner.fetch_many(ids, found);
-    }
-
-    fn ids(
-        &self,
-        prototype: &str,
-        visit: &mut dyn FnMut(CheckpointId) -> ControlFlow<()>,
-    ) -> Result<(), StorageError> {
-        self.inner.ids(prototype, visit)
-    }
-
-    fn versions(&self, id: &CheckpointId) -> Result<Vec<StoredVersion>, StorageError> {
-        self.inner.versions(id)
-    }
-
-    fn open_epoch(&self, partition: u32) -> Result<Epoch, StorageError> {
-        self.inner.open_epoch(partition)
-    }
-
-    fn metadata(&self, name: &str) -> Result<Option<Metadata>, StorageError> {
-        self.inner.metadata(name)
-    }
-
-    fn put_metadata(
-        &self,
-        name: &str,
-        expected: Option<MetadataVersion>,
-        bytes: &[u8],
-    ) -> Result<MetadataVersion, StorageError> {
-        self.inner.put_metadata(name, expected, bytes)
     }
 }

@@ -2,14 +2,14 @@
 //! notes what it was asked.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::ControlFlow;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 
 use checkpoint::{
-    CheckpointId, CheckpointIdRef, Epoch, FetchEntry, FetchOutcome, FetchVersion, InMemoryStorage,
-    Metadata, MetadataVersion, SaveBatch, SaveEntry, SaveOutcome, StateStorage, StateVersion,
-    StorageCapabilities, StorageError, StorageErrorKind, StoredVersion,
+    CheckpointId, CheckpointIdRef, FetchEntry, FetchOutcome, FetchVersion, InMemoryStorage,
+    MetadataVersion, SaveBatch, SaveEntry, SaveOutcome, StateStorage, StateVersion, StorageError,
+    StorageErrorKind,
 };
+use checkpoint_tests::delegate_storage;
 
 use crate::support::faults::Rules;
 use crate::support::{FAIL_SAFE, FetchFault, Gate, SaveFault};
@@ -326,9 +326,10 @@ fn fetched(storage: &InMemoryStorage, id: &CheckpointId, version: FetchVersion) 
 }
 
 impl StateStorage for FaultyStorage {
-    fn capabilities(&self) -> StorageCapabilities {
-        self.inner.capabilities()
-    }
+    delegate_storage!(
+        self => self.inner;
+        capabilities, prefetch, ids, versions, open_epoch, metadata,
+    );
 
     fn save(&self, batch: SaveBatch) {
         self.change(|state| state.seen.save_calls += 1);
@@ -368,10 +369,6 @@ impl StateStorage for FaultyStorage {
         !self.lock().knows_absence || self.inner.may_contain(id)
     }
 
-    fn prefetch(&self, ids: &[CheckpointId]) {
-        self.inner.prefetch(ids);
-    }
-
     fn fetch_many(&self, ids: &[CheckpointIdRef<'_>], found: &mut dyn FnMut(usize, Vec<u8>)) {
         let holds = self.lock().holds_many.clone();
         if let Some(gate) = holds {
@@ -385,26 +382,6 @@ impl StateStorage for FaultyStorage {
             found(ids.len(), record);
             panic!("the storage was told to panic");
         }
-    }
-
-    fn ids(
-        &self,
-        prototype: &str,
-        visit: &mut dyn FnMut(CheckpointId) -> ControlFlow<()>,
-    ) -> Result<(), StorageError> {
-        self.inner.ids(prototype, visit)
-    }
-
-    fn versions(&self, id: &CheckpointId) -> Result<Vec<StoredVersion>, StorageError> {
-        self.inner.versions(id)
-    }
-
-    fn open_epoch(&self, partition: u32) -> Result<Epoch, StorageError> {
-        self.inner.open_epoch(partition)
-    }
-
-    fn metadata(&self, name: &str) -> Result<Option<Metadata>, StorageError> {
-        self.inner.metadata(name)
     }
 
     fn put_metadata(
