@@ -17,7 +17,7 @@ use crate::prototype::shard::Locked;
 use crate::reentrancy;
 use crate::state::Checkpointable;
 use crate::storage::{StateStorage, StorageError, StorageErrorKind};
-use crate::sync::{Mutex, Ordering};
+use crate::sync::Mutex;
 
 /// So many are on their way at the same time, for each thread.
 const AT_ONCE_MAX: usize = 256;
@@ -205,12 +205,6 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             all = all.and(ended);
         }
         all
-    }
-
-    /// How many more PEs may be in memory.
-    fn room_left(&self) -> usize {
-        let capacity = self.config.capacity().map_or(usize::MAX, std::num::NonZeroUsize::get);
-        capacity.saturating_sub(self.occupied.load(Ordering::Relaxed))
     }
 
     /// Brings these into memory, and waits until they are there.

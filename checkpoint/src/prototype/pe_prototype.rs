@@ -447,9 +447,10 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             .is_ok()
     }
 
-    pub(super) fn has_room(&self) -> bool {
+    /// How many more PEs may be in memory.
+    pub(super) fn room_left(&self) -> usize {
         let capacity = self.config.capacity().map_or(usize::MAX, std::num::NonZeroUsize::get);
-        self.occupied.load(Ordering::Relaxed) < capacity
+        capacity.saturating_sub(self.occupied.load(Ordering::Relaxed))
     }
 
     /// Counts one more PE, whatever the capacity: one that is to be removed or replaced.
@@ -463,7 +464,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
     fn make_room(&self, shard: usize, id: CheckpointId) -> Result<Arc<Room>, ProcessError> {
         // Registered before anybody leaves, so that no leaving is missed.
         let room = self.room.lock().get_or_insert_with(Signal::new).clone();
-        if self.has_room() {
+        if self.room_left() > 0 {
             // Somebody has left since the caller looked; whoever else waits is to look too.
             self.room.lock().take();
             room.finish(());

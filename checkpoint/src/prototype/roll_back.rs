@@ -113,7 +113,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
                     continue;
                 }
             }
-            if !self.inner.has_room()
+            if self.inner.room_left() == 0
                 && let Ok(key) = K::from_key_bytes(id.key())
             {
                 // One that is in use again by now stays.
