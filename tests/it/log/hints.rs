@@ -31,6 +31,14 @@ fn fill(storage: &LogStorage) {
     }
 }
 
+/// A log that was filled, and has its hints.
+fn compacted(root: &Path) -> LogStorage {
+    let storage = builder(root).open().unwrap();
+    fill(&storage);
+    storage.compact().unwrap();
+    storage
+}
+
 /// What can be seen of a log.
 fn content(storage: &LogStorage) -> (Vec<String>, u64, u64) {
     let mut seen = Vec::new();
@@ -77,11 +85,7 @@ fn a_log_is_opened_by_its_hints_as_by_its_segments() {
 fn a_hint_that_is_changed_anywhere_is_not_believed() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
-    let storage = builder(root).open().unwrap();
-    fill(&storage);
-    storage.compact().unwrap();
-    let expected = content(&storage);
-    drop(storage);
+    let expected = content(&compacted(root));
     let path = hints(root).remove(0);
     let bytes = fs::read(&path).unwrap();
     let check = |changed: &[u8], how: &str| {
@@ -136,11 +140,7 @@ fn a_hint_is_not_believed_beside_another_segment() {
 fn a_hint_that_cannot_be_read_is_no_reason_not_to_open() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
-    let storage = builder(root).open().unwrap();
-    fill(&storage);
-    storage.compact().unwrap();
-    let expected = content(&storage);
-    drop(storage);
+    let expected = content(&compacted(root));
     let hint = hints(root).remove(0);
     fs::remove_file(&hint).unwrap();
     fs::create_dir(&hint).unwrap();
@@ -153,9 +153,7 @@ fn a_hint_that_cannot_be_read_is_no_reason_not_to_open() {
 fn damage_that_was_found_is_told_of_by_the_next_opening_too() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
-    let storage = builder(root).open().unwrap();
-    fill(&storage);
-    storage.compact().unwrap();
+    let storage = compacted(root);
     let hint = hints(root).remove(0);
     let segment = hint.with_extension("");
     let mut bytes = fs::read(&segment).unwrap();
