@@ -3,6 +3,7 @@
 //! The layout is specified in `checkpoint/FORMAT.md`.
 
 mod backup;
+mod builder;
 mod compaction;
 mod compactor;
 mod damages;
@@ -34,7 +35,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use opening::LogStorageBuilder;
+pub use builder::LogStorageBuilder;
 pub use report::{
     LogBackup, LogCut, LogDamage, LogDamageKind, LogOpenReport, LogProgress, LogStats,
     LogVerifyReport,
