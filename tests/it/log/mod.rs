@@ -14,6 +14,7 @@ mod parts;
 mod previous;
 mod read_only;
 mod removed;
+mod several;
 mod torn;
 mod turns;
 mod verify;

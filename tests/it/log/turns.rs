@@ -17,11 +17,11 @@ use super::{hints, id, store};
 use crate::file_system::files_that_fail::FilesThatFail;
 use crate::support::eventually;
 
-const SEGMENT_BYTES: u64 = 16_000;
+pub(super) const SEGMENT_BYTES: u64 = 16_000;
 const KEYS: u64 = 60;
 const STATE: [u8; 200] = [7; 200];
 
-fn builder(root: &Path) -> LogStorageBuilder {
+pub(super) fn builder(root: &Path) -> LogStorageBuilder {
     LogStorage::builder(root).segment_bytes(SEGMENT_BYTES).durability(Durability::Process)
 }
 

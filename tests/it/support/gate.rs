@@ -5,10 +5,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use crate::support::FAIL_SAFE;
 
 /// Closed until it is opened; a clone is the same gate.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Gate(Arc<(Mutex<State>, Condvar)>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     open: bool,
     waiting: usize,

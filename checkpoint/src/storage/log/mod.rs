@@ -77,9 +77,10 @@ use crate::storage::{
 ///   those who save: each is told at once what became of its save, and then waits until twice as
 ///   much was read to be compacted as was saved since, but never for more than a tenth of a second.
 ///   That keeps it below three times as many and six segments more, as long as compaction gets that
-///   far in that time, and no batch is larger than a segment. Nobody waits for what fails, for a
-///   thread that is gone, or while [`compact`](Self::compact), [`verify`](Self::verify) or
-///   [`backup`](Self::backup) has its turn: then it grows.
+///   far in that time; where all that is saved at once, by however many threads, is more than a
+///   segment, six times that more. Nobody waits for what fails, for a thread that is gone, or while
+///   [`compact`](Self::compact), [`verify`](Self::verify) or [`backup`](Self::backup) has its turn:
+///   then it grows.
 /// - The directory has one user at a time; see
 ///   [`DefaultFileSystemStateStorage`](crate::DefaultFileSystemStateStorage) on locks, permissions
 ///   and symbolic links, which are the same here.

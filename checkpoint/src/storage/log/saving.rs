@@ -64,6 +64,10 @@ impl Log {
         // Whoever had the turn before may have taken the batch along.
         let waiting = std::mem::take(&mut *self.waiting.lock());
         if waiting.is_empty() {
+            drop(turn);
+            // Whoever took it along owes for it. But if the others went on, all would save many
+            // times before each has had to wait once.
+            self.orders.take_turns(0);
             return;
         }
         let (done, saved_bytes) = self.commit(turn, waiting);
@@ -124,7 +128,8 @@ impl Log {
         done.extend(pending.into_iter().map(|pending| pending.entry).zip(saved.outcomes));
         if begun {
             // The one before is full: it may be worth to look at.
-            let disk_bytes = self.bytes_when_begun.load(Ordering::Relaxed);
+            // With what was saved since: it may be more than a segment.
+            let disk_bytes = self.bytes_when_begun.load(Ordering::Relaxed) + saved_bytes;
             self.orders.want(self.pressure_at(disk_bytes) >= 1.0);
         }
         (done, saved_bytes)
