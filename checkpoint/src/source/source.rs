@@ -27,6 +27,8 @@ use crate::sync::Ordering;
 /// fine. The same input must have the same positions each time. One source is one ordered input: a
 /// file, or one partition of a topic; a PE may be fed by several.
 ///
+/// No two calls can have the same position: what touches several PEs is one [event](Self::event).
+///
 /// # Events that fail
 /// An event that gets an error [holds the source back](SourceError): it can be fed again under the
 /// same position, as often as one likes, or be [skipped](Self::skip). Later events of the same PE
@@ -81,8 +83,10 @@ impl Source {
     /// known.
     ///
     /// It goes up by itself, about once a
-    /// [`safe_position_interval_ms`](crate::SafeKeeperSettings::safe_position_interval_ms), and is
-    /// durable itself. It never goes down but by [`rewind`](Self::rewind).
+    /// [`safe_position_interval_ms`](crate::SafeKeeperSettings::safe_position_interval_ms) (a
+    /// second by default), and is durable itself. It never goes down but by
+    /// [`rewind`](Self::rewind). A process that is killed before it has gone up loses nothing of
+    /// what is stored, but the next one reads from the same place again.
     #[must_use]
     pub fn safe_position(&self) -> Option<u64> {
         before(self.state.safe())
