@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::inputs::PeName;
+use crate::inputs::{PeName, before};
 use crate::inputs::contained::Contained;
 use crate::inputs::events::{Ended, InputEvents};
 use crate::record::SourceId;
+use crate::restore_error::RestoreFailure;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// Names a source in memory: small, because each PE has one beside it.
@@ -122,6 +123,13 @@ impl SourceState {
     /// What errors name it by.
     pub(crate) fn shown(&self) -> Arc<str> {
         self.name.clone().unwrap_or_else(|| format!("#{:016x}", self.id.0).into())
+    }
+
+    /// Why a PE is refused that contains the events below `contained_to`: others below `to`, or
+    /// below what is safe, would be missing from it for ever.
+    pub(crate) fn gap(&self, contained_to: u64, to: u64) -> RestoreFailure {
+        let (from, to) = (before(contained_to), before(to.max(self.safe())));
+        RestoreFailure::PositionGap { source: self.shown(), from, to }
     }
 
     /// A PE has lost events that are not known to be stored: they are to be fed again.

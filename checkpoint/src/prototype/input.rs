@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::capture::PeHandle;
 use crate::checkpoint_id::CheckpointId;
 use crate::clock::Timestamp;
-use crate::inputs::{Contained, Ended, Older, PeName, Sources, Turn, before};
+use crate::inputs::{Contained, Ended, Older, PeName, Sources, Turn};
 use crate::process_error::ProcessError;
 use crate::prototype::entry::{Effect, Flags};
 use crate::prototype::gate::Access;
@@ -144,15 +144,8 @@ impl<K: Key, P> Inner<K, P> {
         });
         let Some(entry) = table.get_mut(pe) else { return Ok(()) };
         if let (Some(source), Some(Turn::Lost(from))) = (&source, turn) {
-            let reason = RestoreFailure::PositionGap {
-                source: source.shown(),
-                from: before(from),
-                to: before(source.safe().max(input.position)),
-            };
-            return Err(ProcessError::Restore(RestoreError::new(
-                self.id_of_entry(&entry.key),
-                reason,
-            )));
+            let (id, reason) = (self.id_of_entry(&entry.key), source.gap(from, input.position));
+            return Err(ProcessError::Restore(RestoreError::new(id, reason)));
         }
         entry.flags.clear(Flags::LOST_EVENTS);
         Ok(())
@@ -168,11 +161,7 @@ impl<K: Key, P> Inner<K, P> {
         for source in self.registration.sources.all() {
             let contained_to = contained.of(source.index).unwrap_or(0);
             if contained_to < source.safe() {
-                return Err(RestoreFailure::PositionGap {
-                    source: source.shown(),
-                    from: before(contained_to),
-                    to: before(source.safe()),
-                });
+                return Err(source.gap(contained_to, source.safe()));
             }
             if contained_to < source.floor().max(source.reached()) {
                 contained.set(source.index, contained_to);

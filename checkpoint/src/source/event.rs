@@ -4,10 +4,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::checkpoint_id::CheckpointId;
-use crate::inputs::{Ended, InputEvents, PeName, SourceState, Turn, before};
+use crate::inputs::{Ended, InputEvents, PeName, SourceState, Turn};
 use crate::process_error::ProcessError;
 use crate::prototype::Input;
-use crate::restore_error::{RestoreError, RestoreFailure};
+use crate::restore_error::RestoreError;
 use crate::source::SourceError;
 use crate::sync::Ordering;
 
@@ -98,12 +98,8 @@ impl<S: Deref<Target = SourceState>> Event<S> {
             }
             Turn::Lost(from) => {
                 let id = id().map_err(|error| self.failed(error))?;
-                let reason = RestoreFailure::PositionGap {
-                    source: self.state.shown(),
-                    from: before(from),
-                    to: before(position),
-                };
-                Err(self.failed(ProcessError::Restore(RestoreError::new(id, reason))))
+                let error = RestoreError::new(id, self.state.gap(from, position));
+                Err(self.failed(ProcessError::Restore(error)))
             }
         }
     }

@@ -161,7 +161,7 @@ fn what_a_reload_loses_is_fed_again() {
     let SourceError::Process { error: ProcessError::Restore(error), .. } = &gap else {
         panic!("{gap}")
     };
-    let RestoreFailure::PositionGap { from: Some(1), .. } = error.reason() else {
+    let RestoreFailure::PositionGap { from: Some(1), to: Some(4), .. } = error.reason() else {
         panic!("{error}")
     };
     // Others go on.
