@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::inputs::{PeName, before};
 use crate::inputs::contained::Contained;
 use crate::inputs::events::{Ended, InputEvents};
+use crate::inputs::{PeName, before};
 use crate::record::SourceId;
 use crate::restore_error::RestoreFailure;
-use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 
 /// Names a source in memory: small, because each PE has one beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +60,8 @@ pub(crate) struct SourceState {
     /// PEs have lost events from here on; the highest number if none has. Apart from `completed`,
     /// which is written without a look at it.
     lost_from: AtomicU64,
+    /// How many sources have such PEs, of all of the keeper.
+    losing: Arc<AtomicUsize>,
     safe: AtomicU64,
     floor: AtomicU64,
     /// Positions below have been fed; brought up to date when nobody feeds it any more.
@@ -77,7 +79,12 @@ pub(crate) struct SourceState {
 }
 
 impl SourceState {
-    fn new(index: SourceIndex, id: SourceId, known: Option<&Known>) -> Self {
+    fn new(
+        index: SourceIndex,
+        id: SourceId,
+        known: Option<&Known>,
+        losing: Arc<AtomicUsize>,
+    ) -> Self {
         let (safe, floor) = known.map_or((0, 0), |known| (known.safe, known.floor));
         Self {
             index,
@@ -85,6 +92,7 @@ impl SourceState {
             name: known.map(|known| known.name.clone()),
             completed: AtomicU64::new(safe),
             lost_from: AtomicU64::new(u64::MAX),
+            losing,
             fed: AtomicU64::new(0),
             rewinds: AtomicU64::new(0),
             told: Mutex::new(None),
@@ -140,7 +148,7 @@ impl SourceState {
     }
 
     /// Whether a PE has lost events that are still to be fed again.
-    pub(crate) fn has_lost(&self, pe: PeName) -> bool {
+    fn has_lost(&self, pe: PeName) -> bool {
         self.lost_from.load(Ordering::Acquire) != u64::MAX && self.events.lock().has_lost(pe)
     }
 
@@ -170,7 +178,20 @@ impl SourceState {
     }
 
     fn publish_losses(&self, events: &InputEvents) {
-        self.lost_from.store(events.lost_from(), Ordering::Release);
+        let lost_from = events.lost_from();
+        // Written under the lock of the events only.
+        match (self.lost_from.load(Ordering::Relaxed), lost_from) {
+            (u64::MAX, u64::MAX) => {}
+            // Both pair with the load in `Sources::has_lost`.
+            (u64::MAX, _) => {
+                self.losing.fetch_add(1, Ordering::AcqRel);
+            }
+            (_, u64::MAX) => {
+                self.losing.fetch_sub(1, Ordering::AcqRel);
+            }
+            (_, _) => {}
+        }
+        self.lost_from.store(lost_from, Ordering::Release);
         // Last: who sees that nothing is delayed goes on from there.
         self.is_delayed.store(!events.is_empty(), Ordering::Release);
     }
@@ -191,7 +212,11 @@ pub(crate) struct Older {
 
 /// All sources of a keeper.
 #[derive(Default)]
-pub(crate) struct Sources(Mutex<Table>);
+pub(crate) struct Sources {
+    table: Mutex<Table>,
+    /// How many of them have PEs that have lost events. Each keeps it up to date itself.
+    losing: Arc<AtomicUsize>,
+}
 
 #[derive(Default)]
 struct Table {
@@ -209,12 +234,13 @@ impl Table {
         &mut self,
         id: SourceId,
         known: Option<&Known>,
+        losing: &Arc<AtomicUsize>,
     ) -> Result<&Arc<SourceState>, TooManySources> {
         let number = self.all.len() + 1;
         let index = u16::try_from(number).ok().filter(|_| number <= SOURCES_MAX);
         let index = SourceIndex(index.ok_or(TooManySources)?);
         self.by_id.insert(id, index);
-        self.all.push(Arc::new(SourceState::new(index, id, known)));
+        self.all.push(Arc::new(SourceState::new(index, id, known, losing.clone())));
         self.all.last().ok_or(TooManySources)
     }
 }
@@ -222,42 +248,49 @@ impl Table {
 impl Sources {
     /// The sources that the store knows.
     pub(crate) fn new(known: &[Known]) -> Result<Self, TooManySources> {
-        let mut table = Table::default();
+        let sources = Self::default();
         for known in known {
-            table.add(known.id, Some(known))?;
+            sources.add(known)?;
         }
-        Ok(Self(Mutex::new(table)))
+        Ok(sources)
     }
 
     /// Returns the number of a source that a record names.
     pub(crate) fn number(&self, id: SourceId) -> Result<SourceIndex, TooManySources> {
-        let mut table = self.0.lock();
+        let mut table = self.table.lock();
         if let Some(index) = table.by_id.get(&id) {
             return Ok(*index);
         }
-        table.add(id, None).map(|source| source.index)
+        table.add(id, None, &self.losing).map(|source| source.index)
     }
 
     pub(crate) fn get(&self, index: SourceIndex) -> Option<Arc<SourceState>> {
-        self.0.lock().get(index).cloned()
+        self.table.lock().get(index).cloned()
     }
 
     /// Returns what a record names a source by.
     pub(crate) fn id(&self, index: SourceIndex) -> Option<SourceId> {
-        self.0.lock().get(index).map(|source| source.id)
+        self.table.lock().get(index).map(|source| source.id)
     }
 
     /// Whether a PE need not say any more how much of a source it contains.
     pub(crate) fn says_nothing_new(&self, index: SourceIndex, next: u64) -> bool {
-        self.0.lock().get(index).is_some_and(|source| source.says_nothing_new(next))
+        self.table.lock().get(index).is_some_and(|source| source.says_nothing_new(next))
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<SourceState>> {
-        self.0.lock().all.clone()
+        self.table.lock().all.clone()
     }
 
     pub(crate) fn is_any(&self) -> bool {
-        !self.0.lock().all.is_empty()
+        !self.table.lock().all.is_empty()
+    }
+
+    /// Whether a PE has lost events of any of them that are still to be fed again.
+    pub(crate) fn has_lost(&self, pe: PeName) -> bool {
+        // Each restore asks, and almost never has anything been lost: that is to cost nothing.
+        self.losing.load(Ordering::Acquire) > 0
+            && self.all().iter().any(|source| source.has_lost(pe))
     }
 
     /// What a PE contains of which nothing is known but that all that was fed is over for it.
@@ -271,14 +304,14 @@ impl Sources {
 
     /// Returns the source of this name, if it is known.
     pub(crate) fn of_name(&self, name: &str) -> Option<Arc<SourceState>> {
-        let table = self.0.lock();
+        let table = self.table.lock();
         table.all.iter().find(|source| source.name.as_deref() == Some(name)).cloned()
     }
 
     /// Takes in a source that the store has just learned of.
     pub(crate) fn add(&self, known: &Known) -> Result<Arc<SourceState>, TooManySources> {
-        let mut table = self.0.lock();
-        table.add(known.id, Some(known)).cloned()
+        let mut table = self.table.lock();
+        table.add(known.id, Some(known), &self.losing).cloned()
     }
 }
 
@@ -315,6 +348,29 @@ mod tests {
         }
         assert_eq!(sources.number(SourceId(u64::MAX)), Err(TooManySources));
         assert_eq!(sources.number(SourceId(5)), Ok(SourceIndex(6)));
+    }
+
+    #[test]
+    fn while_no_pe_has_lost_events_no_source_is_looked_at() {
+        let pe = |hash| (crate::prototype_index::PrototypeIndex(0), hash);
+        let sources = Sources::new(&[known("a", 1, 3, 3), known("b", 2, 5, 5)]).unwrap();
+        let [a, b] = ["a", "b"].map(|name| sources.of_name(name).unwrap());
+        let losing = || sources.losing.load(Ordering::Acquire);
+        assert_eq!((losing(), sources.has_lost(pe(1))), (0, false));
+        for _ in 0..2 {
+            a.lose(pe(1));
+            b.lose(pe(2));
+        }
+        let has_lost = || [1, 2, 3].map(|hash| sources.has_lost(pe(hash)));
+        assert_eq!((losing(), has_lost()), (2, [true, true, false]));
+        for (source, to, left) in [(&a, 4, 2), (&a, 3, 1), (&b, 0, 0), (&b, 0, 0)] {
+            source.change(|events| {
+                events.rewind(to).unwrap();
+                None
+            });
+            assert_eq!(losing(), left);
+        }
+        assert_eq!(has_lost(), [false; 3]);
     }
 
     #[test]

@@ -123,7 +123,7 @@ impl<K: Key, P> Inner<K, P> {
     /// Takes note that a PE that comes into memory has lost events before it left.
     pub(super) fn recall_losses(&self, table: &mut Table<K, P>, pe: PeHandle) {
         let name = self.name_of(pe);
-        if self.registration.sources.all().iter().any(|source| source.has_lost(name))
+        if self.registration.sources.has_lost(name)
             && let Some(entry) = table.get_mut(pe)
         {
             entry.flags.set(Flags::LOST_EVENTS);
