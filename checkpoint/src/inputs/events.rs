@@ -204,6 +204,19 @@ mod tests {
         assert!(is_now(&mut events, 3, 1));
     }
 
+    /// Its end says that those before have come to theirs, too.
+    #[test]
+    fn an_event_waits_for_the_nearest_before_it() {
+        let mut events = InputEvents::default();
+        for position in [1, 2] {
+            events.begin(position, vec![pe(1)]);
+        }
+        let Turn::After(nearest) = events.turn(3, pe(1)) else { panic!("it may not run") };
+        assert!(events.done(1).is_none());
+        let told = events.done(2);
+        assert!(told.is_some_and(|told| Arc::ptr_eq(&told, &nearest)));
+    }
+
     #[test]
     fn only_what_has_failed_is_taken_again() {
         let mut events = InputEvents::default();

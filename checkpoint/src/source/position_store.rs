@@ -271,6 +271,31 @@ fn decode(bytes: &[u8]) -> Option<Vec<Known>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::InMemoryStorage;
+
+    /// Gives numbers that were chosen.
+    #[derive(Debug)]
+    struct Numbers(Mutex<Vec<u64>>);
+
+    impl RandomSource for Numbers {
+        fn next_u64(&self) -> u64 {
+            self.0.lock().pop().unwrap()
+        }
+    }
+
+    #[test]
+    fn an_id_that_is_drawn_again_is_not_given_twice() {
+        let storage: Arc<dyn StateStorage> = Arc::new(InMemoryStorage::new());
+        let numbers = Arc::new(Numbers(Mutex::new(vec![6, 5, 6, 5])));
+        let id = |store: &PositionStore, name| store.open_source(name).unwrap().id;
+        let store = PositionStore::open(&storage, numbers.clone()).unwrap();
+        assert_eq!(["a", "b"].map(|name| id(&store, name)), [SourceId(5), SourceId(6)]);
+        // Nor are those of sources of which only the store knows.
+        numbers.0.lock().extend([7, 6, 5]);
+        let store = PositionStore::open(&storage, numbers).unwrap();
+        let ids = ["c", "b", "a"].map(|name| id(&store, name));
+        assert_eq!(ids, [SourceId(7), SourceId(6), SourceId(5)]);
+    }
 
     #[test]
     fn what_is_known_is_read_as_it_was_written() {

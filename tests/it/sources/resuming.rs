@@ -3,7 +3,7 @@
 
 use std::sync::Mutex;
 
-use checkpoint::StorageErrorKind;
+use checkpoint::{StateStorage, StorageErrorKind};
 
 use super::*;
 use crate::support::{FetchFault, SaveFault, counted, every, manual};
@@ -326,4 +326,38 @@ fn what_is_safe_cannot_be_kept_while_the_storage_fails_and_is_later() {
     world.storage.fail_metadata(false);
     world.settle();
     assert_eq!(source.safe_position(), Some(1));
+}
+
+/// What is there may be what this keeper wrote when it was told that it had failed.
+#[test]
+fn what_was_written_unseen_is_written_again() {
+    let world = World::new(FaultyStorage::new(), every(1));
+    let mut source = world.source();
+    world.storage.put_metadata_unseen(true);
+    for at in 1..20 {
+        world.feed(&mut source, "a", at).unwrap();
+        world.settle();
+    }
+    assert_eq!(source.safe_position(), None);
+    world.storage.put_metadata_unseen(false);
+    world.settle();
+    assert_eq!(source.safe_position(), Some(19));
+    world.feed(&mut source, "a", 20).unwrap();
+    world.settle();
+    assert_eq!(source.safe_position(), Some(20));
+}
+
+#[test]
+fn what_another_keeper_has_written_of_its_sources_stays() {
+    let world = World::new(FaultyStorage::new(), every(1));
+    let mut source = world.source();
+    world.feed(&mut source, "a", 1).unwrap();
+    world.run();
+    let other = World::new(world.storage.clone(), every(1));
+    let _theirs = other.keeper.source("theirs").unwrap();
+    let written = || world.storage.metadata("sources").unwrap().unwrap();
+    let theirs = written();
+    world.settle();
+    assert_eq!(source.safe_position(), None);
+    assert_eq!(written().bytes, theirs.bytes);
 }

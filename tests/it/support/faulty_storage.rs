@@ -35,6 +35,7 @@ struct State {
     answers_many: bool,
     holds_many: Option<Gate>,
     metadata_fails: bool,
+    metadata_is_put_unseen: bool,
     killed: bool,
 }
 
@@ -135,6 +136,11 @@ impl FaultyStorage {
     /// Has every metadata value fail that is put, or no more.
     pub(crate) fn fail_metadata(&self, fails: bool) {
         self.lock().metadata_fails = fails;
+    }
+
+    /// Has every metadata value be put and yet be said to have failed, or no more.
+    pub(crate) fn put_metadata_unseen(&self, is_unseen: bool) {
+        self.lock().metadata_is_put_unseen = is_unseen;
     }
 
     /// Nothing is stored or found from now on, as if the process had been killed.
@@ -390,10 +396,20 @@ impl StateStorage for FaultyStorage {
         expected: Option<MetadataVersion>,
         bytes: &[u8],
     ) -> Result<MetadataVersion, StorageError> {
-        if self.lock().metadata_fails {
+        let failed = || {
             let attempted = format!("put metadata {name:?}");
-            return Err(StorageError::new(StorageErrorKind::Unavailable, attempted));
+            StorageError::new(StorageErrorKind::Unavailable, attempted)
+        };
+        let (fails, is_unseen) = {
+            let state = self.lock();
+            (state.metadata_fails, state.metadata_is_put_unseen)
+        };
+        if fails {
+            return Err(failed());
         }
-        self.inner.put_metadata(name, expected, bytes)
+        match self.inner.put_metadata(name, expected, bytes) {
+            Ok(_) if is_unseen => Err(failed()),
+            put => put,
+        }
     }
 }

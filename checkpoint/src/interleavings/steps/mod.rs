@@ -2,6 +2,7 @@
 
 mod events;
 mod framework;
+mod positions;
 mod saving_run;
 mod sequences;
 mod signal;
