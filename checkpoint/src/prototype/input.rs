@@ -130,24 +130,30 @@ impl<K: Key, P> Inner<K, P> {
         }
     }
 
-    /// Looks again at a PE that has lost events: maybe they are fed again by now.
+    /// Looks again at a PE that has lost events: maybe they are fed again by now, or are another
+    /// source's.
     pub(super) fn check_lost(
         &self,
         table: &mut Table<K, P>,
         pe: PeHandle,
         input: Input,
     ) -> Result<(), ProcessError> {
+        let name = self.name_of(pe);
         let source = self.registration.sources.get(input.source);
         let turn = source.as_ref().map(|source| {
             let mut events = source.events.lock();
-            events.turn(input.position, self.name_of(pe))
+            events.turn(input.position, name)
         });
         let Some(entry) = table.get_mut(pe) else { return Ok(()) };
         if let (Some(source), Some(Turn::Lost(from))) = (&source, turn) {
             let (id, reason) = (self.id_of_entry(&entry.key), source.gap(from, input.position));
             return Err(ProcessError::Restore(RestoreError::new(id, reason)));
         }
-        entry.flags.clear(Flags::LOST_EVENTS);
+        // The flag stands for all sources: an event of another one may have waited for the PE since
+        // before it lost anything, and would run.
+        if !self.registration.sources.has_lost(name) {
+            entry.flags.clear(Flags::LOST_EVENTS);
+        }
         Ok(())
     }
 
@@ -171,5 +177,106 @@ impl<K: Key, P> Inner<K, P> {
             }
         }
         Ok(Older { contained, lost })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inputs::SourceIndex;
+    use crate::{
+        CheckpointingConfig, CheckpointingMode, Eviction, InMemoryStorage, SafeKeeper, Source,
+    };
+
+    const KEY: u8 = 1;
+
+    /// A PE that two sources have fed up to position 1.
+    struct World {
+        _keeper: SafeKeeper,
+        prototype: PePrototype<u8, u64>,
+        sources: [Source; 2],
+    }
+
+    impl World {
+        fn new() -> Self {
+            let keeper = SafeKeeper::builder(InMemoryStorage::new()).build().unwrap();
+            let config = CheckpointingConfig::builder(CheckpointingMode::None).build().unwrap();
+            let prototype = keeper.prototype("p").config(config).create(|_| 0).build().unwrap();
+            let mut sources = ["a", "b"].map(|name| keeper.source(name).unwrap());
+            for source in &mut sources {
+                source.process(&prototype, KEY, 1, |count: &mut u64| *count += 1).unwrap();
+            }
+            Self { _keeper: keeper, prototype, sources }
+        }
+
+        fn index(&self, name: &str) -> SourceIndex {
+            self.prototype.inner.registration.sources.of_name(name).unwrap().index
+        }
+
+        /// The PE has contained the events of a source below `next`, and has lost what it has not
+        /// any more.
+        fn lose(&self, name: &str, next: u64) {
+            let inner = &self.prototype.inner;
+            let place = inner.place(&KEY);
+            let mut locked = inner.lock_open(place.shard).unwrap();
+            let table = locked.table();
+            let entry = table.entries.find(place.hash, |entry| entry.key == KEY).unwrap();
+            let pe = entry.handle(place.hash);
+            inner.lose_events(table, pe, &Contained::one(self.index(name), next));
+        }
+
+        /// An event whose turn has come before the PE lost anything, and that has waited for the PE
+        /// since. Says whether it has run.
+        fn late(&self, name: &str, position: u64) -> bool {
+            let source = self.index(name);
+            let input = Input { source, position, floor: 0, is_behind_nothing_lost: false };
+            let located = self.prototype.locate(&KEY);
+            let add = |count: &mut u64| {
+                *count += 1;
+                Ok(())
+            };
+            match self.prototype.process_input(located, &KEY, input, add) {
+                Ok(ran) => ran.is_some(),
+                Err(ProcessError::Restore(error)) => {
+                    let reason = error.reason();
+                    assert!(matches!(reason, RestoreFailure::PositionGap { .. }), "{error}");
+                    false
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+
+        fn rewind(&mut self, of: usize) {
+            self.sources[of].rewind(None).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_a_pe_has_lost_of_one_source_is_known_behind_an_event_of_another() {
+        let mut world = World::new();
+        world.lose("b", 3);
+        for position in 2..4 {
+            assert!(world.late("a", position) && !world.late("b", 2));
+        }
+        world.lose("a", 5);
+        assert!(!world.late("a", 4) && !world.late("b", 2));
+        world.rewind(0);
+        assert!(world.late("a", 4) && !world.late("b", 2));
+        world.rewind(1);
+        assert!(world.late("b", 2) && world.late("a", 5));
+    }
+
+    #[test]
+    fn what_a_pe_has_lost_is_known_when_it_comes_into_memory() {
+        let mut world = World::new();
+        let sources = world.prototype.inner.registration.sources.clone();
+        let name = world.prototype.locate(&KEY).name;
+        sources.of_name("b").unwrap().lose(name);
+        // The flag of the one in memory stands for what that one has lost.
+        world.prototype.checkpoint(KEY).unwrap().wait().unwrap();
+        assert_eq!(world.prototype.evict(KEY).unwrap(), Eviction::Evicted);
+        assert!(!world.late("b", 2) && world.late("a", 2));
+        world.rewind(1);
+        assert!(world.late("b", 2));
     }
 }

@@ -22,6 +22,8 @@ pub(crate) trait Origin: Copy {
     fn ticket(&self) -> Option<&CheckpointTicket> {
         None
     }
+    /// The same, once it is known not to come behind events that the PE has lost.
+    fn behind_nothing_lost(self) -> Self;
 }
 
 /// What a PE says of the events that it contains.
@@ -73,6 +75,10 @@ impl Origin for Nowhere {
     fn input(self) -> Option<Input> {
         None
     }
+
+    fn behind_nothing_lost(self) -> Self {
+        self
+    }
 }
 
 /// A position of a source.
@@ -82,6 +88,8 @@ pub(crate) struct Input {
     pub(crate) position: u64,
     /// A PE that says nothing of the source contains all events below.
     pub(crate) floor: u64,
+    /// Whether it is known that the PE has lost nothing of the source before the event.
+    pub(crate) is_behind_nothing_lost: bool,
 }
 
 impl Origin for Input {
@@ -93,7 +101,7 @@ impl Origin for Input {
         if !said.is_in_order {
             return Seen::New;
         }
-        if said.has_lost_events {
+        if said.has_lost_events && !self.is_behind_nothing_lost {
             return Seen::Lost;
         }
         let contained_to = match said.source {
@@ -127,6 +135,10 @@ impl Origin for Input {
     fn input(self) -> Option<Input> {
         Some(self)
     }
+
+    fn behind_nothing_lost(self) -> Self {
+        Self { is_behind_nothing_lost: true, ..self }
+    }
 }
 
 /// From the same, and somebody is to be told when what the event has left is stored.
@@ -158,6 +170,10 @@ impl<O: Origin> Origin for Confirmed<'_, O> {
 
     fn input(self) -> Option<Input> {
         self.origin.input()
+    }
+
+    fn behind_nothing_lost(self) -> Self {
+        Self { origin: self.origin.behind_nothing_lost(), ..self }
     }
 
     fn ticket(&self) -> Option<&CheckpointTicket> {

@@ -310,7 +310,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                     && let Some(pe) = locked.table().has_lost_events(place.hash, key)
                 {
                     self.check_lost(locked.table(), pe, input)?;
-                    let at = (self.coarse_now(), origin);
+                    let at = (self.coarse_now(), origin.behind_nothing_lost());
                     let again = locked.table().event((place.hash, key), at, f, |pe, f| f(pe));
                     return self.conclude(place, key, again, origin, (locked, caller));
                 }

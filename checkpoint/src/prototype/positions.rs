@@ -120,7 +120,8 @@ mod tests {
     const FLOOR: u64 = 10;
 
     fn input(source: u16, position: u64) -> Input {
-        Input { source: SourceIndex::new(source), position, floor: FLOOR }
+        let source = SourceIndex::new(source);
+        Input { source, position, floor: FLOOR, is_behind_nothing_lost: false }
     }
 
     /// Feeds a PE; says whether the event has run.

@@ -130,7 +130,8 @@ impl<S: Deref<Target = SourceState>> Drop for Event<S> {
 
 #[inline(always)]
 fn input(state: &SourceState, position: u64) -> Input {
-    Input { source: state.index, position, floor: state.floor() }
+    let (source, floor) = (state.index, state.floor());
+    Input { source, position, floor, is_behind_nothing_lost: false }
 }
 
 fn failed(state: &SourceState, position: u64, error: ProcessError) -> SourceError {
