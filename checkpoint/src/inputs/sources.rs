@@ -196,6 +196,13 @@ impl SourceState {
         self.is_delayed.store(!events.is_empty(), Ordering::Release);
     }
 
+    /// Nobody is told any more: what is told may hold what it is told by.
+    pub(crate) fn forget_told(&self) {
+        let told = self.told.lock().take();
+        // The user's code, and with no lock held.
+        drop(told);
+    }
+
     pub(crate) fn known(&self) -> Option<Known> {
         let name = self.name.clone()?;
         Some(Known { name, id: self.id, safe: self.safe(), floor: self.floor() })

@@ -56,6 +56,8 @@ enum State {
     Away,
     Open(Round),
     Stored(Round),
+    /// There will be no more.
+    Over,
 }
 
 /// When rounds begin and are looked at: what the keeper's core knows of them.
@@ -131,7 +133,7 @@ impl Rounds {
         match &self.state {
             State::Idle => self.next,
             State::Open(round) => Some(round.push_at),
-            State::Away | State::Stored(_) => None,
+            State::Away | State::Stored(_) | State::Over => None,
         }
     }
 
@@ -147,20 +149,33 @@ impl Rounds {
 
     /// A round was looked at and is not through. Returns who is to be told.
     #[must_use]
-    pub(super) fn goes_on(&mut self, round: Round) -> Vec<Arc<RoundDone>> {
-        self.state = State::Open(round);
-        std::mem::take(&mut self.answers)
+    pub(super) fn goes_on(&mut self, round: Round) -> (Vec<Arc<RoundDone>>, Option<Round>) {
+        let told = std::mem::take(&mut self.answers);
+        (told, self.keep(State::Open, round))
     }
 
     /// Everything of a round is stored.
-    pub(super) fn stored(&mut self, round: Round) {
-        self.state = State::Stored(round);
+    #[must_use]
+    pub(super) fn stored(&mut self, round: Round) -> Option<Round> {
+        self.keep(State::Stored, round)
+    }
+
+    /// Keeps a round, unless all is over: whoever had it in hand is to drop it then, with no lock
+    /// held. It holds prototypes, which hold the keeper's inside.
+    fn keep(&mut self, as_state: impl FnOnce(Round) -> State, round: Round) -> Option<Round> {
+        if matches!(self.state, State::Over) {
+            return Some(round);
+        }
+        self.state = as_state(round);
+        None
     }
 
     /// A round is through, or there was nothing to do. Returns who is to be told.
     #[must_use]
     pub(super) fn ended(&mut self) -> Vec<Arc<RoundDone>> {
-        self.state = State::Idle;
+        if !matches!(self.state, State::Over) {
+            self.state = State::Idle;
+        }
         std::mem::take(&mut self.answers)
     }
 
@@ -175,7 +190,8 @@ impl Rounds {
     /// Ends everything. Returns who is to be told.
     pub(super) fn stop(&mut self) -> Vec<Arc<RoundDone>> {
         self.next = None;
-        self.state = State::Away;
+        // The prototypes of what was there are registered still: nothing ends with it.
+        self.state = State::Over;
         self.asked.drain(..).chain(self.answers.drain(..)).collect()
     }
 }
@@ -206,6 +222,12 @@ mod tests {
         }
     }
 
+    fn goes_on(rounds: &mut Rounds, round: Round) -> Vec<Arc<RoundDone>> {
+        let (told, left) = rounds.goes_on(round);
+        assert!(left.is_none(), "it is kept");
+        told
+    }
+
     fn round(push_at: u64) -> Round {
         Round { targets: Vec::new(), marks: Vec::new(), push_at: at(push_at), is_pushed: false }
     }
@@ -232,14 +254,14 @@ mod tests {
         assert!(begins(&mut rounds, 1000));
         // Stored while somebody has it in hand: looked at again.
         rounds.look();
-        assert!(rounds.goes_on(round(2000)).is_empty());
+        assert!(goes_on(&mut rounds, round(2000)).is_empty());
         let again = checked(&mut rounds, 1001).expect("something was stored");
-        assert!(rounds.goes_on(again).is_empty());
+        assert!(goes_on(&mut rounds, again).is_empty());
         assert!(checked(&mut rounds, 1999).is_none());
         assert_eq!(rounds.next_look(), Some(at(2000)));
         let pushed = checked(&mut rounds, 2000).expect("its time has come");
         assert!(rounds.take_stored().is_none());
-        rounds.stored(pushed);
+        assert!(rounds.stored(pushed).is_none());
         assert!(rounds.next(at(9000)).is_none() && rounds.next_look().is_none());
         assert!(rounds.take_stored().is_some() && rounds.take_stored().is_none());
         assert!(rounds.ended().is_empty() && begins(&mut rounds, 9000));
@@ -251,13 +273,13 @@ mod tests {
         assert!(begins(&mut rounds, 1000));
         let asked = rounds.ask(at(1001)).unwrap();
         // Of the one that is under way nobody is told.
-        assert!(rounds.goes_on(round(2000)).is_empty());
+        assert!(goes_on(&mut rounds, round(2000)).is_empty());
         rounds.look();
         // What that one waits for may never be stored: it is left.
         assert!(begins(&mut rounds, 1003));
-        let told = rounds.goes_on(round(2000));
+        let told = goes_on(&mut rounds, round(2000));
         assert!(matches!(&told[..], [one] if Arc::ptr_eq(one, &asked)));
-        assert!(rounds.goes_on(round(2000)).is_empty());
+        assert!(goes_on(&mut rounds, round(2000)).is_empty());
     }
 
     #[test]
@@ -269,5 +291,17 @@ mod tests {
         assert_eq!(rounds.stop().len(), 2);
         assert!(rounds.next(at(9000)).is_none() && rounds.ask(at(9000)).is_none());
         assert!(rounds.stop().is_empty());
+    }
+
+    /// It would keep the prototypes of a keeper that is gone.
+    #[test]
+    fn a_round_that_somebody_had_in_hand_at_the_end_is_not_kept() {
+        let mut rounds = rounds();
+        assert!(begins(&mut rounds, 1000));
+        assert!(rounds.stop().is_empty());
+        assert!(rounds.goes_on(round(2000)).1.is_some());
+        assert!(rounds.stored(round(2000)).is_some() && rounds.take_stored().is_none());
+        assert!(rounds.ended().is_empty());
+        assert!(rounds.goes_on(round(2000)).1.is_some() && rounds.next_look().is_none());
     }
 }

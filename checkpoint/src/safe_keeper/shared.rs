@@ -139,6 +139,10 @@ impl Shared {
             self.prototypes.lock().iter_mut().map(|prototype| prototype.source.take()).collect();
         let storage = self.storage.lock().take();
         drop((sources, storage));
+        // After the storage is gone, which whoever sets another one looks at.
+        for source in self.positions.sources.all() {
+            source.forget_told();
+        }
     }
 
     pub(super) fn sources(&self) -> Vec<Arc<dyn CheckpointSource>> {
@@ -339,7 +343,18 @@ impl Shared {
                 }
             }
         }
-        self.core.lock().flushes_go_on(open);
+        let over = {
+            let mut core = self.core.lock();
+            // One that is kept behind the end would keep the prototypes.
+            match core.is_running() {
+                true => {
+                    core.flushes_go_on(open);
+                    Vec::new()
+                }
+                false => open,
+            }
+        };
+        over.into_iter().for_each(|flush| flush.done.finish(false));
     }
 
     /// Waits a moment for a thread that has been told to end.

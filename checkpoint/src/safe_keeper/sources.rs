@@ -99,7 +99,8 @@ impl Shared {
 
     fn check_round(&self, mut round: Round) {
         if round.is_stored() {
-            self.core.lock().rounds.stored(round);
+            let over = self.core.lock().rounds.stored(round);
+            drop(over);
             self.wakers.of(Pool::Storage).notify_one();
             return;
         }
@@ -107,7 +108,8 @@ impl Shared {
         if now >= round.push_at {
             round.push(now.after(self.settings.safe_position_interval()));
         }
-        let told = self.core.lock().rounds.goes_on(round);
+        let (told, over) = self.core.lock().rounds.goes_on(round);
+        drop(over);
         told.into_iter().for_each(|done| done.finish(false));
     }
 

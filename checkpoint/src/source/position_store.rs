@@ -89,6 +89,11 @@ impl PositionStore {
         Ok(Self { sources: Arc::new(sources), storage, random, written })
     }
 
+    /// Whether the keeper has ended: nothing is written any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.storage.strong_count() == 0
+    }
+
     /// Returns the source of this name, which nobody else has open.
     pub(crate) fn open_source(&self, name: &str) -> Result<Arc<SourceState>, SourceError> {
         let source_name: Arc<str> = name.into();

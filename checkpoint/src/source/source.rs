@@ -399,7 +399,12 @@ impl Source {
     /// Called by a thread of the storage pool, with no lock held. It must not wait for the keeper,
     /// and should be short. A panic is caught and logged.
     pub fn on_safe_position(&mut self, told: impl Fn(u64) + Send + Sync + 'static) {
-        *self.state.told.lock() = Some(Arc::new(told));
+        let old = self.state.told.lock().replace(Arc::new(told));
+        // The user's code, and with no lock held.
+        drop(old);
+        if self.store.is_closed() {
+            self.state.forget_told();
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Sources: each event is in each PE's state exactly once, whatever happens (P10, rule 4.11, G1 to
 //! G7, T21).
 
+mod ending;
 mod failing;
 mod histories;
 mod older;
