@@ -236,7 +236,7 @@ impl SafeKeeper {
             return Err(CloseReport::reentrant());
         }
         let deadline = self.shared.clock.now().after(timeout);
-        let settled = self.begin_flush(deadline, false).into_future().await;
+        let settled = self.settle_behind(self.begin_flush(deadline, false), deadline).await;
         self.report(&[], settled, REPORT_LOCK_WAIT)
     }
 

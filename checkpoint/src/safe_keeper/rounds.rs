@@ -48,6 +48,14 @@ pub(super) enum RoundStep {
     Check(Round),
     /// It is stored: make it durable how far the sources need not feed again.
     End(Round),
+    /// Tell those whose time is up.
+    Late(Vec<Arc<RoundDone>>),
+}
+
+/// Somebody who waits for a round.
+struct Asked {
+    done: Arc<RoundDone>,
+    deadline: Timestamp,
 }
 
 enum State {
@@ -69,8 +77,8 @@ pub(super) struct Rounds {
     /// Something was stored since the round was looked at.
     look: bool,
     /// Who waits for a round that is still to begin, and for the one that is under way.
-    asked: Vec<Arc<RoundDone>>,
-    answers: Vec<Arc<RoundDone>>,
+    asked: Vec<Asked>,
+    answers: Vec<Asked>,
 }
 
 impl Rounds {
@@ -90,13 +98,26 @@ impl Rounds {
         self.next.get_or_insert(now.after(self.interval));
     }
 
-    /// Has a round begin now; nothing if there never was a source.
-    pub(super) fn ask(&mut self, now: Timestamp) -> Option<Arc<RoundDone>> {
+    /// Has a round begin now, and somebody be told of it by `deadline`; nothing if there never was
+    /// a source.
+    pub(super) fn ask(&mut self, now: Timestamp, deadline: Timestamp) -> Option<Arc<RoundDone>> {
         self.next?;
         self.next = Some(now);
         let done = Signal::new();
-        self.asked.push(done.clone());
+        self.asked.push(Asked { done: done.clone(), deadline });
         Some(done)
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = &Asked> {
+        self.asked.iter().chain(&self.answers)
+    }
+
+    /// Takes out those whose time is up.
+    fn take_late(&mut self, now: Timestamp) -> Option<RoundStep> {
+        let is_late = |asked: &mut Asked| asked.deadline <= now;
+        let asked = self.asked.extract_if(.., is_late);
+        let late = told(asked.chain(self.answers.extract_if(.., is_late)));
+        (!late.is_empty()).then_some(RoundStep::Late(late))
     }
 
     /// Something was stored, or will never be.
@@ -106,6 +127,9 @@ impl Rounds {
 
     /// Says what whoever keeps the time is to do.
     pub(super) fn next(&mut self, now: Timestamp) -> Option<RoundStep> {
+        if let Some(late) = self.take_late(now) {
+            return Some(late);
+        }
         match std::mem::replace(&mut self.state, State::Away) {
             State::Idle if self.next.is_some_and(|next| next <= now) => {
                 self.next = Some(now.after(self.interval));
@@ -130,11 +154,12 @@ impl Rounds {
     }
 
     pub(super) fn next_look(&self) -> Option<Timestamp> {
-        match &self.state {
+        let look = match &self.state {
             State::Idle => self.next,
             State::Open(round) => Some(round.push_at),
             State::Away | State::Stored(_) | State::Over => None,
-        }
+        };
+        self.waiting().map(|asked| asked.deadline).chain(look).min()
     }
 
     pub(super) fn take_stored(&mut self) -> Option<RoundStep> {
@@ -150,7 +175,7 @@ impl Rounds {
     /// A round was looked at and is not through. Returns who is to be told.
     #[must_use]
     pub(super) fn goes_on(&mut self, round: Round) -> (Vec<Arc<RoundDone>>, Option<Round>) {
-        let told = std::mem::take(&mut self.answers);
+        let told = told(std::mem::take(&mut self.answers));
         (told, self.keep(State::Open, round))
     }
 
@@ -176,7 +201,7 @@ impl Rounds {
         if !matches!(self.state, State::Over) {
             self.state = State::Idle;
         }
-        std::mem::take(&mut self.answers)
+        told(std::mem::take(&mut self.answers))
     }
 
     /// What a round that takes long is waiting for.
@@ -192,8 +217,12 @@ impl Rounds {
         self.next = None;
         // The prototypes of what was there are registered still: nothing ends with it.
         self.state = State::Over;
-        self.asked.drain(..).chain(self.answers.drain(..)).collect()
+        told(self.asked.drain(..).chain(self.answers.drain(..)))
     }
+}
+
+fn told(asked: impl IntoIterator<Item = Asked>) -> Vec<Arc<RoundDone>> {
+    asked.into_iter().map(|asked| asked.done).collect()
 }
 
 #[cfg(test)]
@@ -208,6 +237,10 @@ mod tests {
         let mut rounds = Rounds::new(Duration::from_secs(1));
         rounds.start(at(0));
         rounds
+    }
+
+    fn ask(rounds: &mut Rounds, now: u64) -> Option<Arc<RoundDone>> {
+        rounds.ask(at(now), at(1_000_000))
     }
 
     fn begins(rounds: &mut Rounds, now: u64) -> bool {
@@ -236,7 +269,7 @@ mod tests {
     fn a_round_begins_each_interval_once_there_is_a_source() {
         let mut none = Rounds::new(Duration::from_secs(1));
         assert!(none.next(at(9000)).is_none() && none.next_look().is_none());
-        assert!(none.ask(at(9000)).is_none());
+        assert!(ask(&mut none, 9000).is_none());
         let mut rounds = rounds();
         rounds.start(at(500));
         assert_eq!(rounds.next_look(), Some(at(1000)));
@@ -271,7 +304,7 @@ mod tests {
     fn who_asks_is_told_of_a_round_that_begins_later() {
         let mut rounds = rounds();
         assert!(begins(&mut rounds, 1000));
-        let asked = rounds.ask(at(1001)).unwrap();
+        let asked = ask(&mut rounds, 1001).unwrap();
         // Of the one that is under way nobody is told.
         assert!(goes_on(&mut rounds, round(2000)).is_empty());
         rounds.look();
@@ -283,13 +316,30 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_is_told_when_his_time_is_up() {
+        let mut rounds = rounds();
+        let [first, second] = [20, 30].map(|deadline| rounds.ask(at(5), at(deadline)).unwrap());
+        assert!(begins(&mut rounds, 5));
+        let third = rounds.ask(at(6), at(20)).unwrap();
+        // Whoever has the round in hand may be held up by the storage.
+        assert_eq!(rounds.next_look(), Some(at(20)));
+        assert!(rounds.next(at(19)).is_none());
+        let Some(RoundStep::Late(late)) = rounds.next(at(20)) else { panic!("nobody is told") };
+        let is_told = |late: &[_], one| late.iter().any(|told| Arc::ptr_eq(told, one));
+        assert!(late.len() == 2 && is_told(&late, &first) && is_told(&late, &third));
+        assert!(rounds.next(at(20)).is_none());
+        assert_eq!(rounds.next_look(), Some(at(30)));
+        assert!(is_told(&rounds.ended(), &second));
+    }
+
+    #[test]
     fn the_end_is_told_to_all() {
         let mut rounds = rounds();
-        let _first = rounds.ask(at(5)).unwrap();
+        let _first = ask(&mut rounds, 5).unwrap();
         assert!(begins(&mut rounds, 5));
-        let _second = rounds.ask(at(6)).unwrap();
+        let _second = ask(&mut rounds, 6).unwrap();
         assert_eq!(rounds.stop().len(), 2);
-        assert!(rounds.next(at(9000)).is_none() && rounds.ask(at(9000)).is_none());
+        assert!(rounds.next(at(9000)).is_none() && ask(&mut rounds, 9000).is_none());
         assert!(rounds.stop().is_empty());
     }
 

@@ -2,6 +2,7 @@
 //! again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::checkpoint_id::CheckpointId;
@@ -9,10 +10,11 @@ use crate::clock::Timestamp;
 use crate::inputs::{SourceState, before};
 use crate::safe_keeper::SafeKeeper;
 use crate::safe_keeper::action::Pool;
-use crate::safe_keeper::rounds::{Round, RoundStep};
+use crate::safe_keeper::rounds::{Round, RoundDone, RoundStep};
 use crate::safe_keeper::shared::Shared;
 use crate::safe_keeper::stats::SourceStats;
 use crate::source::{Source, SourceError, Target};
+use crate::wait::Signal;
 
 /// So many PEs are named that hold sources back.
 const HELD_BACK_MAX: usize = 10;
@@ -61,14 +63,34 @@ impl SafeKeeper {
     /// Has it made durable how far sources need not feed again, now that everything is stored.
     pub(super) fn settle_positions(&self, deadline: Timestamp) {
         let shared = &*self.shared;
-        let Some(done) = shared.core.lock().rounds.ask(shared.clock.now()) else { return };
-        shared.wakers.of(Pool::Timing).notify_one();
+        let Some(done) = self.ask_round(deadline) else { return };
         if self.has_threads {
             // If it is not done in time, more is fed again: nothing is lost by it.
             let _is_done = done.wait(&*shared.clock, Some(deadline));
         } else {
             self.step_until(|| done.result().is_some());
         }
+    }
+
+    /// The same behind a flush, without blocking the thread. Returns what came of the flush.
+    pub(super) async fn settle_behind(
+        &self,
+        flush: Arc<Signal<bool>>,
+        deadline: Timestamp,
+    ) -> bool {
+        let settled = flush.into_future().await;
+        if settled && let Some(done) = self.ask_round(deadline) {
+            // As above.
+            let _is_done = done.into_future().await;
+        }
+        settled
+    }
+
+    fn ask_round(&self, deadline: Timestamp) -> Option<Arc<RoundDone>> {
+        let shared = &*self.shared;
+        let done = shared.core.lock().rounds.ask(shared.clock.now(), deadline)?;
+        shared.wakers.of(Pool::Timing).notify_one();
+        Some(done)
     }
 }
 
@@ -78,6 +100,7 @@ impl Shared {
             RoundStep::Begin => self.begin_round(),
             RoundStep::Check(round) => self.check_round(round),
             RoundStep::End(round) => self.end_round(round),
+            RoundStep::Late(late) => late.into_iter().for_each(|done| done.finish(false)),
         }
     }
 

@@ -1,7 +1,9 @@
 //! After a crash the events behind what is safe are fed again, and those that a PE contains are
 //! skipped.
 
+use std::pin::pin;
 use std::sync::Mutex;
+use std::task::{Context, Waker};
 
 use checkpoint::{StateStorage, StorageErrorKind};
 
@@ -115,10 +117,19 @@ fn closing_and_flushing_make_everything_safe() {
     world.keeper.flush(FAIL_SAFE).unwrap();
     assert_eq!(source.safe_position(), Some(1));
     world.feed(&mut source, "a", 2).unwrap();
-    let storage = world.close();
+    {
+        let mut flushing = pin!(world.keeper.flush_async(FAIL_SAFE));
+        let mut context = Context::from_waker(Waker::noop());
+        while flushing.as_mut().poll(&mut context).map(Result::unwrap).is_pending() {
+            world.run();
+        }
+    }
     assert_eq!(source.safe_position(), Some(2));
+    world.feed(&mut source, "a", 3).unwrap();
+    let storage = world.close();
+    assert_eq!(source.safe_position(), Some(3));
     let world = World::new(storage, manual());
-    assert_eq!(world.source().resume_from(), Some(2));
+    assert_eq!(world.source().resume_from(), Some(3));
 }
 
 #[test]
