@@ -102,14 +102,16 @@ impl<K: Key, P> Inner<K, P> {
         self.pe_name(pe.hash)
     }
 
-    /// Takes note that a PE has lost events that it contained: they are to be fed again, and no
-    /// later ones before.
+    /// Takes note that a PE has lost events that it contained, and does not contain any more: they
+    /// are to be fed again, and no later ones before.
     pub(super) fn lose_events(&self, table: &mut Table<K, P>, pe: PeHandle, lost: &Contained) {
         if self.config.accepts_position_gaps() {
             return;
         }
+        let left = table.contained_of(pe);
         for &(source, next) in lost.as_slice() {
-            if let Some(source) = self.registration.sources.get(source)
+            if left.of(source).is_none_or(|left| left < next)
+                && let Some(source) = self.registration.sources.get(source)
                 && next > source.safe()
             {
                 source.lose(self.name_of(pe));

@@ -98,6 +98,7 @@ impl<K, P> Table<K, P> {
         id: &CheckpointId,
         request: Option<Arc<RequestSignal>>,
     ) -> Option<P> {
+        let contained = self.contained_of(pe);
         let entry = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket)?;
         if matches!(entry.slot, Slot::Out { .. } | Slot::Fetching(_)) {
             return None;
@@ -118,6 +119,7 @@ impl<K, P> Table<K, P> {
         if was_poisoned {
             self.poisoned -= 1;
         }
+        self.several.keep_removed(pe.ticket, contained);
         if state.is_some() {
             self.resident -= 1;
             self.refuse_requests(pe, &SaveFailure::Withdrawn);

@@ -20,6 +20,12 @@ impl<K, P> Table<K, P> {
         }
     }
 
+    /// The same, of the PE that this is the handle of.
+    pub(super) fn contained_of(&self, pe: PeHandle) -> Contained {
+        let entry = self.entries.find(pe.hash, |entry| entry.ticket == pe.ticket);
+        entry.map(|entry| self.contained(entry)).unwrap_or_default()
+    }
+
     /// Says what a PE contains.
     pub(super) fn set_contained(&mut self, pe: PeHandle, contained: Contained) {
         let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
@@ -112,9 +118,11 @@ impl<K, P> Table<K, P> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint_id::CheckpointId;
     use crate::inputs::Sources;
     use crate::prototype::results::Mail;
-    use crate::prototype::table::tests::{capture, fetching, made, resident, table, take_in};
+    use crate::prototype::table::Obstacle;
+    use crate::prototype::table::tests::{at, capture, fetching, made, resident, table, take_in};
     use crate::record::InputPosition;
 
     const FLOOR: u64 = 10;
@@ -218,6 +226,33 @@ mod tests {
         let cleared = table.clear_place(pe).unwrap();
         assert_eq!(cleared.contained.as_slice(), [(SourceIndex::new(1), 41)]);
         assert_eq!(said(&table, pe), []);
+    }
+
+    #[test]
+    fn what_a_removed_pe_contained_is_kept_until_its_removal_is_stored() {
+        let id = CheckpointId::new("p", "k").unwrap();
+        let mut table = table();
+        let pe = resident(&mut table, 1);
+        feed(&mut table, 1, input(1, 20));
+        table.remove(pe, at(0), &id, None).unwrap();
+        let removal = capture(&mut table, pe);
+        // Made anew meanwhile.
+        assert!(matches!(table.obstacle(pe.hash, &1), Obstacle::Make(..)));
+        take_in(&mut table, Mail::Arrived { pe, arrived: Ok(Box::new(made())) });
+        feed(&mut table, 1, input(1, 21));
+        assert_eq!(said(&table, pe), [(SourceIndex::new(1), 22)]);
+        assert_eq!(table.several.removed[&pe.ticket], Contained::one(SourceIndex::new(1), 21));
+        take_in(&mut table, Mail::Settled(vec![removal]));
+        assert!(table.several.removed.is_empty());
+        // One that contains nothing has nothing to be kept, and one that leaves leaves nothing.
+        for (key, position) in [(2, FLOOR - 1), (3, FLOOR)] {
+            let pe = resident(&mut table, key);
+            feed(&mut table, key, input(1, position));
+            table.remove(pe, at(0), &id, None).unwrap();
+            assert_eq!(table.several.removed.len(), usize::from(position == FLOOR));
+            table.remove_entry(pe).unwrap();
+            assert!(table.several.removed.is_empty());
+        }
     }
 
     #[test]

@@ -234,6 +234,7 @@ impl<K, P> Table<K, P> {
                 }
                 if removal_captured {
                     entry.flags.clear(Flags::REMOVED);
+                    self.several.forget_removed(pe.ticket);
                 }
                 self.exposure.end(settlement.generation);
             }

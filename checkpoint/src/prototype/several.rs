@@ -15,6 +15,8 @@ const KEPT_ANYWAY: usize = 4;
 pub(super) struct Several {
     /// By ticket.
     pub(super) by_ticket: HashMap<u64, Contained>,
+    /// What PEs contained when they were removed, while that is not stored yet; by ticket.
+    pub(super) removed: HashMap<u64, Contained>,
     /// What a capture writes: kept so that it is allocated once.
     written: Vec<InputPosition>,
 }
@@ -54,6 +56,21 @@ impl Several {
             positions.sort_unstable();
         }
         positions
+    }
+
+    /// A PE is removed that contains this.
+    pub(super) fn keep_removed(&mut self, ticket: u64, contained: Contained) {
+        match contained.as_slice() {
+            [] => self.forget_removed(ticket),
+            _ => drop(self.removed.insert(ticket, contained)),
+        }
+    }
+
+    /// The removal of a PE is stored.
+    pub(super) fn forget_removed(&mut self, ticket: u64) {
+        if !self.removed.is_empty() {
+            self.removed.remove(&ticket);
+        }
     }
 
     #[cfg(test)]

@@ -388,6 +388,7 @@ impl<K, P> Table<K, P> {
         self.stuck.remove(&pe.ticket);
         self.held_back.remove(&pe.ticket);
         self.requests.remove(&pe.ticket);
+        self.several.forget_removed(pe.ticket);
         if entry.source == SourceIndex::SEVERAL {
             self.several.by_ticket.remove(&pe.ticket);
         }

@@ -99,8 +99,8 @@ impl<K, P> Table<K, P> {
     }
 
     /// Makes room for a PE that is to come in the place of one that is there; what that one did
-    /// since its last capture is dropped. A removal that is not stored yet is kept, in case that
-    /// nothing comes.
+    /// since its last capture is dropped. A removal that is not stored yet is kept, with what the
+    /// PE contained that was removed, in case that nothing comes.
     ///
     /// Only for a PE that is resident or gone, and of which nothing is in flight.
     pub(super) fn clear_place(&mut self, pe: PeHandle) -> Option<Cleared> {
@@ -135,9 +135,9 @@ impl<K, P> Table<K, P> {
             self.aftermath().dropped_states.push(state);
         }
         self.refuse_requests(pe, &SaveFailure::Withdrawn);
-        let entry = self.entries.find(pe.hash, |entry| entry.ticket == pe.ticket);
-        let contained = entry.map(|entry| self.contained(entry)).unwrap_or_default();
-        self.set_contained(pe, Contained::default());
+        let contained = self.contained_of(pe);
+        let removed = self.several.removed.get(&pe.ticket).cloned();
+        self.set_contained(pe, removed.unwrap_or_default());
         Some(Cleared { arrival, lost, contained })
     }
 

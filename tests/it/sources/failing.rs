@@ -176,6 +176,57 @@ fn what_a_reload_loses_is_fed_again() {
     assert_eq!((source.safe_position(), world.count("a"), world.count("b")), (Some(6), 4, 2));
 }
 
+/// The new one is dropped; what is to be stored of the place is the removal.
+#[test]
+fn a_reload_behind_a_removal_that_is_not_stored_goes_back_to_the_removal() {
+    for runs in [false, true] {
+        let world = world();
+        let mut source = world.source();
+        world.feed(&mut source, "a", 1).unwrap();
+        world.run();
+        let ticket = world.prototype.remove("a").unwrap();
+        if runs {
+            assert!(world.feed(&mut source, "a", 2).unwrap());
+        }
+        let mut panics = || source.process(&world.prototype, "a", 3, |_| panic!("planned"));
+        if !runs {
+            // The PE is made first, which is no event.
+            world.fetching(|| world.prototype.read("a", |_| ()).unwrap());
+        }
+        assert!(catch_unwind(AssertUnwindSafe(&mut panics)).is_err());
+        world.fetching(|| world.prototype.recover("a", Recover::Reload)).unwrap();
+        match world.feed(&mut source, "a", 3) {
+            Ok(is_new) => assert!(is_new && !runs, "nothing was lost behind the removal"),
+            Err(error) => assert!(runs, "{error}"),
+        }
+        if runs {
+            source.rewind(None).unwrap();
+            let ran = [1, 2, 3].map(|at| world.feed(&mut source, "a", at).unwrap());
+            assert_eq!(ran, [false, true, true]);
+        }
+        assert_eq!(world.count("a"), 1 + u64::from(runs));
+        drop(ticket);
+    }
+}
+
+#[test]
+fn a_removal_that_is_stored_after_a_reload_says_what_the_removed_one_contained() {
+    let world = world();
+    let mut source = world.source();
+    world.feed(&mut source, "a", 1).unwrap();
+    world.run();
+    let _ticket = world.prototype.remove("a").unwrap();
+    assert!(world.feed(&mut source, "a", 2).unwrap());
+    let panics = || source.process(&world.prototype, "a", 3, |_| panic!("planned"));
+    assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
+    world.fetching(|| world.prototype.recover("a", Recover::Reload)).unwrap();
+    world.run();
+    let world = World::new(world.crash(), every(1));
+    let mut source = world.source();
+    let ran = [1, 2, 3].map(|at| world.feed(&mut source, "a", at).unwrap());
+    assert_eq!((ran, world.count("a")), ([false, true, true], 2));
+}
+
 /// A flush says what is stored; it does not wait for what never will be.
 #[test]
 fn a_flush_does_not_wait_for_a_source_that_is_held_back() {
