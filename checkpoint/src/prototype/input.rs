@@ -184,10 +184,13 @@ impl<K: Key, P> Inner<K, P> {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
     use super::*;
     use crate::inputs::SourceIndex;
     use crate::{
-        CheckpointingConfig, CheckpointingMode, Eviction, InMemoryStorage, SafeKeeper, Source,
+        CheckpointingConfig, CheckpointingMode, Eviction, InMemoryStorage, Recover, SafeKeeper,
+        Source,
     };
 
     const KEY: u8 = 1;
@@ -266,6 +269,19 @@ mod tests {
         assert!(world.late("a", 4) && !world.late("b", 2));
         world.rewind(1);
         assert!(world.late("b", 2) && world.late("a", 5));
+    }
+
+    #[test]
+    fn what_a_pe_has_lost_is_known_when_it_is_reloaded() {
+        let mut world = World::new();
+        world.prototype.checkpoint(KEY).unwrap().wait().unwrap();
+        world.lose("b", 3);
+        let panics = || world.prototype.process(KEY, |_| panic!("planned"));
+        assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
+        world.prototype.recover(KEY, Recover::Reload).unwrap();
+        assert!(!world.late("b", 2) && world.late("a", 2));
+        world.rewind(1);
+        assert!(world.late("b", 2));
     }
 
     #[test]

@@ -123,10 +123,10 @@ impl<K, P> Table<K, P> {
             self.poisoned -= 1;
         }
         let lost = entry.take_changes();
+        // What an earlier one has lost is looked at again by the next event that has a position.
+        let of_the_place = Flags::IN_DOUBT.and(Flags::LOST_EVENTS);
         // Marks in queues stay, and find nothing to do.
-        entry
-            .flags
-            .keep(Flags::QUEUED.and(Flags::REQUESTED).and(Flags::REMOVED).and(Flags::IN_DOUBT));
+        entry.flags.keep(Flags::QUEUED.and(Flags::REQUESTED).and(Flags::REMOVED).and(of_the_place));
         let old = std::mem::replace(&mut entry.slot, Slot::Fetching(arrival.clone()));
         self.stuck.remove(&pe.ticket);
         self.held_back.remove(&pe.ticket);
