@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use crate::checkpoint_ticket::CheckpointTicket;
 use crate::clock::Timestamp;
 use crate::framework::Caller;
+use crate::inputs::Contained;
 use crate::process_error::ProcessError;
 use crate::prototype::entry::Slot;
 use crate::prototype::hooks::contain;
@@ -22,6 +23,7 @@ use crate::prototype::restore::Coming;
 use crate::prototype::shard::Locked;
 use crate::prototype::table::Obstacle;
 use crate::reentrancy;
+use crate::restore_error::RestoreError;
 use crate::save_error::{SaveError, SaveFailure};
 use crate::state::Checkpointable;
 use crate::wait::block_on;
@@ -226,13 +228,23 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         self: Arc<Self>,
         key: K,
     ) -> Result<CheckpointTicket, ProcessError> {
+        self.remove_saying(key, None).await
+    }
+
+    /// Removes a PE, which is to say of the events that it contains what is given here, if anything
+    /// is.
+    pub(super) async fn remove_saying(
+        self: Arc<Self>,
+        key: K,
+        said: Option<Contained>,
+    ) -> Result<CheckpointTicket, ProcessError> {
         let place = self.place(&key);
         let deadline = self.deadline();
         // Which events a PE contains must stay known: they may be fed again, and are not to run on
         // what was removed.
-        let mut is_brought = self.registration.sources.is_any();
+        let mut is_brought = said.is_none() && self.registration.sources.is_any();
         loop {
-            match self.try_remove(place, &key, is_brought)? {
+            match self.try_remove(place, &key, is_brought, said.as_ref())? {
                 Ok(ticket) => return Ok(ticket),
                 Err(hindrance) => match self.wait_async(&key, hindrance, deadline).await {
                     // One that can never be restored can be removed all the same.
@@ -247,15 +259,20 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
     }
 
     /// Removes a PE, or says what to wait for. One that is not in memory is brought there first if
-    /// that is wanted, because of what it says of the events that it contains.
+    /// that is wanted, because of what it says of the events that it contains; that may be given
+    /// instead.
     pub(super) fn try_remove(
         self: &Arc<Self>,
         place: Place,
         key: &K,
         is_brought: bool,
+        said: Option<&Contained>,
     ) -> Result<Result<CheckpointTicket, Hindrance>, ProcessError> {
         let id = self.id(key)?;
         let mut locked = self.lock_open(place.shard)?;
+        let older = said.map(|said| self.check_gap(said.clone())).transpose();
+        let refused = |reason| ProcessError::Restore(RestoreError::new(id.clone(), reason));
+        let older = older.map_err(refused)?;
         let now = self.now();
         let table = locked.table();
         let found = table.entries.find(place.hash, |entry| entry.key == *key);
@@ -287,6 +304,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             },
         };
         let (ticket, request) = CheckpointTicket::new(id.clone(), self.clock.clone());
+        if let Some(older) = older {
+            self.become_older(table, pe, older);
+        }
         let stores = self.triggers.stores;
         let state = table.remove(pe, now, &id, stores.then(|| request.clone()));
         if !stores {

@@ -122,6 +122,19 @@ impl<K: Key, P> Inner<K, P> {
         }
     }
 
+    /// Has a PE say what an older state contained, and takes note of what it has lost by that.
+    pub(super) fn become_older(&self, table: &mut Table<K, P>, pe: PeHandle, older: Older) {
+        table.set_contained(pe, older.contained);
+        for source in &older.lost {
+            source.lose(self.name_of(pe));
+        }
+        if !older.lost.is_empty()
+            && let Some(entry) = table.get_mut(pe)
+        {
+            entry.flags.set(Flags::LOST_EVENTS);
+        }
+    }
+
     /// Takes note that a PE that comes into memory has lost events before it left.
     pub(super) fn recall_losses(&self, table: &mut Table<K, P>, pe: PeHandle) {
         let name = self.name_of(pe);

@@ -280,7 +280,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             }
             Recover::Remove => {
                 drop(locked);
-                match self.try_remove(place, key, false)? {
+                match self.try_remove(place, key, false, None)? {
                     Ok(ticket) => Recovering::Done(Recovered::Removed(ticket)),
                     Err(hindrance) => Recovering::Hindered(hindrance),
                 }

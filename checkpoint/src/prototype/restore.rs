@@ -299,14 +299,19 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         header: &RecordHeader<'_>,
         wanted: Wanted,
     ) -> Result<Older, RestoreFailure> {
-        let sources = &self.registration.sources;
-        let number = |position: &InputPosition| sources.number(position.source);
-        let contained = Contained::from_record(&header.positions, number)
-            .map_err(|TooManySources| RestoreFailure::TooManySources)?;
+        let contained = self.said_by(header)?;
         match wanted {
             Wanted::Newest => Ok(Older { contained, lost: Vec::new() }),
             _ => self.check_gap(contained),
         }
+    }
+
+    /// The same, whatever has become of the PE since.
+    pub(super) fn said_by(&self, header: &RecordHeader<'_>) -> Result<Contained, RestoreFailure> {
+        let sources = &self.registration.sources;
+        let number = |position: &InputPosition| sources.number(position.source);
+        Contained::from_record(&header.positions, number)
+            .map_err(|TooManySources| RestoreFailure::TooManySources)
     }
 
     fn restore_from(
@@ -407,7 +412,7 @@ fn older_than(wanted: Wanted, reason: &RestoreFailure) -> Option<Wanted> {
     }
 }
 
-fn no_such_version(id: &CheckpointId, wanted: Wanted) -> StorageError {
+pub(super) fn no_such_version(id: &CheckpointId, wanted: Wanted) -> StorageError {
     let attempted = match wanted {
         Wanted::Version(version) => format!("fetch version {version} of {id}; there is none"),
         Wanted::Quarantined(version) => {

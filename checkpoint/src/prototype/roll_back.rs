@@ -6,12 +6,20 @@ use std::time::SystemTime;
 
 use crate::checkpoint_id::CheckpointId;
 use crate::checkpoint_ticket::CheckpointTicket;
+use crate::framework::{Caller, FetchVerdict, StateFetch};
+use crate::inputs::Contained;
+use crate::process_error::ProcessError;
+use crate::prototype::entry::Arrival;
+use crate::prototype::inner::Inner;
 use crate::prototype::key::Key;
-use crate::prototype::pe_prototype::PePrototype;
-use crate::prototype::restore::Wanted;
-use crate::record::RecordKind;
+use crate::prototype::pe_prototype::{Hindrance, PePrototype};
+use crate::prototype::restore::{Wanted, no_such_version};
+use crate::record::{RecordKind, RecordView, StateVersion};
+use crate::restore_error::{RestoreError, RestoreFailure};
 use crate::state::Checkpointable;
-use crate::storage::{StorageError, StorageErrorKind};
+use crate::storage::{FetchVersion, StorageError, StorageErrorKind};
+use crate::sync::Mutex;
+use crate::wait::Signal;
 
 /// So many roll-backs are waited for together.
 const AT_ONCE_MAX: usize = 256;
@@ -66,7 +74,10 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// were removed since then are not in the list of PEs, and stay removed;
     /// [`restore_version`](Self::restore_version) brings them back one by one. PEs that get events
     /// meanwhile go on from either state: a roll-back of all at one moment needs the events to be
-    /// held back. `progress` is told after each 256 PEs.
+    /// held back. Events of [sources](crate::Source) since `time` are to be fed again, also to PEs
+    /// that had been removed then: [rewind](crate::Source::rewind) the sources before, or get a
+    /// [`PositionGap`](crate::RestoreFailure::PositionGap) for each PE that contains one.
+    /// `progress` is told after each 256 PEs.
     ///
     /// # Errors
     /// The storage keeps no older versions, not all changes could be stored, or the PEs cannot be
@@ -158,12 +169,65 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
                 (Target::Version, self.inner.drive(replaced))
             }
             RecordKind::Tombstone => {
-                (Target::Removed, self.inner.drive(self.inner.clone().remove_async(key)))
+                let removed = self.inner.clone().remove_again_as(key, version.version);
+                (Target::Removed, self.inner.drive(removed))
             }
         };
         match ticket {
             Ok(ticket) => asked.push((target, ticket)),
             Err(error) => report.fail(id, error),
         }
+    }
+}
+
+impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
+    /// Removes a PE as it was removed under this version before: it contains what it contained then
+    /// and no more, as one that gets an older state back.
+    async fn remove_again_as(
+        self: Arc<Self>,
+        key: K,
+        version: StateVersion,
+    ) -> Result<CheckpointTicket, ProcessError> {
+        if !self.registration.sources.is_any() {
+            return self.remove_async(key).await;
+        }
+        let id = self.id(&key)?;
+        let deadline = self.deadline();
+        let said = Arc::new(Mutex::new(None));
+        let arrival: Arc<Arrival> = Signal::new();
+        let (inner, told, arrived) = (self.clone(), said.clone(), arrival.clone());
+        let of = id.clone();
+        let decide = move |verdict| {
+            arrived.finish(match inner.said_when_removed(&of, version, verdict) {
+                Ok(contained) => {
+                    *told.lock() = Some(contained);
+                    Ok(())
+                }
+                Err(RestoreFailure::Closed) => Err(inner.closed_error()),
+                Err(reason) => Err(ProcessError::Restore(RestoreError::new(of, reason))),
+            });
+        };
+        let wanted = FetchVersion::Exactly(version);
+        let fetch = StateFetch::new(id, wanted, Caller::MustNotWait, decide);
+        self.framework.fetch_serialized_state(fetch);
+        self.wait_async(&key, Hindrance::Arrival(arrival, None), deadline).await?;
+        let said = said.lock().take();
+        self.remove_saying(key, said).await
+    }
+
+    /// What a PE said of the events that it contained when it was removed.
+    fn said_when_removed(
+        &self,
+        id: &CheckpointId,
+        version: StateVersion,
+        verdict: FetchVerdict,
+    ) -> Result<Contained, RestoreFailure> {
+        let Some(record) = verdict? else {
+            let missing = no_such_version(id, Wanted::Version(version));
+            return Err(RestoreFailure::Storage(Arc::new(missing)));
+        };
+        let damaged = |error| RestoreFailure::Record(Arc::new(error));
+        let view = RecordView::parse(&record).and_then(|view| view.of(id.as_ref()));
+        self.said_by(view.map_err(damaged)?.header())
     }
 }

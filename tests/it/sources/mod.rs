@@ -80,6 +80,18 @@ impl World {
         })
     }
 
+    /// Makes a call that waits for what is stored, too.
+    fn storing<R: Send>(&self, call: impl FnOnce() -> R + Send) -> R {
+        std::thread::scope(|scope| {
+            let calling = scope.spawn(call);
+            while !calling.is_finished() {
+                self.run();
+                std::thread::yield_now();
+            }
+            calling.join().unwrap()
+        })
+    }
+
     fn count(&self, key: &str) -> u64 {
         self.fetching(|| self.prototype.read(key, |pe| pe.count).unwrap())
     }

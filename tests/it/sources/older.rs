@@ -1,7 +1,10 @@
 //! PEs that come back older than what a source need not feed again.
 
+use std::time::SystemTime;
+
 use checkpoint::{
-    OnRestoreError, ProcessError, RestoreError, RestoreFailure, StateVersion, StorageErrorKind,
+    Clock, OnRestoreError, ProcessError, RestoreError, RestoreFailure, StateVersion,
+    StorageErrorKind,
 };
 
 use super::*;
@@ -192,4 +195,60 @@ fn a_source_is_rewound_and_never_moved_ahead() {
     }
     source.rewind(Some(5)).unwrap();
     assert!(world.feed(&mut source, "a", 6).unwrap());
+}
+
+/// A PE that had been removed at the time that is returned, and has had an event since.
+fn removed_and_made_again() -> (World, Source, SystemTime) {
+    let world = World::new(FaultyStorage::keeping_versions(4), every(1));
+    let mut source = world.source();
+    world.feed(&mut source, "a", 1).unwrap();
+    world.run();
+    let ticket = world.prototype.remove("a").unwrap();
+    world.run();
+    ticket.wait().unwrap();
+    let step = Duration::from_millis(10);
+    world.pass(step);
+    let time = world.clock.wall();
+    world.pass(step);
+    assert!(world.feed(&mut source, "a", 2).unwrap());
+    world.run();
+    assert_eq!((world.count("a"), source.safe_position()), (1, None));
+    (world, source, time)
+}
+
+#[test]
+fn a_roll_back_to_a_removal_is_refused_until_the_source_feeds_again() {
+    let (world, mut source, time) = removed_and_made_again();
+    world.settle();
+    assert_eq!(source.safe_position(), Some(2));
+    let roll_back = || world.storing(|| world.prototype.roll_back_all(time, |_| {}).unwrap());
+    let report = roll_back();
+    let [(_, error)] = &report.errors[..] else { panic!("{report:?}") };
+    let error = error.downcast_ref::<ProcessError>().unwrap();
+    assert_eq!((gap(error), world.count("a")), (Some((Some(1), Some(2))), 1));
+    source.rewind(Some(1)).unwrap();
+    let report = roll_back();
+    assert_eq!((report.removed, report.failed), (1, 0), "{report:?}");
+    let world = World::new(world.crash(), every(1));
+    let mut source = world.source();
+    assert_eq!(source.resume_from(), Some(1));
+    assert!(world.feed(&mut source, "a", 2).unwrap());
+    source.rewind(None).unwrap();
+    let ran = [1, 2].map(|at| world.feed(&mut source, "a", at).unwrap());
+    assert_eq!((ran, world.count("a")), ([false, false], 1));
+}
+
+#[test]
+fn what_a_roll_back_to_a_removal_has_lost_is_fed_again_though_nothing_was_safe_yet() {
+    let (world, mut source, time) = removed_and_made_again();
+    let report = world.storing(|| world.prototype.roll_back_all(time, |_| {}).unwrap());
+    assert_eq!((report.removed, report.failed), (1, 0), "{report:?}");
+    let error = reason(world.feed(&mut source, "a", 3).unwrap_err());
+    assert!(gap(&error).is_some(), "{error}");
+    world.settle();
+    world.settle();
+    assert_eq!(source.safe_position(), None);
+    source.rewind(None).unwrap();
+    let ran = [1, 2, 3].map(|at| world.feed(&mut source, "a", at).unwrap());
+    assert_eq!((ran, world.count("a")), ([false, true, true], 2));
 }
