@@ -73,12 +73,14 @@ fn a_reload_is_stored_again_if_a_save_was_given_up_that_may_land_after_it() {
     let prototype = counters(&keeper, manual().on_panic(OnPanic::Reload));
     prototype.process("a", |pe| pe.count = 1).unwrap();
     keeper.flush(FAIL_SAFE).unwrap();
-    storage.on_save_of("a", 1, SaveFault::UnknownLost);
+    // As often as it is tried again before the panic.
+    storage.on_save_of("a", usize::MAX, SaveFault::UnknownLost);
     prototype.process("a", |pe| pe.count = 2).unwrap();
     let outcome = prototype.checkpoint("a").unwrap().wait();
     check_failed(Some(outcome), |reason| matches!(reason, SaveFailure::GaveUp(_)));
     panic_in(&prototype, "a");
     assert_eq!(prototype.read("a", |pe| pe.count).unwrap(), 1);
+    storage.heal();
     // That is what is stored; yet nothing older may take its place any more.
     keeper.flush(FAIL_SAFE).unwrap();
     assert_eq!(storage.seen().stored.len(), 2);
