@@ -25,6 +25,9 @@ pub(crate) struct InputEvents {
 
 struct Open {
     pes: Vec<PeName>,
+    /// Right behind the event that was fed before this one: consumers resume behind an event, and
+    /// not somewhere between two.
+    after_previous: u64,
     has_failed: bool,
     ended: Option<Arc<Ended>>,
 }
@@ -50,10 +53,19 @@ pub(crate) enum Turn {
 }
 
 impl InputEvents {
+    /// Takes note of events that have passed by: what was fed so far ends here, if all is through.
+    pub(crate) fn passed(&mut self, completed: u64) {
+        if self.open.is_empty() {
+            self.fed = completed;
+        }
+    }
+
     /// Takes in an event that is higher than all before.
     pub(crate) fn begin(&mut self, position: u64, pes: Vec<PeName>) {
+        // What an earlier process had come to may be higher, if all is fed again.
+        let after_previous = self.fed.min(position);
         self.fed = position + 1;
-        self.open.insert(position, Open { pes, has_failed: false, ended: None });
+        self.open.insert(position, Open { pes, after_previous, has_failed: false, ended: None });
     }
 
     /// Takes in an event again that has failed.
@@ -135,7 +147,7 @@ impl InputEvents {
 
     /// All events below are through, if the last one that was fed went this way.
     pub(crate) fn completed(&self) -> u64 {
-        self.open.keys().next().map_or(self.fed, |open| self.fed.min(*open))
+        self.open.values().next().map_or(self.fed, |open| open.after_previous)
     }
 
     /// PEs have lost events from this position on.
@@ -174,9 +186,9 @@ mod tests {
         for position in [5, 7, 8] {
             events.begin(position, vec![pe(position)]);
         }
-        assert_eq!((events.completed(), events.is_empty()), (5, false));
+        assert_eq!((events.completed(), events.is_empty()), (0, false));
         assert!(events.done(7).is_none());
-        assert_eq!(events.completed(), 5);
+        assert_eq!(events.completed(), 0);
         assert!(events.done(5).is_none());
         assert_eq!(events.completed(), 8);
         assert!(events.failed(8).is_none());
@@ -184,6 +196,27 @@ mod tests {
         events.again(8, vec![pe(8)]).unwrap();
         assert!(events.done(8).is_none());
         assert_eq!((events.completed(), events.is_empty()), (9, true));
+    }
+
+    #[test]
+    fn what_is_through_ends_right_behind_an_event() {
+        let mut events = InputEvents::default();
+        events.passed(31);
+        events.begin(40, vec![pe(1)]);
+        // Not while something is open.
+        events.passed(35);
+        events.begin(50, vec![pe(2)]);
+        assert_eq!(events.completed(), 31);
+        assert!(events.failed(40).is_none());
+        events.again(40, vec![pe(1)]).unwrap();
+        assert_eq!(events.completed(), 31);
+        assert!(events.done(40).is_none());
+        assert_eq!(events.completed(), 41);
+        assert!(events.done(50).is_none());
+        // Everything is fed again.
+        events.passed(51);
+        events.begin(10, vec![pe(1)]);
+        assert_eq!(events.completed(), 10);
     }
 
     #[test]

@@ -57,7 +57,9 @@ impl Drop for PlainEvent<'_> {
     #[cold]
     fn drop(&mut self) {
         let (position, pe) = (self.position, self.pe);
+        let completed = self.state.completed.load(Ordering::Acquire);
         self.state.change(|events: &mut InputEvents| {
+            events.passed(completed);
             events.begin(position, vec![pe]);
             events.failed(position)
         });

@@ -309,6 +309,7 @@ impl Source {
         }
         let mut events = self.state.events.lock();
         if position >= self.fed {
+            events.passed(self.state.completed.load(Ordering::Acquire));
             events.begin(position, pes);
             self.fed = position + 1;
         } else {

@@ -44,6 +44,33 @@ fn an_event_that_fails_holds_the_source_back_until_it_is_fed_again_or_skipped() 
     }
 }
 
+/// Whoever feeds lines by where they end reads on there: a place within a line is none.
+#[test]
+fn what_is_safe_ends_with_an_event_and_not_right_before_the_next_one() {
+    let world = world();
+    let mut source = world.source();
+    for at in [10, 20] {
+        world.feed(&mut source, "a", at).unwrap();
+    }
+    fail_fetches(&world, 1);
+    world.feed(&mut source, "b", 30).unwrap_err();
+    world.settle();
+    assert_eq!(source.safe_position(), Some(20));
+    // The same of one that is on its way, behind one that is through, and after a restart.
+    world.feed(&mut source, "b", 30).unwrap();
+    world.settle();
+    let storage = world.close();
+    let world = World::new(storage, every(1));
+    let mut source = world.source();
+    let add = |pe: &mut Counter| pe.count += 1;
+    let _first = source.process_async(&world.prototype, "c", 40, add);
+    let _second = source.process_async(&world.prototype, "c", 50, add);
+    world.settle();
+    assert_eq!((source.safe_position(), world.keeper.stats().sources[0].processed_to), {
+        (Some(30), Some(30))
+    });
+}
+
 #[test]
 fn positions_rise_and_only_what_failed_is_taken_again() {
     let world = world();

@@ -122,6 +122,7 @@ impl History {
         let next = next.collect();
         for (at, source) in sources.iter().enumerate() {
             self.trace.push(format!("start: {at} from {:?}", source.resume_from()));
+            self.check_safe(at, source.resume_from());
             assert!(source.safe_position() >= self.safe[at], "{}", self.shown());
         }
         Process {
@@ -133,6 +134,12 @@ impl History {
             next,
             failed: Vec::new(),
         }
+    }
+
+    /// What is safe ends with an event: whoever reads on there is at the beginning of another one.
+    fn check_safe(&self, source: usize, safe: Option<u64>) {
+        let is_event = |safe| self.inputs[source].iter().any(|(position, _)| *position == safe);
+        assert!(safe.is_none_or(is_event), "no event of {source}: {safe:?}\n{}", self.shown());
     }
 
     fn shown(&self) -> String {
@@ -243,6 +250,7 @@ impl History {
         for (at, source) in process.sources.iter().enumerate() {
             let safe = source.safe_position();
             assert!(safe >= self.safe[at], "what was safe is not\n{}", self.shown());
+            self.check_safe(at, safe);
             self.safe[at] = safe;
         }
         true
