@@ -1,6 +1,7 @@
-//! What the example programs share: a text that ships with them, its words, command lines, and a
-//! storage that fails.
+//! What the example programs share: a text that ships with them, its words, command lines, an
+//! orderly end, and a storage that fails.
 
+mod ending;
 mod failing_storage;
 mod texts;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use checkpoint::CheckpointingMode;
+pub use ending::{End, Ending, tell};
 pub use failing_storage::FailingStorage;
 pub use texts::{Text, Texts};
 

@@ -1,7 +1,9 @@
 //! Counts the words of texts, with one processing element per word, and keeps the counts.
 //!
 //! Kill it at any moment and run the same command again: in the end it has counted what an
-//! undisturbed run counts, to the word. Run it with another text, and that one is added.
+//! undisturbed run counts, to the word. SIGTERM and Ctrl-C end it in order: what has changed is
+//! stored, and the exit code is 1 if that could not be. Run it with another text, and that one is
+//! added.
 //!
 //! ```text
 //! alias count='cargo run --release -p checkpoint-examples --example word_count --'
@@ -15,6 +17,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -26,13 +29,15 @@ use checkpoint::{
     Checkpointable, CheckpointingConfig, CheckpointingMode, DefaultFileSystemStateStorage,
     LogStorage, PePrototype, SafeKeeper, StateStorage,
 };
-use checkpoint_examples::{Text, Texts, Words, option_value, parse_mode};
+use checkpoint_examples::{End, Ending, Text, Texts, Words, option_value, parse_mode, tell};
 use lexopt::prelude::*;
 
 const USAGE: &str = "\
 usage: word_count [OPTIONS] [FILE...]
 
 Counts the words of the files ('-' is standard input), or of Pride and Prejudice if there are none.
+SIGTERM and Ctrl-C end it early: what has changed is stored, and the same command goes on there. The
+exit code is 1 if not everything could be stored; the words are named.
 
   --state DIR       keep the counts in DIR, and start with those kept there; what was counted of a
                     file is not counted again. Without it they are kept in a directory that is gone
@@ -41,12 +46,10 @@ Counts the words of the files ('-' is standard input), or of Pride and Prejudice
   --mode MODE       checkpoint each word after N events (count:N), after MS milliseconds with a
                     change (time:MS), or at the end only (none); default: count:10
   --threads N       count so many files at the same time; default: 1
+  --deadline MS     how long storing may take at the end, in milliseconds; default: 60000
   --top N           print the N most frequent words; default: 10
   --output FILE     write all counts to FILE, as lines of word<TAB>count sorted by word
   --crash-after N   abort the process after N words, as a crash would";
-
-/// How long the end of the run may take to store what has changed.
-const CLOSE_MAX: Duration = Duration::from_secs(60);
 
 /// What is kept for each word.
 #[derive(Checkpointable, Default)]
@@ -56,15 +59,18 @@ struct WordCount {
 
 type WordCounts = PePrototype<String, WordCount>;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let Some(options) = Options::parse(lexopt::Parser::from_env())? else {
         println!("{USAGE}");
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     };
+    // Before the store is opened: a signal that comes meanwhile is not missed.
+    let ending = Ending::watch()?;
     let texts = Texts::open(&options.files)?;
     let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
     let dir = options.state.as_deref().unwrap_or(scratch.path());
     let keeper = SafeKeeper::builder_over(open_storage(dir, options.backend)?).build()?;
+    let keeper = Arc::new(keeper);
     let words = keeper
         .prototype::<String, WordCount>("word-count")
         .config(CheckpointingConfig::builder(options.mode).build()?)
@@ -73,15 +79,20 @@ fn main() -> anyhow::Result<()> {
 
     #[expect(clippy::disallowed_methods, reason = "the program itself measures real time")]
     let started = Instant::now();
-    let events = AtomicU64::new(0);
-    let counted = || {
-        let events = events.fetch_add(1, Ordering::Relaxed) + 1;
-        if options.crash_after.is_some_and(|words| words.get() == events) {
-            std::process::abort();
+    let intake = Intake {
+        keeper: keeper.clone(),
+        words: words.clone(),
+        events: AtomicU64::new(0),
+        crash_after: options.crash_after,
+    };
+    let threads = options.threads;
+    let events = match ending.of(move || intake.count(texts, threads))? {
+        End::Intake(events) => events,
+        End::Signal(signal) => {
+            println!("signal {signal}: storing what has changed");
+            return Ok(tell(keeper.close(options.deadline)));
         }
     };
-    on_threads(options.threads, texts, |text| count_words(text, &keeper, &words, counted))?;
-    let events = events.load(Ordering::Relaxed);
     let seconds = started.elapsed().as_secs_f64();
 
     let counts = all_counts(&words)?;
@@ -89,12 +100,11 @@ fn main() -> anyhow::Result<()> {
     if let Some(path) = &options.output {
         write_counts(&counts, path).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    // What cannot be stored in time is an error that names the words.
-    keeper.close(CLOSE_MAX)?;
+    let closed = keeper.close(options.deadline);
     let stats = keeper.stats();
     println!("\n{events} words in {seconds:.3} s, {:.0} words/s", events as f64 / seconds);
     println!("{} checkpoints, {} bytes", stats.stored, stats.stored_bytes);
-    Ok(())
+    Ok(tell(closed))
 }
 
 fn open_storage(dir: &Path, backend: Backend) -> anyhow::Result<Arc<dyn StateStorage>> {
@@ -104,39 +114,60 @@ fn open_storage(dir: &Path, backend: Backend) -> anyhow::Result<Arc<dyn StateSto
     })
 }
 
-/// Sends each word of a text to its processing element, those that it has counted before left out.
-fn count_words(
-    text: Text,
-    keeper: &SafeKeeper,
-    words: &WordCounts,
-    counted: impl Fn(),
-) -> anyhow::Result<()> {
-    let cannot_read = format!("cannot read {}", text.name);
-    let Some(source) = &text.source else {
-        // Standard input comes once: there is nothing to go back to.
-        let mut text = Words::new(text.read_from(0)?);
-        while let Some(word) = text.next_word().context(cannot_read.clone())? {
-            words.process(word, |pe| pe.count += 1)?;
-            counted();
+/// Brings the words of texts to their processing elements.
+struct Intake {
+    keeper: Arc<SafeKeeper>,
+    words: WordCounts,
+    events: AtomicU64,
+    crash_after: Option<NonZeroU64>,
+}
+
+impl Intake {
+    /// Counts all texts; returns how many words there were.
+    fn count(&self, texts: Texts, threads: NonZeroUsize) -> anyhow::Result<u64> {
+        on_threads(threads, texts, |text| self.count_words(text))?;
+        Ok(self.events.load(Ordering::Relaxed))
+    }
+
+    /// Sends each word of a text to its processing element, those that it has counted before left
+    /// out.
+    fn count_words(&self, text: Text) -> anyhow::Result<()> {
+        let Self { keeper, words, .. } = self;
+        let cannot_read = format!("cannot read {}", text.name);
+        let Some(source) = &text.source else {
+            // Standard input comes once: there is nothing to go back to.
+            let mut text = Words::new(text.read_from(0)?);
+            while let Some(word) = text.next_word().context(cannot_read.clone())? {
+                words.process(word, |pe| pe.count += 1)?;
+                self.counted();
+            }
+            return Ok(());
+        };
+        if let Some(path) = text.changed(keeper.stats().sources.iter().map(|known| &*known.name)) {
+            bail!(
+                "{path} has changed since its words were counted: to count those of now too, give \
+                 a copy of it; to count anew, use another directory for --state"
+            );
         }
-        return Ok(());
-    };
-    if let Some(path) = text.changed(keeper.stats().sources.iter().map(|known| &*known.name)) {
-        bail!(
-            "{path} has changed since its words were counted: to count those of now too, give a \
-             copy of it; to count anew, use another directory for --state"
-        );
+        let mut source = keeper.source(source)?;
+        // A word's position is the place where it ends. All before this place is counted and
+        // stored.
+        let start = source.resume_from().unwrap_or(0);
+        let mut text = Words::new_at(text.read_from(start)?, start);
+        while let Some((word, position)) = text.next_word_at().context(cannot_read.clone())? {
+            // Does nothing if the word's count is stored with this position or a later one.
+            source.process(words, word, position, |pe| pe.count += 1)?;
+            self.counted();
+        }
+        Ok(())
     }
-    let mut source = keeper.source(source)?;
-    // A word's position is the place where it ends. All before this place is counted and stored.
-    let start = source.resume_from().unwrap_or(0);
-    let mut text = Words::new_at(text.read_from(start)?, start);
-    while let Some((word, position)) = text.next_word_at().context(cannot_read.clone())? {
-        // Does nothing if the word's count is stored with this position or a later one.
-        source.process(words, word, position, |pe| pe.count += 1)?;
-        counted();
+
+    fn counted(&self) {
+        let events = self.events.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.crash_after.is_some_and(|words| words.get() == events) {
+            std::process::abort();
+        }
     }
-    Ok(())
 }
 
 /// Does something with each text, on so many threads.
@@ -193,6 +224,7 @@ struct Options {
     backend: Backend,
     mode: CheckpointingMode,
     threads: NonZeroUsize,
+    deadline: Duration,
     top: usize,
     output: Option<PathBuf>,
     crash_after: Option<NonZeroU64>,
@@ -226,6 +258,7 @@ impl Options {
             backend: Backend::Log,
             mode: parse_mode("count:10")?,
             threads: NonZeroUsize::MIN,
+            deadline: Duration::from_secs(60),
             top: 10,
             output: None,
             crash_after: None,
@@ -239,6 +272,10 @@ impl Options {
                 Long("mode") => options.mode = option_value(&mut arguments, "mode", parse_mode)?,
                 Long("threads") => {
                     options.threads = option_value(&mut arguments, "threads", str::parse)?;
+                }
+                Long("deadline") => {
+                    let millis = option_value(&mut arguments, "deadline", str::parse)?;
+                    options.deadline = Duration::from_millis(millis);
                 }
                 Long("top") => options.top = option_value(&mut arguments, "top", str::parse)?,
                 Long("output") => options.output = Some(arguments.value()?.into()),

@@ -1,10 +1,13 @@
 //! `word_count`: the main example, as its usage says.
 
+#[cfg(unix)]
+mod stopped;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
-use std::process::{Child, ExitStatus, Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -140,43 +143,95 @@ fn counted(texts: &[String]) -> String {
     counts.iter().map(|(word, count)| format!("{word}\t{count}\n")).collect()
 }
 
+/// One state, and the texts that are counted into it by the same command again and again.
+#[cfg(unix)]
+struct Life {
+    dir: tempfile::TempDir,
+    backend: &'static str,
+    mode: &'static str,
+    threads: u64,
+    texts: Vec<String>,
+    files: Vec<PathBuf>,
+}
+
+#[cfg(unix)]
+impl Life {
+    fn new(random: &SeededRandom) -> io::Result<Self> {
+        let below = |n: u64| random.next_u64() % n;
+        let backend = ["log", "file"][usize::from(below(4) == 0)];
+        let mode = ["count:1", "count:50", "time:10", "none"][usize::try_from(below(4)).unwrap()];
+        let threads = 1 + below(3);
+        let mut texts = Vec::new();
+        for n in 0..1 + below(4) {
+            // Files cost a sync for each word: less of them.
+            let words = if backend == "log" { 20_000 } else { 400 };
+            texts.push(match backend == "log" && below(3) == 0 {
+                true => String::from_utf8_lossy(&fs::read(TEXTS[0])?).into_owned() + &n.to_string(),
+                false => generated(random, 1 + random.next_u64() % words),
+            });
+        }
+        Self::of(texts, backend, mode, threads)
+    }
+
+    fn of(
+        texts: Vec<String>,
+        backend: &'static str,
+        mode: &'static str,
+        threads: u64,
+    ) -> io::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let files: Vec<_> =
+            (0..texts.len()).map(|n| dir.path().join(format!("text {n}"))).collect();
+        for (file, text) in files.iter().zip(&texts) {
+            fs::write(file, text)?;
+        }
+        Ok(Self { dir, backend, mode, threads, texts, files })
+    }
+
+    fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    fn command(&self) -> Command {
+        let mut command = example("word_count");
+        command
+            .args(["--backend", self.backend, "--mode", self.mode])
+            .args(["--threads", &self.threads.to_string(), "--state"])
+            .arg(self.state())
+            .arg("--output")
+            .arg(self.dir.path().join("counts"))
+            .args(&self.files)
+            .stdout(Stdio::null());
+        command
+    }
+
+    /// Runs the command to its end; then the counts have to be those of an undisturbed run.
+    #[track_caller]
+    fn check(&self, context: &str) -> io::Result<()> {
+        let Self { backend, mode, threads, .. } = self;
+        let context = format!("{context}: {backend} {mode} {threads}");
+        assert!(self.command().status()?.success(), "{context}");
+        let found = fs::read_to_string(self.dir.path().join("counts"))?;
+        check_counts(&found, &counted(&self.texts), &context);
+        Ok(())
+    }
+}
+
+#[track_caller]
+fn check_counts(found: &str, right: &str, context: &str) {
+    let wrong = found.lines().zip(right.lines()).find(|(a, b)| a != b);
+    let wrong = wrong.map(|(a, b)| format!("{a:?} where {b:?} is right"));
+    assert!(found == right, "{context}: {wrong:?}");
+}
+
 /// One state, whose program is killed a few times, and then is left alone.
 #[cfg(unix)]
 fn live(seed: u64) -> io::Result<u64> {
     let random = SeededRandom::new(seed);
-    let below = |n: u64| random.next_u64() % n;
-    let dir = tempfile::tempdir()?;
-    let backend = ["log", "file"][usize::from(below(4) == 0)];
-    let mode = ["count:1", "count:50", "time:10", "none"][usize::try_from(below(4)).unwrap()];
-    let threads = (1 + below(3)).to_string();
-    let mut texts = Vec::new();
-    let mut files = Vec::new();
-    for n in 0..1 + below(4) {
-        // Files cost a sync for each word: less of them.
-        let words = if backend == "log" { 20_000 } else { 400 };
-        let text = match backend == "log" && below(3) == 0 {
-            true => String::from_utf8_lossy(&fs::read(TEXTS[0])?).into_owned() + &n.to_string(),
-            false => generated(&random, 1 + random.next_u64() % words),
-        };
-        let file = dir.path().join(format!("text {n}"));
-        fs::write(&file, &text)?;
-        files.push(file);
-        texts.push(text);
-    }
-    let command = || {
-        let mut command = example("word_count");
-        command
-            .args(["--backend", backend, "--mode", mode, "--threads", &threads, "--state"])
-            .arg(dir.path().join("state"))
-            .arg("--output")
-            .arg(dir.path().join("counts"))
-            .args(&files)
-            .stdout(Stdio::null());
-        command
-    };
+    let life = Life::new(&random)?;
     let mut kills = 0;
     for _ in 0..1 + random.next_u64() % 6 {
-        let mut program = command().spawn()?;
+        let mut program = life.command().spawn()?;
         // Long enough for some to come to their end.
         let micros = random.next_u64() % 400_000;
         let ended = wait_timeout(&mut program, Duration::from_micros(micros))?;
@@ -186,15 +241,7 @@ fn live(seed: u64) -> io::Result<u64> {
             kills += 1;
         }
     }
-    assert!(command().status()?.success(), "CHECKPOINT_SEED={seed}");
-    let found = fs::read_to_string(dir.path().join("counts"))?;
-    let wrong = found
-        .lines()
-        .zip(counted(&texts).lines())
-        .find(|(a, b)| a != b)
-        .map(|(a, b)| format!("{a:?} where {b:?} is right"));
-    let context = format!("CHECKPOINT_SEED={seed}: {backend} {mode} {threads}: {wrong:?}");
-    assert!(found == counted(&texts), "{context}");
+    life.check(&format!("CHECKPOINT_SEED={seed}"))?;
     Ok(kills)
 }
 
@@ -273,6 +320,7 @@ fn it_names_what_is_wrong_with_its_command_line() -> io::Result<()> {
     )?;
     check_mistake("--mode count:0", "Error: --mode count:0: `0` is no count of events: ")?;
     check_mistake("--threads 0", "Error: --threads 0: ")?;
+    check_mistake("--deadline soon", "Error: --deadline soon: ")?;
     check_mistake("--top many", "Error: --top many: ")?;
     check_mistake("--crash-after 0", "Error: --crash-after 0: ")?;
     check_mistake("{}/text", "Error: cannot read /no/such/dir/text\n")?;
