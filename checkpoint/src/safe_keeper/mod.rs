@@ -422,19 +422,20 @@ impl SafeKeeper {
         }
     }
 
-    /// Waits for the threads to end; one that hangs in the storage is left behind.
+    /// Waits for the threads to end; those that hang in the storage are left behind.
     fn join_threads(&self) -> usize {
         let shared = &*self.shared;
-        let mut stuck = 0;
-        for thread in shared.pools.lock().take() {
-            if shared.ends_soon(&thread) {
+        let mut threads = shared.pools.lock().take();
+        // However many hang, they are waited for together.
+        while shared.any_ends_soon(&threads) {
+            let ended = threads.extract_if(.., |thread| thread.is_finished());
+            for thread in ended {
                 if thread.join().is_err() {
                     tracing::error!(target: "checkpoint", "a thread of the keeper panicked");
                 }
-            } else {
-                stuck += 1;
             }
         }
+        let stuck = threads.len();
         if stuck > 0 {
             tracing::error!(target: "checkpoint", stuck, "threads are stuck in the storage");
         }

@@ -357,16 +357,18 @@ impl Shared {
         over.into_iter().for_each(|flush| flush.done.finish(false));
     }
 
-    /// Waits a moment for a thread that has been told to end.
-    pub(super) fn ends_soon(&self, thread: &thread::JoinHandle<()>) -> bool {
+    /// Waits a moment for one of the threads that have been told to end; `false` if none has, or
+    /// none is left.
+    pub(super) fn any_ends_soon(&self, threads: &[thread::JoinHandle<()>]) -> bool {
+        let has_ended = || threads.iter().any(thread::JoinHandle::is_finished);
         // In steps: the end of a thread cannot be waited for with a deadline.
         for _ in 0..200 {
-            if thread.is_finished() {
-                return true;
+            if threads.is_empty() || has_ended() {
+                break;
             }
             thread::park_timeout(Duration::from_millis(1));
         }
-        thread.is_finished()
+        has_ended()
     }
 
     /// Waits, with the core's lock released, until something may have happened for `pool`.

@@ -3,6 +3,7 @@
 mod canary;
 mod capacity;
 mod closing;
+mod closing_under_load;
 mod exposure;
 mod frameworks;
 mod futures;

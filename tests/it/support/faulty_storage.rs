@@ -36,6 +36,7 @@ struct State {
     holds_many: Option<Gate>,
     metadata_fails: bool,
     metadata_is_put_unseen: bool,
+    holds_metadata: Option<Gate>,
     killed: bool,
 }
 
@@ -141,6 +142,11 @@ impl FaultyStorage {
     /// Has every metadata value be put and yet be said to have failed, or no more.
     pub(crate) fn put_metadata_unseen(&self, is_unseen: bool) {
         self.lock().metadata_is_put_unseen = is_unseen;
+    }
+
+    /// Has every metadata value wait at the gate that is put.
+    pub(crate) fn hold_metadata(&self, gate: Gate) {
+        self.lock().holds_metadata = Some(gate);
     }
 
     /// Nothing is stored or found from now on, as if the process had been killed.
@@ -396,13 +402,17 @@ impl StateStorage for FaultyStorage {
         expected: Option<MetadataVersion>,
         bytes: &[u8],
     ) -> Result<MetadataVersion, StorageError> {
+        let (fails, is_unseen, holds) = {
+            let state = self.lock();
+            let fails = state.metadata_fails || state.killed;
+            (fails, state.metadata_is_put_unseen, state.holds_metadata.clone())
+        };
+        if let Some(gate) = holds {
+            gate.pass();
+        }
         let failed = || {
             let attempted = format!("put metadata {name:?}");
             StorageError::new(StorageErrorKind::Unavailable, attempted)
-        };
-        let (fails, is_unseen) = {
-            let state = self.lock();
-            (state.metadata_fails, state.metadata_is_put_unseen)
         };
         if fails {
             return Err(failed());
