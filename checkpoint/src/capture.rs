@@ -85,6 +85,16 @@ pub(crate) struct CaptureFailure {
     pub(crate) requests: Vec<Arc<RequestSignal>>,
 }
 
+impl Drop for CaptureFailure {
+    /// Answers whoever asked for the capture, also where nobody looks at what failed: a framework
+    /// of somebody else's does not see it.
+    fn drop(&mut self) {
+        for request in self.requests.drain(..) {
+            request.finish(Err(self.error.clone()));
+        }
+    }
+}
+
 /// Whether a shard has more to capture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CaptureProgress {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::checkpoint_id::CheckpointId;
 use crate::checkpoint_ticket::CheckpointTicket;
+use crate::reentrancy::as_keeper_thread;
 use crate::save_error::SaveError;
 use crate::sync::Mutex;
 
@@ -135,9 +136,11 @@ impl<T: Send + 'static> Pending<T> {
     /// Has `told` called with the result when the state is durable, or with the reason why it will
     /// not be.
     ///
-    /// Called once: by a thread of the keeper with no lock held, or at once by this one if it is
-    /// known already. It must not wait for the keeper, and should be short. A panic is caught and
-    /// logged.
+    /// Called once: at once by this thread if it is known already, else by whichever thread hands
+    /// the result of the save on, which is one of the keeper's or one that uses the prototype just
+    /// then. So it must not take a lock that is held around calls of the library; to do more than
+    /// to pass the result on, send it to a thread or a task of your own. What would wait for the
+    /// keeper returns an error. A panic is caught and logged.
     ///
     /// # Panics
     /// Panics if it was ready as a future before.
@@ -188,7 +191,7 @@ impl<T: Send + 'static> OnDurable<T> {
         let taken = waits.take();
         drop(waits);
         if let Some((_, told)) = taken
-            && catch_unwind(AssertUnwindSafe(|| told(result))).is_err()
+            && catch_unwind(AssertUnwindSafe(|| as_keeper_thread(|| told(result)))).is_err()
         {
             tracing::error!(target: "checkpoint", "a callback for a durable result panicked");
         }

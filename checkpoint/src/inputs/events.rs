@@ -53,19 +53,16 @@ pub(crate) enum Turn {
 }
 
 impl InputEvents {
-    /// Takes note of events that have passed by: what was fed so far ends here, if all is through.
-    pub(crate) fn passed(&mut self, completed: u64) {
-        if self.open.is_empty() {
-            self.fed = completed;
-        }
-    }
-
-    /// Takes in an event that is higher than all before.
-    pub(crate) fn begin(&mut self, position: u64, pes: Vec<PeName>) {
-        // What an earlier process had come to may be higher, if all is fed again.
-        let after_previous = self.fed.min(position);
+    /// Takes in an event that is not open yet. All those that were fed before end at
+    /// `after_previous`.
+    pub(crate) fn begin(&mut self, position: u64, after_previous: u64, pes: Vec<PeName>) {
         self.fed = position + 1;
         self.open.insert(position, Open { pes, after_previous, has_failed: false, ended: None });
+    }
+
+    /// Whether an event is on its way, or has failed.
+    pub(crate) fn is_open(&self, position: u64) -> bool {
+        self.open.contains_key(&position)
     }
 
     /// Takes in an event again that has failed.
@@ -183,8 +180,8 @@ mod tests {
     #[test]
     fn all_is_through_below_the_first_that_is_not() {
         let mut events = InputEvents::default();
-        for position in [5, 7, 8] {
-            events.begin(position, vec![pe(position)]);
+        for (position, after_previous) in [(5, 0), (7, 6), (8, 8)] {
+            events.begin(position, after_previous, vec![pe(position)]);
         }
         assert_eq!((events.completed(), events.is_empty()), (0, false));
         assert!(events.done(7).is_none());
@@ -201,11 +198,8 @@ mod tests {
     #[test]
     fn what_is_through_ends_right_behind_an_event() {
         let mut events = InputEvents::default();
-        events.passed(31);
-        events.begin(40, vec![pe(1)]);
-        // Not while something is open.
-        events.passed(35);
-        events.begin(50, vec![pe(2)]);
+        events.begin(40, 31, vec![pe(1)]);
+        events.begin(50, 41, vec![pe(2)]);
         assert_eq!(events.completed(), 31);
         assert!(events.failed(40).is_none());
         events.again(40, vec![pe(1)]).unwrap();
@@ -214,8 +208,7 @@ mod tests {
         assert_eq!(events.completed(), 41);
         assert!(events.done(50).is_none());
         // Everything is fed again.
-        events.passed(51);
-        events.begin(10, vec![pe(1)]);
+        events.begin(10, 10, vec![pe(1)]);
         assert_eq!(events.completed(), 10);
     }
 
@@ -223,7 +216,7 @@ mod tests {
     fn events_of_one_pe_take_turns() {
         let mut events = InputEvents::default();
         for (position, hash) in [(1, 1), (2, 2), (3, 1)] {
-            events.begin(position, vec![pe(hash)]);
+            events.begin(position, position, vec![pe(hash)]);
         }
         assert!(is_now(&mut events, 1, 1) && is_now(&mut events, 2, 2));
         let Turn::After(ended) = events.turn(3, pe(1)) else { panic!("it may not run") };
@@ -242,7 +235,7 @@ mod tests {
     fn an_event_waits_for_the_nearest_before_it() {
         let mut events = InputEvents::default();
         for position in [1, 2] {
-            events.begin(position, vec![pe(1)]);
+            events.begin(position, position, vec![pe(1)]);
         }
         let Turn::After(nearest) = events.turn(3, pe(1)) else { panic!("it may not run") };
         assert!(events.done(1).is_none());
@@ -253,19 +246,19 @@ mod tests {
     #[test]
     fn only_what_has_failed_is_taken_again() {
         let mut events = InputEvents::default();
-        events.begin(1, vec![pe(1)]);
+        events.begin(1, 1, vec![pe(1)]);
         assert_eq!(events.again(1, vec![]), Err(Fault::Running));
         assert_eq!(events.again(0, vec![]), Err(Fault::NotFailed));
         assert!(events.failed(1).is_none());
         assert_eq!(events.again(1, vec![pe(2)]), Ok(()));
-        events.begin(2, vec![pe(2)]);
+        events.begin(2, 2, vec![pe(2)]);
         assert!(matches!(events.turn(2, pe(2)), Turn::After(_)));
     }
 
     #[test]
     fn what_a_pe_lost_is_to_be_fed_again() {
         let mut events = InputEvents::default();
-        events.begin(9, vec![pe(1)]);
+        events.begin(9, 9, vec![pe(1)]);
         assert!(events.done(9).is_none());
         assert_eq!(events.completed(), 10);
         events.lose(pe(3), 6);
@@ -287,7 +280,7 @@ mod tests {
     #[test]
     fn nothing_is_rewound_while_events_are_on_their_way() {
         let mut events = InputEvents::default();
-        events.begin(3, vec![pe(1)]);
+        events.begin(3, 3, vec![pe(1)]);
         assert_eq!(events.rewind(0), Err(Fault::Running));
         assert!(events.failed(3).is_none());
         assert_eq!((events.rewind(0), events.completed(), events.is_empty()), (Ok(()), 0, true));

@@ -64,8 +64,6 @@ pub(crate) struct SourceState {
     losing: Arc<AtomicUsize>,
     safe: AtomicU64,
     floor: AtomicU64,
-    /// Positions below have been fed; brought up to date when nobody feeds it any more.
-    pub(crate) fed: AtomicU64,
     /// How often it was rewound.
     pub(crate) rewinds: AtomicU64,
     /// Who is told that more is safe.
@@ -93,7 +91,6 @@ impl SourceState {
             completed: AtomicU64::new(safe),
             lost_from: AtomicU64::new(u64::MAX),
             losing,
-            fed: AtomicU64::new(0),
             rewinds: AtomicU64::new(0),
             told: Mutex::new(None),
             safe: AtomicU64::new(safe),

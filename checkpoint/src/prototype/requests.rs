@@ -1,5 +1,6 @@
 //! Manual requests: who asked for a checkpoint of a PE, and is to be answered.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::capture::{PeHandle, RequestSignal, SettlementOutcome};
@@ -189,9 +190,17 @@ impl<K, P> Table<K, P> {
 
     /// Answers everybody who waits: nothing is captured or fetched any more.
     pub(super) fn end(&mut self, closed: &ProcessError) {
-        for requests in std::mem::take(&mut self.requests).into_values() {
-            for (request, _) in requests.waiting.into_iter().chain(requests.joined) {
-                let error = SaveError::new(requests.id.clone(), SaveFailure::NotAttempted);
+        let may_be_stored = Flags::IN_DOUBT.and(Flags::IN_FLIGHT);
+        let doubtful = self.entries.iter().filter(|entry| entry.flags.has_any(may_be_stored));
+        let doubtful: HashSet<u64> = doubtful.map(|entry| entry.ticket).collect();
+        for (ticket, requests) in std::mem::take(&mut self.requests) {
+            for (request, by) in requests.waiting.into_iter().chain(requests.joined) {
+                // What a holder's event has changed may have been tried, and be stored.
+                let reason = match by == AskedBy::Holder && doubtful.contains(&ticket) {
+                    true => SaveFailure::Unknown,
+                    false => SaveFailure::NotAttempted,
+                };
+                let error = SaveError::new(requests.id.clone(), reason);
                 self.aftermath().answers.push((request, Err(error)));
             }
         }

@@ -134,7 +134,10 @@ impl<K, P> Table<K, P> {
             self.resident -= 1;
             self.aftermath().dropped_states.push(state);
         }
-        self.refuse_requests(pe, &SaveFailure::Withdrawn);
+        // What was given up may have been stored all the same, and come back.
+        let is_in_doubt = self.get_mut(pe).is_some_and(|entry| entry.flags.has(Flags::IN_DOUBT));
+        let reason = if is_in_doubt { SaveFailure::Unknown } else { SaveFailure::Withdrawn };
+        self.refuse_requests(pe, &reason);
         let contained = self.contained_of(pe);
         let removed = self.several.removed.get(&pe.ticket).cloned();
         self.set_contained(pe, removed.unwrap_or_default());

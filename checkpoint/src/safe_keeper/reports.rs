@@ -25,13 +25,11 @@ pub(super) struct GivenUp {
 impl Shared {
     pub(super) fn capture_failed(&self, failure: CaptureFailure) {
         self.counters.failed.add(1);
-        let CaptureFailure { prototype, error, requests } = failure;
-        if let Some(callback) = self.callback(prototype) {
-            self.tell(&*callback, self.clock.now(), &Told::NotCaptured(&error));
+        if let Some(callback) = self.callback(failure.prototype) {
+            self.tell(&*callback, self.clock.now(), &Told::NotCaptured(&failure.error));
         }
-        for request in requests {
-            request.finish(Err(error.clone()));
-        }
+        // Answers whoever asked for it.
+        drop(failure);
     }
 
     /// Tells everybody what came of a save, and has what failed tried again.

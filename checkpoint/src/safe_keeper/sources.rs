@@ -25,9 +25,10 @@ impl SafeKeeper {
     /// Opens the source of this name, for whoever feeds its events: see [`Source`].
     ///
     /// The name stands for one input, the same after each restart: a file, or one partition of a
-    /// topic. 1 to 200 bytes. Waits for the storage if the store does not know it yet. One that is
-    /// dropped and opened again goes on where it was: what was fed is not fed again, unless it is
-    /// [rewound](Source::rewind).
+    /// topic. 1 to 200 bytes. Waits for the storage if the store does not know it yet. One that was
+    /// dropped is opened again as after a restart: its input is read again from
+    /// [`resume_from`](Source::resume_from), or from where it was left; what has failed holds it
+    /// back as before.
     ///
     /// # Errors
     /// It is open already, the keeper is closed, or the storage failed.

@@ -24,13 +24,19 @@ pub(super) trait Fed {
 pub(super) struct PlainEvent<'a> {
     state: &'a SourceState,
     position: u64,
+    /// Right behind the event that was fed before this one.
+    after_previous: u64,
     pe: PeName,
 }
 
 impl<'a> PlainEvent<'a> {
     #[inline(always)]
-    pub(super) fn new(state: &'a SourceState, position: u64, pe: PeName) -> Self {
-        Self { state, position, pe }
+    pub(super) fn new(
+        state: &'a SourceState,
+        (position, after_previous): (u64, u64),
+        pe: PeName,
+    ) -> Self {
+        Self { state, position, after_previous, pe }
     }
 }
 
@@ -57,10 +63,8 @@ impl Drop for PlainEvent<'_> {
     #[cold]
     fn drop(&mut self) {
         let (position, pe) = (self.position, self.pe);
-        let completed = self.state.completed.load(Ordering::Acquire);
         self.state.change(|events: &mut InputEvents| {
-            events.passed(completed);
-            events.begin(position, vec![pe]);
+            events.begin(position, self.after_previous, vec![pe]);
             events.failed(position)
         });
     }

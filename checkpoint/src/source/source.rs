@@ -43,8 +43,10 @@ use crate::sync::Ordering;
 pub struct Source {
     pub(super) state: Arc<SourceState>,
     store: Arc<PositionStore>,
-    // Positions below have been fed.
+    /// Positions below have been fed.
     fed: u64,
+    /// Where an event ends behind which the input is read, if nothing was fed yet.
+    resumed_at: u64,
 }
 
 /// What came of an event that has a position.
@@ -68,8 +70,8 @@ impl<R> Applied<R> {
 
 impl Source {
     pub(crate) fn new(state: Arc<SourceState>, store: Arc<PositionStore>) -> Self {
-        let fed = state.fed.load(Ordering::Acquire);
-        Self { state, store, fed }
+        let resumed_at = state.safe();
+        Self { state, store, fed: 0, resumed_at }
     }
 
     /// Returns the name.
@@ -233,8 +235,9 @@ impl Source {
         if !is_plain {
             return self.run_noted(prototype, (key, located), position, origin, f);
         }
+        let after_previous = self.after_previous(position);
         self.fed = position + 1;
-        let event = PlainEvent::new(&self.state, position, located.name);
+        let event = PlainEvent::new(&self.state, (position, after_previous), located.name);
         run_event(prototype, (key, located), event, origin, f)
     }
 
@@ -308,9 +311,8 @@ impl Source {
             return Err(SourceError::TooHigh { source_name, position });
         }
         let mut events = self.state.events.lock();
-        if position >= self.fed {
-            events.passed(self.state.completed.load(Ordering::Acquire));
-            events.begin(position, pes);
+        if position >= self.fed && !events.is_open(position) {
+            events.begin(position, self.after_previous(position), pes);
             self.fed = position + 1;
         } else {
             events.again(position, pes).map_err(|fault| match fault {
@@ -326,6 +328,13 @@ impl Source {
         }
         self.state.publish(&events);
         Ok(())
+    }
+
+    /// Returns where the event ends that is fed before one: what is safe, if there is none. What
+    /// an earlier process has fed may be higher.
+    #[inline(always)]
+    fn after_previous(&self, position: u64) -> u64 {
+        self.fed.max(self.resumed_at).min(position)
     }
 
     /// Looks whether the prototype belongs to the keeper of this source.
@@ -373,7 +382,8 @@ impl Source {
     /// storage failed: nothing is changed then.
     pub fn rewind(&mut self, position: Option<u64>) -> Result<(), SourceError> {
         let to = position.map_or(0, after);
-        if position == Some(u64::MAX) || to > self.fed.max(self.state.safe()) {
+        let reached = self.state.completed.load(Ordering::Acquire).max(self.state.safe());
+        if position == Some(u64::MAX) || to > self.fed.max(reached) {
             let (source_name, position) = (self.name(), position.unwrap_or(0));
             return Err(SourceError::NotBack { source_name, position });
         }
@@ -390,7 +400,7 @@ impl Source {
         let rewound = events.rewind(to);
         debug_assert_eq!(rewound, Ok(()), "events began without their source");
         self.state.publish(&events);
-        self.fed = to;
+        (self.fed, self.resumed_at) = (to, to);
         Ok(())
     }
 
@@ -411,7 +421,6 @@ impl Source {
 
 impl Drop for Source {
     fn drop(&mut self) {
-        self.state.fed.store(self.fed, Ordering::Release);
         self.state.is_open.store(false, Ordering::Release);
     }
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use crate::inputs::{PeName, SourceState};
 use crate::process_error::ProcessError;
@@ -178,7 +178,11 @@ impl<'f> SourceEvent<'_, 'f> {
         let mut future = self.run_async();
         match driver {
             Some(driver) => driver.drive(&mut future),
-            None => future.end(),
+            // It touches nothing, or was refused.
+            None => match Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(result) => result,
+                Poll::Pending => unreachable!("there is nothing to wait for"),
+            },
         }
     }
 
@@ -229,18 +233,6 @@ impl SourceEventFuture<'_> {
             State::Refused(_) | State::Ended => unreachable!("it has a result by then"),
         }
     }
-
-    /// Ends one that has nothing left to do.
-    fn end(&mut self) -> Result<Applied<()>, SourceError> {
-        match std::mem::replace(&mut self.state, State::Ended) {
-            State::Refused(error) => Err(error),
-            State::OnItsWay(event, _) => {
-                event.finish();
-                Ok(self.applied)
-            }
-            State::Ended => panic!("an event was polled after its end"),
-        }
-    }
 }
 
 impl Future for SourceEventFuture<'_> {
@@ -250,25 +242,30 @@ impl Future for SourceEventFuture<'_> {
     /// Panics if it is polled after it was ready.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        while let State::OnItsWay(event, parts) = &mut this.state
-            && let Some(Part { pe, call, .. }) = parts.front_mut()
-        {
-            match ready!(call.poll(context, event.input(), (event, *pe))) {
-                Ok(has_run) => {
+        // Taken out meanwhile: if a closure panics, the event has ended.
+        let (event, mut parts) = match std::mem::replace(&mut this.state, State::Ended) {
+            State::OnItsWay(event, parts) => (event, parts),
+            State::Refused(error) => return Poll::Ready(Err(error)),
+            State::Ended => panic!("an event was polled after its end"),
+        };
+        while let Some(Part { pe, call, .. }) = parts.front_mut() {
+            match call.poll(context, event.input(), (&event, *pe)) {
+                Poll::Pending => {
+                    this.state = State::OnItsWay(event, parts);
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(has_run)) => {
                     if has_run {
                         this.applied = Applied::Now(());
                     }
                     parts.pop_front();
                 }
-                Err(failure) => {
-                    let error = failure.of(event);
-                    // Dropped: it has failed.
-                    this.state = State::Ended;
-                    return Poll::Ready(Err(error));
-                }
+                // Dropped: it has failed.
+                Poll::Ready(Err(failure)) => return Poll::Ready(Err(failure.of(&event))),
             }
         }
-        Poll::Ready(this.end())
+        event.finish();
+        Poll::Ready(Ok(this.applied))
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use crate::inputs::{PeName, SourceState};
 use crate::prototype::{InputCall, Key};
@@ -48,20 +48,17 @@ impl<K: Key, P: Checkpointable + Send + 'static, F, R> Future for SourceFuture<K
     /// Panics if it is polled after it was ready.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let state = &mut self.get_mut().0;
-        let result = match state {
-            State::OnItsWay { event, pe, call } => {
-                let turn = |call: &InputCall<K, P, F, R>| {
-                    event.turn(*pe, || call.id()).map_err(Failure::Source)
-                };
-                ready!(call.poll(context, event.input(), turn))
-            }
-            State::Refused(_) => Ok(None),
+        // Taken out meanwhile: if the closure panics, the event has ended.
+        let (event, pe, mut call) = match std::mem::replace(state, State::Ended) {
+            State::OnItsWay { event, pe, call } => (event, pe, call),
+            State::Refused(error) => return Poll::Ready(Err(error)),
             State::Ended => panic!("an event was polled after its end"),
         };
-        let (event, result) = match (std::mem::replace(state, State::Ended), result) {
-            (State::Refused(error), _) => return Poll::Ready(Err(error)),
-            (State::OnItsWay { event, .. }, result) => (event, result),
-            (State::Ended, _) => unreachable!("it panicked before"),
+        let turn =
+            |call: &InputCall<K, P, F, R>| event.turn(pe, || call.id()).map_err(Failure::Source);
+        let Poll::Ready(result) = call.poll(context, event.input(), turn) else {
+            *state = State::OnItsWay { event, pe, call };
+            return Poll::Pending;
         };
         Poll::Ready(match result {
             Ok(Some(Err(result))) => Ok(Applied::Now(result)),

@@ -19,8 +19,8 @@ const EVENTS_MAX: u64 = 24;
 
 /// What a PE has seen of events: source, position, and which of the event's steps.
 #[derive(Checkpointable, Default, Debug, Clone, PartialEq, Eq)]
-struct Seen {
-    events: Vec<(u8, u64, u8)>,
+pub(super) struct Seen {
+    pub(super) events: Vec<(u8, u64, u8)>,
 }
 
 /// What is fed: position, and the key of each step, for each source.
@@ -113,13 +113,7 @@ impl History {
             .unwrap();
         let sources: Vec<_> =
             (0..self.inputs.len()).map(|at| keeper.source(&name(at)).unwrap()).collect();
-        let next = sources.iter().zip(&self.inputs).map(|(source, input)| {
-            let is_done = |(position, _): &(u64, Vec<String>)| {
-                source.resume_from().is_some_and(|safe| *position <= safe)
-            };
-            input.iter().take_while(|event| is_done(event)).count()
-        });
-        let next = next.collect();
+        let next = (0..).zip(&sources).map(|(at, source)| self.first_of(at, source)).collect();
         for (at, source) in sources.iter().enumerate() {
             self.trace.push(format!("start: {at} from {:?}", source.resume_from()));
             self.check_safe(at, source.resume_from());
@@ -140,6 +134,14 @@ impl History {
     fn check_safe(&self, source: usize, safe: Option<u64>) {
         let is_event = |safe| self.inputs[source].iter().any(|(position, _)| *position == safe);
         assert!(safe.is_none_or(is_event), "no event of {source}: {safe:?}\n{}", self.shown());
+    }
+
+    /// The first event of an input that is to be fed.
+    fn first_of(&self, at: usize, source: &Source) -> usize {
+        let safe = source.resume_from();
+        let is_done =
+            |(position, _): &&(u64, Vec<String>)| safe.is_some_and(|safe| *position <= safe);
+        self.inputs[at].iter().take_while(is_done).count()
     }
 
     fn shown(&self) -> String {
@@ -172,6 +174,10 @@ impl History {
             Poll::Pending => return,
             Poll::Ready(Ok(applied)) => {
                 self.trace.push(format!("{position} of {source}: {applied:?}"));
+            }
+            // It was on its way when the source was opened again, and has come to its end.
+            Poll::Ready(Err(error @ SourceError::NotRising { .. })) => {
+                self.trace.push(format!("{position} of {source}: {error}"));
             }
             Poll::Ready(Err(error)) => {
                 self.trace.push(format!("{position} of {source}: {error}"));
@@ -217,8 +223,16 @@ impl History {
                 let (source, position) =
                     process.failed.swap_remove(self.pick(process.failed.len()));
                 self.trace.push(format!("skip {position} of {source}"));
-                process.sources[source].skip(position).unwrap();
-                self.skipped.insert((u8::try_from(source).unwrap(), position));
+                match process.sources[source].skip(position) {
+                    Ok(()) => {
+                        self.skipped.insert((u8::try_from(source).unwrap(), position));
+                    }
+                    // It is on its way since before the source was opened again.
+                    Err(SourceError::Running { .. }) => process.failed.push((source, position)),
+                    // That one came to its end.
+                    Err(SourceError::NotFailed { .. }) => {}
+                    Err(error) => panic!("{error}\n{}", self.shown()),
+                }
             }
             65 if !process.on_their_way.is_empty() => {
                 let at = self.pick(process.on_their_way.len());
@@ -240,6 +254,15 @@ impl History {
                 let key = self.below(KEYS).to_string();
                 // Whatever comes of it.
                 let _evicted = process.prototype.evict(&key);
+            }
+            98 => {
+                let source = self.pick(self.inputs.len());
+                self.trace.push(format!("open {source} again"));
+                drop(process.sources.remove(source));
+                process.sources.insert(source, process.keeper.source(&name(source)).unwrap());
+                process.next[source] = self.first_of(source, &process.sources[source]);
+                // Those are met on the way.
+                process.failed.retain(|(of, _)| *of != source);
             }
             97 => {
                 self.trace.push("crash".to_owned());

@@ -4,6 +4,7 @@
 mod ending;
 mod failing;
 mod histories;
+mod histories_of_threads;
 mod older;
 mod resuming;
 mod several_pes;
