@@ -54,6 +54,7 @@ pub(super) struct Records {
     pub(super) quarantined_max: usize,
     /// The serial that a late save has replaced, until something is stored that somebody waits for.
     replaced_late: BTreeMap<CheckpointId, u64>,
+    landed_late: BTreeSet<CheckpointId>,
     /// Who has a save without an outcome.
     unfinished: BTreeSet<CheckpointId>,
     pub(super) epochs: BTreeMap<u32, Epoch>,
@@ -76,6 +77,7 @@ impl Records {
             offers_max: u32::MAX,
             quarantined_max: usize::MAX,
             replaced_late: BTreeMap::new(),
+            landed_late: BTreeSet::new(),
             unfinished: BTreeSet::new(),
             epochs: BTreeMap::new(),
             metadata: BTreeMap::new(),
@@ -220,8 +222,13 @@ impl Records {
         versions.truncate(self.versions_kept);
         self.ever_stored.insert((id.clone(), stored.version), stored.serial());
         self.news.push((id.clone(), stored, is_late));
-        // What lands late was not there when somebody counted.
-        if is_put_aside && !is_late && self.ids_of(id.prototype()).len() > self.quarantined_max {
+        if is_late {
+            self.landed_late.insert(id.clone());
+        }
+        // What lands late was not there when somebody counted, also somebody whose save hung then.
+        let put_aside = self.ids_of(id.prototype());
+        let counted = put_aside.iter().filter(|id| !self.landed_late.contains(*id)).count();
+        if is_put_aside && counted > self.quarantined_max {
             self.trace.violate(format!("P5: {id} is one more than may be put aside"));
         }
     }

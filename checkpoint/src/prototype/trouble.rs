@@ -7,6 +7,7 @@ use crate::capture::PeHandle;
 use crate::clock::Timestamp;
 use crate::inputs::Contained;
 use crate::prototype::entry::{Arrival, Flags, Slot, Triggers};
+use crate::prototype::inner::coarse;
 use crate::prototype::table::Table;
 use crate::save_error::SaveFailure;
 use crate::wait::Signal;
@@ -72,11 +73,14 @@ impl<K, P> Table<K, P> {
         };
         entry.flags.clear(Flags::POISONED);
         entry.count_change();
+        // What the panic left is as old as this, for whatever expires.
+        let now = now();
+        entry.last_event = coarse(now);
         // A visit may have passed it over while it was poisoned.
         let was_due = entry.flags.has_any(Flags::DUE.and(Flags::REQUESTED));
         self.poisoned -= 1;
         if triggers.stores {
-            self.mark_changed(pe, triggers, now, due);
+            self.mark_changed(pe, triggers, || now, due);
             if was_due {
                 self.make_due(pe);
             }
