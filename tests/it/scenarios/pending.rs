@@ -1,4 +1,4 @@
-//! Results that are held back until what their events have left is durable (P9, P10).
+//! Results that are held back until what their events have left is durable (P9, P10, G5).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
