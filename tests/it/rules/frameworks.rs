@@ -13,12 +13,12 @@ use checkpoint::{
     Alarm, BuildError, Caller, CaptureBatch, CaptureLimits, CaptureProgress, CheckpointId,
     CheckpointSource, CheckpointingConfig, CheckpointingFramework, Clock, NewPrototype,
     NoOpCheckpointingFramework, Overloaded, Partitioner, PePrototype, PeStatus, ProcessError,
-    PrototypeIndex, Recover, RegisterError, Registration, SettlementOutcome, StateFetch, TestClock,
-    Timestamp,
+    PrototypeIndex, Recover, RegisterError, Registration, SaveFailure, SettlementOutcome,
+    StateFetch, TestClock, Timestamp,
 };
 
 use crate::support::{
-    Counter, FAIL_SAFE, FaultyStorage, counted, counters, every, manual, settings,
+    Counter, FAIL_SAFE, FaultyStorage, Scripted, counted, counters, every, manual, settings,
 };
 
 /// Stores each due PE in a map, at the next call of `run`.
@@ -118,6 +118,25 @@ fn a_framework_of_ones_own_checkpoints_and_restores() {
     assert!(ticket.wait().unwrap().is_some());
     assert_eq!(prototype.evict("a").unwrap(), checkpoint::Eviction::Evicted);
     assert_eq!(prototype.read("a", |pe| (pe.count, pe.handle)).unwrap(), (3, 7));
+}
+
+/// The framework does not see what could not be captured.
+#[test]
+fn who_waits_for_what_cannot_be_captured_is_told_over_any_framework() {
+    let framework = Arc::new(MapFramework::default());
+    let prototype: PePrototype<String, Scripted> =
+        PePrototype::builder(framework.clone(), "counter")
+            .create(|_| Scripted::default())
+            .build()
+            .unwrap();
+    let fails = |pe: &mut Scripted| pe.on_encode = Some(Arc::new(|| panic!("as the test wants")));
+    let pending = prototype.process_pending("a", fails).unwrap();
+    let ticket = prototype.checkpoint("a").unwrap();
+    framework.run();
+    for outcome in [pending.outcome(), ticket.outcome().map(|outcome| outcome.map(|_| ()))] {
+        let error = outcome.expect("it is known").unwrap_err();
+        assert!(matches!(error.reason(), SaveFailure::EncodePanicked), "{error}");
+    }
 }
 
 /// Time goes on by 30 us with each look.
