@@ -16,7 +16,8 @@ pub(crate) type Ended = Signal<Result<(), ProcessError>>;
 /// Events that are not through, by position.
 #[derive(Default)]
 pub(crate) struct InputEvents {
-    /// Positions below have been fed.
+    /// Right behind the event that was taken in last; a source that is opened again may begin with
+    /// lower ones.
     fed: u64,
     open: BTreeMap<u64, Open>,
     /// PEs that have lost events, and from which position on these are to be fed again.
