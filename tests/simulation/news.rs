@@ -96,7 +96,7 @@ impl Book {
                 let subject = self.subjects.entry(owner).or_default();
                 subject.in_doubt = false;
                 if let (Some(removal), Some(serial)) = (&subject.removal, serial)
-                    && (subject.may_be(serial) || removal.is_before(serial))
+                    && removal.ends_with(serial, subject.may_be(serial))
                 {
                     subject.removal = None;
                 }

@@ -33,6 +33,12 @@ impl Removal {
         serial > self.last_serial || self.reinstated.contains(&serial)
     }
 
+    /// Whether the removal is stored too if this state is, which the PE may be now or not: it can
+    /// have been captured before the removal, and be what was perhaps put in the PE's place since.
+    pub(super) fn ends_with(&self, serial: u64, may_be_now: bool) -> bool {
+        self.is_before(serial) || may_be_now && !self.maybe_reinstated.contains(&serial)
+    }
+
     /// Whether the PE may come back as this state, if that is stored.
     pub(super) fn allows(&self, serial: u64) -> bool {
         self.is_before(serial) || self.maybe_reinstated.contains(&serial)

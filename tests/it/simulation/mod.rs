@@ -9,7 +9,7 @@ use checkpoint_tests::simulation::{Simulation, Telling};
 /// Seeds of histories that have failed once.
 const FAILED_ONCE: &[u64] = &[
     13, 14, 42, 46, 50, 62, 158, 280, 675, 760, 786, 982, 1701, 1768, 2224, 2373, 5087, 8266,
-    11767, 103807, 138533, 366396, 496247, 547934, 557233, 750323,
+    11767, 103807, 138533, 263736, 366396, 496247, 547934, 557233, 750323,
 ];
 
 /// The same of a keeper over storages on a disk that loses power.
