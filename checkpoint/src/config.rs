@@ -1,6 +1,6 @@
 //! How one prototype's PEs are checkpointed and restored.
 
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -86,7 +86,8 @@ pub enum OnFull {
 }
 
 /// What happens to an event when a change has not been stored for longer than
-/// [`exposure_max`](CheckpointingConfigBuilder::exposure_max).
+/// [`exposure_max`](CheckpointingConfigBuilder::exposure_max), or more of its PE would not be than
+/// [`exposed_events_max`](CheckpointingConfigBuilder::exposed_events_max).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OnExposed {
     /// It waits, at most [`wait_max`](CheckpointingConfig::wait_max), and then gets an error.
@@ -133,6 +134,7 @@ pub struct CheckpointingConfig {
     capacity: Option<NonZeroUsize>,
     on_full: OnFull,
     exposure_max: Option<Duration>,
+    exposed_events_max: Option<NonZeroU32>,
     on_exposed: OnExposed,
     idle_max: Option<Duration>,
     wait_max: Duration,
@@ -210,7 +212,13 @@ impl CheckpointingConfig {
         self.exposure_max
     }
 
-    /// Returns what happens to events then.
+    /// Returns how many events of a PE may not be stored.
+    #[must_use]
+    pub fn exposed_events_max(&self) -> Option<NonZeroU32> {
+        self.exposed_events_max
+    }
+
+    /// Returns what happens to events that are held up because of that.
     #[must_use]
     pub fn on_exposed(&self) -> OnExposed {
         self.on_exposed
@@ -221,6 +229,12 @@ impl CheckpointingConfig {
         // Half of the bound: the other half is for storing it.
         let half = self.exposure_max.map(|exposure| exposure / 2);
         self.mode.interval().into_iter().chain(half).min()
+    }
+
+    /// Returns after how many events a PE is due, whatever the mode.
+    pub(crate) fn due_by(&self) -> Option<u32> {
+        // Half of the bound: the other half is for those that come while they are stored.
+        self.exposed_events_max.map(|events| events.get().div_ceil(2))
     }
 
     /// Returns after how long without an event a PE is evicted.
@@ -281,6 +295,7 @@ impl Default for CheckpointingConfig {
             capacity: None,
             on_full: OnFull::Block,
             exposure_max: None,
+            exposed_events_max: None,
             on_exposed: OnExposed::Block,
             idle_max: None,
             wait_max: Duration::from_secs(10),
@@ -372,8 +387,19 @@ impl CheckpointingConfigBuilder {
         self
     }
 
-    /// Sets what happens to events that are held up by [`exposure_max`](Self::exposure_max).
-    /// Default: `Block`.
+    /// Sets how many events of a PE may be in memory only. A PE is due after half as many, whatever
+    /// the mode; and if the storage does not keep up, further events of that PE, and of no other,
+    /// are held up until it has stored some. Reads are not, nor what its
+    /// [sources](crate::Source) feed again that it contains. With 1, each event of a PE waits until
+    /// the one before is stored. Events that have failed without a change do not count. It is no
+    /// bound for a PE that cannot be stored before it changes again. Default: no bound.
+    pub fn exposed_events_max(mut self, events: NonZeroU32) -> Self {
+        self.0.exposed_events_max = Some(events);
+        self
+    }
+
+    /// Sets what happens to events that are held up by [`exposure_max`](Self::exposure_max) or
+    /// [`exposed_events_max`](Self::exposed_events_max). Default: `Block`.
     pub fn on_exposed(mut self, policy: OnExposed) -> Self {
         self.0.on_exposed = policy;
         self

@@ -505,6 +505,8 @@ pub struct SourceStatus {
     pub checked_out: u64,
     /// PEs in which a closure panicked.
     pub poisoned: u64,
+    /// PEs of which as many events are not stored as may be.
+    pub held_up: u64,
     /// When the oldest change that is not stored was made, to about 10 ms.
     pub oldest_change: Option<Timestamp>,
     /// Shards whose locks were held for too long to be looked at: what they have is not counted.

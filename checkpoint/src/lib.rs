@@ -136,6 +136,7 @@
 //! | saves in a row of which nothing was stored (three) | [`KeeperStats::saving`] says [`Failing`](SavingState::Failing), and [`on_saving_state`](SafeKeeperBuilder::on_saving_state) and the log tell it. Events go on, nothing is acknowledged, and saves are tried again until one is stored. |
 //! | PEs in memory ([`capacity`](CheckpointingConfigBuilder::capacity)) | The one that was idle for longest is stored and leaves; if none can, [`OnFull`] says what the event gets. |
 //! | age of a change that is not stored ([`exposure_max`](CheckpointingConfigBuilder::exposure_max)) | Events that would change more wait or get an error, as [`OnExposed`] says. By default there is no bound, and the age is in the statistics. |
+//! | events of a PE that are not stored ([`exposed_events_max`](CheckpointingConfigBuilder::exposed_events_max)) | Further events of this PE, and of no other, wait or get an error, as [`OnExposed`] says, until some are stored. By default there is no bound. |
 //! | waiting for one PE ([`wait_max`](CheckpointingConfigBuilder::wait_max)) | The event gets [`ProcessError::Busy`]. |
 //!
 //! Calls from the keeper's own threads, from inside an event and from async code never wait for

@@ -75,6 +75,17 @@ pub enum ProcessError {
         /// How old it may get.
         exposure_max: Duration,
     },
+    /// As many events of the PE are not stored as may be; more would be at risk.
+    #[error(
+        "cannot process an event of {id}: {events_max} events of it are not stored, and no more \
+         may be at risk; try again when the storage has stored some"
+    )]
+    ExposedEvents {
+        /// The PE.
+        id: CheckpointId,
+        /// How many of its events may not be stored.
+        events_max: u32,
+    },
     /// The key cannot be stored.
     #[error("cannot process an event of `{prototype}`: its key cannot be stored")]
     InvalidKey {

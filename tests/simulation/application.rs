@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use checkpoint::{Eviction, FetchingState, ProcessError};
 
-use super::book::{Plan, Subject, run};
+use super::book::Subject;
 use super::content::{PROTOTYPES, owner_of, place_of};
 use super::history::History;
 use super::ledger::{Trap, planned_panic};
 use super::met::Met;
+use super::plan::{Plan, run};
 use super::process::{Asked, Done, Held, Pending};
 use super::trace::lock;
 

@@ -3,6 +3,7 @@
 //! It is told of every change at the moment when it is made, and of every record that is stored.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use checkpoint::{OnRestoreError, StateVersion};
 use super::clock::SimulatedClock;
 use super::content::{Stored, id_of, place_of};
 use super::dice::Dice;
-use super::ledger::{Content, Ledger, Trap, planned_panic};
+use super::ledger::{Content, Ledger, Trap};
 use super::met::Met;
 use super::removal::Removal;
 use super::trace::{Trace, lock};
@@ -19,20 +20,6 @@ use super::world::World;
 
 /// How long a PE was idle is known by a clock that only ticks move; they may be late here.
 const EXPIRY_SLACK: Duration = Duration::from_secs(5);
-
-/// What an event does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Plan {
-    Change {
-        filler_bytes: usize,
-        trap: Trap,
-    },
-    /// Returns an error and changes nothing.
-    Fail,
-    /// Changes, then panics.
-    Panic,
-    Read,
-}
 
 /// A change that is not stored.
 #[derive(Debug, Clone)]
@@ -65,6 +52,8 @@ pub(super) struct Subject {
     pub(super) removal: Option<Removal>,
     /// The serial of the state that was refused for good.
     pub(super) refused: Option<u64>,
+    /// A state of it could not be stored, and nothing newer was since.
+    pub(super) held_back: bool,
     /// A capture of it was given up, and nothing newer was stored since: if it is brought back as
     /// it is stored, it is stored again, so that what was given up can never take its place.
     pub(super) in_doubt: bool,
@@ -123,6 +112,8 @@ pub(super) struct Book {
     pub(super) times_on: bool,
     /// The age of a change that is not stored, from which on no other is to be made.
     pub(super) exposure_max: Option<Duration>,
+    /// How many events of a PE may not be stored.
+    pub(super) exposed_events_max: Option<NonZeroU32>,
     /// When the keeper had last done all that was to be done by then.
     pub(super) ticked_at: Duration,
     pub(super) clock: Arc<SimulatedClock>,
@@ -156,6 +147,7 @@ impl Book {
             replacing: None,
             times_on: true,
             exposure_max: None,
+            exposed_events_max: None,
             ticked_at: Duration::ZERO,
             clock,
             world,
@@ -433,6 +425,7 @@ impl Book {
         let refused = subject.refused.filter(|_| !restated);
         let (out, replaced, removal) = (subject.out, subject.replaced, subject.removal.take());
         let (expired, is_seen, in_doubt) = (subject.expired, subject.is_seen, subject.in_doubt);
+        let held_back = subject.held_back;
         let change = restated.then_some(Change { serial, at: now, is_event: false });
         let unstored = change.into_iter().collect();
         *subject = Subject {
@@ -447,6 +440,7 @@ impl Book {
             expired,
             is_seen,
             in_doubt,
+            held_back,
             ..Subject::default()
         };
     }
@@ -479,27 +473,4 @@ fn is_one_of(marks: &[bool], serials: &[u64]) -> bool {
     let is_marked =
         |serial: &u64| usize::try_from(*serial).ok().and_then(|at| marks.get(at)) == Some(&true);
     serials.iter().any(is_marked)
-}
-
-/// Runs an event on a PE, as its plan says.
-pub(super) fn run(book: &Mutex<Book>, owner: u64, pe: &mut Ledger, plan: Plan) -> Result<(), ()> {
-    let mut book = lock(book);
-    if plan != Plan::Read {
-        book.check_exposed(owner);
-    }
-    book.observe(owner, pe);
-    match plan {
-        Plan::Change { filler_bytes, trap } => {
-            book.change(owner, pe, filler_bytes, trap);
-            Ok(())
-        }
-        Plan::Read => Ok(()),
-        Plan::Fail => Err(()),
-        Plan::Panic => {
-            book.change(owner, pe, 3, Trap::None);
-            book.poison(owner);
-            drop(book);
-            planned_panic()
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! What must hold after every step.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -80,6 +81,7 @@ impl Surroundings {
             ProcessError::Busy { .. } => Met::BusyError,
             ProcessError::Full { .. } => Met::FullError,
             ProcessError::Exposed { .. } => Met::ExposedError,
+            ProcessError::ExposedEvents { .. } => Met::ExposedEventsError,
             _ => Met::RestoreError,
         });
         let makes_sense = match error {
@@ -88,6 +90,10 @@ impl Surroundings {
             ProcessError::Exposed { oldest, exposure_max, .. } => {
                 let in_time = profile.rejects_when_exposed || waited >= profile.wait_max;
                 in_time && profile.exposure_max == Some(*exposure_max) && oldest > exposure_max
+            }
+            ProcessError::ExposedEvents { events_max, .. } => {
+                let in_time = profile.rejects_when_exposed || waited >= profile.wait_max;
+                in_time && profile.exposed_events_max == NonZeroU32::new(*events_max)
             }
             ProcessError::Full { .. } | ProcessError::Restore(_) => true,
             _ => false,

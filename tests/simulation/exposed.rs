@@ -2,13 +2,32 @@
 
 use std::time::Duration;
 
-use super::book::{Book, Change};
+use super::book::{Book, Change, Subject};
 use super::content::place_of;
 
 /// How exactly the age of a change is known, and how late it may be looked at.
 const SLACK: Duration = Duration::from_millis(50);
 
 impl Book {
+    /// An event that may change something was let in: so many of its PE may not be stored.
+    pub(super) fn check_exposed_events(&mut self, owner: u64) {
+        let Some(events_max) = self.exposed_events_max else { return };
+        let Some(subject) = self.subjects.get(&owner) else { return };
+        // What could not be stored is not waited for, nor what a panic left and was kept.
+        if subject.held_back || subject.restated || Self::is_unsure(subject) {
+            return;
+        }
+        let events = subject.unstored.iter().filter(|change| change.is_event).count();
+        if events >= usize::try_from(events_max.get()).unwrap() {
+            self.trace.violate(format!("P9: an event of {owner} is let in behind {events} others"));
+        }
+    }
+
+    /// Whether it is not certain that a PE has a change.
+    fn is_unsure(subject: &Subject) -> bool {
+        subject.poisoned || subject.out || subject.adrift || subject.certain().is_none()
+    }
+
     /// An event that may change something was let in: no change of its prototype may have been too
     /// old when the keeper had last done all that was to be done by then.
     pub(super) fn check_exposed(&self, owner: u64) {
@@ -17,8 +36,7 @@ impl Book {
             if place_of(*other).0 != place_of(owner).0 {
                 continue;
             }
-            // Of these it is not certain that they have a change.
-            if subject.poisoned || subject.out || subject.adrift || subject.certain().is_none() {
+            if Self::is_unsure(subject) {
                 continue;
             }
             // What is refused for good is not waited for.

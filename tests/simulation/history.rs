@@ -15,7 +15,7 @@ use super::dice::Dice;
 use super::met::{Met, Tally};
 use super::outcome::{Outcome, Telling};
 use super::process::{Done, Held, POOLS, Pending, Prototype, Surroundings, start, step};
-use super::profile::{BACKOFF_MAX, FETCH_WAIT_MAX, FETCHING_PAUSE, Profile};
+use super::profile::{BACKOFF_MAX, FETCH_WAIT_MAX, FETCHING_PAUSE, Profile, exposed_events_max};
 use super::trace::{Trace, lock};
 use super::weather::Weather;
 use super::world::{World, deliver_one};
@@ -62,6 +62,7 @@ impl History {
     fn new(seed: u64, trace: Trace, on_disk: bool) -> Self {
         let mut dice = Dice::new(seed);
         let mut profile = Profile::draw(&mut dice);
+        profile.exposed_events_max = exposed_events_max(seed);
         let clock = Arc::new(SimulatedClock::default());
         let computer = on_disk.then(|| Computer::new(clock.clone(), &mut dice, trace.clone()));
         if let Some(computer) = &computer {
@@ -95,6 +96,7 @@ impl History {
             profile.expire_after.filter(|_| profile.on_time.is_none());
         lock(&around.book).reloads = profile.reloads;
         lock(&around.book).exposure_max = profile.exposure_max;
+        lock(&around.book).exposed_events_max = profile.exposed_events_max;
         lock(&around.book).factory_panics_percent = profile.factory_panics_percent;
         let keeper = start(&around, &profile, &mut dice);
         let (pending, held, met) = (Vec::new(), Vec::new(), Tally::new());

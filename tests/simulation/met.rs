@@ -41,6 +41,7 @@ kinds! {
     BusyError,
     FullError,
     ExposedError,
+    ExposedEventsError,
     RestoreError,
     FetchTimedOut,
     FetchingDisabled,

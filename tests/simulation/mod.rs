@@ -43,6 +43,7 @@ mod mirrored_storage;
 mod news;
 mod outage;
 mod outcome;
+mod plan;
 mod power_loss;
 mod process;
 mod profile;

@@ -95,6 +95,7 @@ impl Book {
                 let serial = world.records.ever_offered.get(&(id.clone(), version)).copied();
                 let subject = self.subjects.entry(owner).or_default();
                 subject.in_doubt = false;
+                subject.held_back = false;
                 if let (Some(removal), Some(serial)) = (&subject.removal, serial)
                     && removal.ends_with(serial, subject.may_be(serial))
                 {
@@ -110,6 +111,9 @@ impl Book {
                     matches!(error.reason(), SaveFailure::Encode(_) | SaveFailure::EncodePanicked);
                 if encodes != result.version.is_none() {
                     self.trace.violate(format!("{owner}: {error} with {:?}", result.version));
+                }
+                if encodes || matches!(error.reason(), SaveFailure::Refused(_)) {
+                    self.subject(owner).held_back = true;
                 }
                 if let SaveFailure::GaveUp(_) = error.reason() {
                     self.subject(owner).in_doubt = true;

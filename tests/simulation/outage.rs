@@ -3,10 +3,10 @@
 
 use std::error::Error;
 
-use super::book::Plan;
 use super::history::History;
 use super::met::Met;
 use super::outcome::{Outcome, Telling};
+use super::plan::Plan;
 use super::process::Surroundings;
 use super::trace::lock;
 use super::weather::Weather;

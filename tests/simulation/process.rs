@@ -354,6 +354,7 @@ fn on_time(book: &Mutex<Book>, owner: u64, pe: &mut Ledger) {
         return;
     }
     lock(&guard.world).met.count(Met::OnTime);
+    guard.check_exposed_events(owner);
     guard.observe(owner, pe);
     guard.change(owner, pe, 1, Trap::None);
 }

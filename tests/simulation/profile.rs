@@ -21,6 +21,7 @@ pub(super) struct Profile {
     pub(super) capacity: [Option<usize>; 2],
     rejects_when_full: bool,
     pub(super) exposure_max: Option<Duration>,
+    pub(super) exposed_events_max: Option<NonZeroU32>,
     pub(super) rejects_when_exposed: bool,
     idle_max: Option<Duration>,
     pub(super) on_restore_error: [OnRestoreError; 2],
@@ -82,6 +83,13 @@ fn mode(dice: &mut Dice) -> CheckpointingMode {
     }
 }
 
+/// From a sequence of its own: what else a seed stands for is as it was before there was this.
+pub(super) fn exposed_events_max(seed: u64) -> Option<NonZeroU32> {
+    let mut dice = Dice::new(!seed);
+    let events_max = dice.pick(&[1, 2, 3, 7]);
+    dice.chance(20).then_some(events_max).and_then(NonZeroU32::new)
+}
+
 impl Profile {
     pub(super) fn draw(dice: &mut Dice) -> Self {
         let often = |dice: &mut Dice, percent| if dice.chance(40) { percent } else { 0 };
@@ -116,6 +124,7 @@ impl Profile {
                 Overflow::CallerRuns,
             ]),
             exposure_max: dice.chance(20).then(|| Duration::from_millis(dice.pick(&[20, 300]))),
+            exposed_events_max: None,
             rejects_when_exposed: dice.chance(50),
             idle_max: dice.chance(25).then(|| Duration::from_millis(dice.pick(&[20, 200]))),
             wait_max: Duration::from_millis(dice.pick(&[50, 500])),
@@ -176,6 +185,9 @@ impl Profile {
         }
         if let Some(exposure_max) = self.exposure_max {
             config = config.exposure_max(exposure_max);
+        }
+        if let Some(events_max) = self.exposed_events_max {
+            config = config.exposed_events_max(events_max);
         }
         if self.rejects_when_exposed {
             config = config.on_exposed(OnExposed::Reject);

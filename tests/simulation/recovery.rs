@@ -8,10 +8,10 @@ use std::task::{Context, Poll, Waker};
 
 use checkpoint::{CheckpointTicket, ProcessError, Recover, Recovered};
 
-use super::book::Plan;
 use super::content::{id_of, place_of};
 use super::history::History;
 use super::met::Met;
+use super::plan::Plan;
 use super::process::Asked;
 use super::trace::lock;
 

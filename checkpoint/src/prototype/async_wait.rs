@@ -78,6 +78,7 @@ pub(super) enum Waiting {
     Arrival(AsyncWait<Result<(), ProcessError>>, Option<u32>),
     Room(AsyncWait<()>),
     Exposure(AsyncWait<()>),
+    HeldUp(AsyncWait<Result<(), ProcessError>>),
 }
 
 impl<K, P> Inner<K, P> {
@@ -183,6 +184,10 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 let awaited = Awaited::Calm(Arc::downgrade(&calm));
                 Waiting::Exposure(self.begin_wait(calm, awaited, deadline))
             }
+            Hindrance::HeldUp(arrival) => {
+                let awaited = Awaited::Arrival(Arc::downgrade(&arrival));
+                Waiting::HeldUp(self.begin_wait(arrival, awaited, deadline))
+            }
         }
     }
 
@@ -197,6 +202,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             Waiting::Arrival(wait, since) => self
                 .poll_wait(wait, context)
                 .map(|result| result.unwrap_or_else(|| Err(self.busy(self.id(key)?, *since)))),
+            Waiting::HeldUp(wait) => self
+                .poll_wait(wait, context)
+                .map(|result| result.unwrap_or_else(|| Err(self.exposed_events(self.id(key)?)))),
             Waiting::Room(wait) => self.poll_wait(wait, context).map(|result| match result {
                 Some(()) => Ok(()),
                 None => Err(self.full(self.id(key)?)),

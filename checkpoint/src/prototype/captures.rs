@@ -72,7 +72,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         // Not by a method: what stands beside the entries is needed too.
         let entry = table.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket)?;
         entry.flags.clear(Flags::QUEUED);
-        if entry.flags.has_any(Flags::PANICKED.and(Flags::POISONED)) {
+        if entry.flags.has_any(Flags::BROKEN) {
             table.set_aside_if_poisoned(pe);
             return None;
         }
@@ -134,6 +134,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             preserve: entry.flags.has(Flags::PRESERVE),
         };
         entry.begin_flight();
+        table.held_up.captured(pe.ticket, begun.events, &self.triggers);
         table.several.give_positions(positions);
         let requests = table.take_captured(pe);
         batch.push(self.finished((shard, partition), begun, end, now, requests));
@@ -289,6 +290,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         };
         entry.begin_flight();
         entry.flags.set(Flags::LARGE);
+        table.held_up.captured(pe.ticket, large.events, &self.triggers);
         Some(large)
     }
 

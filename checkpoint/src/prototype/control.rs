@@ -298,7 +298,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                     }
                     pe
                 }
-                Obstacle::Make(..) | Obstacle::Poisoned(..) => {
+                Obstacle::Make(..) | Obstacle::Poisoned(..) | Obstacle::HeldUp(_) => {
                     unreachable!("a PE that is in its slot was found")
                 }
             },

@@ -100,13 +100,16 @@ impl Flags {
     /// `IN_FLIGHT`.
     pub(super) const REMOVAL_CAPTURED: Self = Self(1 << 12);
 
-    /// Its state was refused since it was last stored.
-    pub(super) const REFUSED: Self = Self(1 << 13);
+    /// As many of its changes are not stored as may be: no event runs before some are.
+    pub(super) const HELD_UP: Self = Self(1 << 13);
 
     /// A capture of it was given up, and nothing newer was stored since: it may be stored yet.
     pub(super) const IN_DOUBT: Self = Self(1 << 14);
     /// It has lost events of a source that it contained: later ones must not run before.
     pub(super) const LOST_EVENTS: Self = Self(1 << 15);
+
+    /// A closure panicked, noticed or not.
+    pub(super) const BROKEN: Self = Self::PANICKED.and(Self::POISONED);
 
     #[inline(always)]
     pub(super) fn has(self, other: Self) -> bool {
@@ -137,16 +140,36 @@ impl Flags {
     }
 }
 
+/// Why changes are not counted any more that are not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HeldBack {
+    /// They were refused, or could not be captured.
+    Refused,
+    /// A closure panicked.
+    Broken,
+}
+
 /// What the table needs to know of its prototype for each event.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Triggers {
-    /// A PE is due after so many events since the last capture.
+    /// A PE is due after so many events since the last capture, if its framework says so.
     pub(super) due_after: u32,
+    /// It is due after so many, whoever says what.
+    pub(super) due_by: u32,
+    /// How many changes of a PE may not be stored.
+    pub(super) exposed_events_max: Option<u32>,
     pub(super) interval: Option<Duration>,
     /// Whether changes are tracked at all.
     pub(super) stores: bool,
     /// Whether the PEs without an event for long must be found.
     pub(super) tracks_recency: bool,
+}
+
+impl Triggers {
+    /// Whether a PE with so many changes since its last capture is due, whoever says what.
+    pub(super) fn is_due_by(&self, changes: u32) -> bool {
+        self.exposed_events_max.is_some() && changes >= self.due_by
+    }
 }
 
 /// What came of an attempt to run an event.
@@ -211,7 +234,7 @@ impl<K, P> Entry<K, P> {
     /// What it says of the events that it contains.
     #[inline(always)]
     pub(super) fn said(&self) -> Said {
-        let is_broken = self.flags.has_any(Flags::PANICKED.and(Flags::POISONED));
+        let is_broken = self.flags.has_any(Flags::BROKEN);
         Said {
             is_in_order: matches!(self.slot, Slot::Resident(_)) && !is_broken,
             has_lost_events: self.flags.has(Flags::LOST_EVENTS),
@@ -225,12 +248,25 @@ impl<K, P> Entry<K, P> {
     pub(super) fn event<R, I>(
         &mut self,
         hash: u64,
+        at: (u32, impl Origin),
+        input: I,
+        run: impl FnOnce(&mut P, I) -> Effect<R>,
+    ) -> Attempt<R, I> {
+        self.event_unless(Flags::BROKEN.and(Flags::HELD_UP), hash, at, input, run)
+    }
+
+    /// Runs an event, if the PE is there and has none of these flags.
+    #[inline(always)]
+    pub(super) fn event_unless<R, I>(
+        &mut self,
+        barred: Flags,
+        hash: u64,
         (coarse_now, origin): (u32, impl Origin),
         input: I,
         run: impl FnOnce(&mut P, I) -> Effect<R>,
     ) -> Attempt<R, I> {
         let Slot::Resident(pe) = &mut self.slot else { return Attempt::NotReady(input) };
-        if self.flags.has_any(Flags::PANICKED.and(Flags::POISONED)) {
+        if self.flags.has_any(barred) {
             return Attempt::NotReady(input);
         }
         // Only if the closure panics: whoever comes next finds the PE poisoned.
@@ -329,8 +365,7 @@ impl<K, P> Entry<K, P> {
     /// Whether nothing of it would be lost if it left memory now.
     pub(super) fn is_clean(&self) -> bool {
         let busy = Flags::DIRTY.and(Flags::IN_FLIGHT).and(Flags::REQUESTED);
-        let broken = Flags::POISONED.and(Flags::PANICKED);
-        !self.flags.has_any(busy.and(broken))
+        !self.flags.has_any(busy.and(Flags::BROKEN))
     }
 }
 
@@ -379,7 +414,7 @@ mod tests {
         let last = [Flags::REQUESTED, Flags::LARGE, Flags::REMOVED, Flags::REMOVAL_CAPTURED];
         let mut seen = Flags::default();
         for flag in first.into_iter().chain(then).chain(last).chain([
-            Flags::REFUSED,
+            Flags::HELD_UP,
             Flags::IN_DOUBT,
             Flags::LOST_EVENTS,
         ]) {

@@ -93,6 +93,11 @@ impl<K, P> Inner<K, P> {
                 Some(n) if registration.stores => u32::try_from(n.get()).unwrap_or(u32::MAX),
                 _ => u32::MAX,
             },
+            due_by: config.due_by().unwrap_or(u32::MAX),
+            exposed_events_max: match registration.stores {
+                true => config.exposed_events_max().map(NonZeroU32::get),
+                false => None,
+            },
             interval: config.due_within(),
             stores: registration.stores,
             tracks_recency: config.capacity().is_some() || config.idle_max().is_some(),

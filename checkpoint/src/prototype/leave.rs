@@ -37,7 +37,7 @@ impl<K, P> Table<K, P> {
         Q: Eq + ?Sized,
     {
         if let Some(entry) = self.entries.find_mut(hash, |entry| entry.key.borrow() == key)
-            && !entry.flags.has_any(Flags::PANICKED.and(Flags::POISONED))
+            && !entry.flags.has_any(Flags::BROKEN.and(Flags::HELD_UP))
             && let Slot::Resident(_) = entry.slot
             && let Slot::Resident(state) = std::mem::replace(&mut entry.slot, Slot::out(coarse_now))
         {
@@ -68,7 +68,7 @@ impl<K, P> Table<K, P> {
     /// Drops a PE from memory, or has it stored first.
     pub(super) fn evict(&mut self, pe: PeHandle) -> Eviction {
         let Some(entry) = self.get_mut(pe) else { return Eviction::NotResident };
-        let broken = Flags::POISONED.and(Flags::PANICKED).and(Flags::STUCK);
+        let broken = Flags::BROKEN.and(Flags::STUCK);
         match entry.slot {
             Slot::Gone | Slot::Fetching(_) => return Eviction::NotResident,
             Slot::Out { .. } => return Eviction::Refused,
@@ -99,6 +99,7 @@ impl<K, P> Table<K, P> {
         request: Option<Arc<RequestSignal>>,
     ) -> Option<P> {
         let contained = self.contained_of(pe);
+        self.let_in(pe);
         let entry = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket)?;
         if matches!(entry.slot, Slot::Out { .. } | Slot::Fetching(_)) {
             return None;
@@ -108,7 +109,7 @@ impl<K, P> Table<K, P> {
             self.stirred = true;
         }
         let was_poisoned = entry.flags.has(Flags::POISONED);
-        let broken = Flags::POISONED.and(Flags::PANICKED).and(Flags::STUCK).and(Flags::EVICTING);
+        let broken = Flags::BROKEN.and(Flags::STUCK).and(Flags::EVICTING);
         entry.flags.clear(broken.and(Flags::REMOVAL_CAPTURED));
         entry.flags.set(Flags::DIRTY.and(Flags::REMOVED));
         entry.count_change();

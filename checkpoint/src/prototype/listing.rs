@@ -111,7 +111,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
             let mut locked = self.inner.lock(shard)?;
             for entry in locked.table().entries.iter() {
                 if let Slot::Resident(state) = &entry.slot
-                    && !entry.flags.has_any(Flags::POISONED.and(Flags::PANICKED))
+                    && !entry.flags.has_any(Flags::BROKEN)
                 {
                     f(&entry.key, state);
                 }

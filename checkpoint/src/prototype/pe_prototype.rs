@@ -3,26 +3,24 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::Hash;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::checkpoint_id::CheckpointId;
 use crate::clock::Timestamp;
-use crate::config::OnFull;
+use crate::config::OnExposed;
 use crate::framework::Caller;
 use crate::process_error::ProcessError;
 use crate::prototype::entry::{Arrival, Attempt, Effect};
 use crate::prototype::gate::{Access, Calm};
 use crate::prototype::inner::{Inner, Place, coarse, coarse_span};
 use crate::prototype::key::{AsKey, Key, KeyBytes};
-use crate::prototype::leave::Eviction;
 use crate::prototype::origin::{Nowhere, Origin};
 use crate::prototype::restore::Coming;
 use crate::prototype::shard::{Locked, Room};
 use crate::prototype::table::Obstacle;
 use crate::reentrancy;
 use crate::state::Checkpointable;
-use crate::sync::Ordering;
-use crate::wait::Signal;
 
 /// The PEs of one kind: one for each key, made by the factory or restored when its first event
 /// comes.
@@ -62,6 +60,8 @@ pub(super) enum Hindrance {
     Room(Arc<Room>),
     /// For the storage, which has not stored what is too old.
     Exposure(Arc<Calm>),
+    /// For the same: as many changes of the PE are not stored as may be.
+    HeldUp(Arc<Arrival>),
 }
 
 /// Whether an attempt got through, or what keeps it.
@@ -240,7 +240,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 brief.leave();
                 Ok(Ok(result))
             }
-            other => self.conclude(place, key, other, kind.1, (brief.into_locked(), caller)),
+            other => self.conclude(place, key, other, kind, (brief.into_locked(), caller)),
         }
     }
 
@@ -252,7 +252,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         place: Place,
         key: &Q,
         f: F,
-        (access, origin): (Access, O),
+        kind: (Access, O),
         (mut locked, caller): (Locked<'_, K, P>, Caller),
     ) -> Attempted<O::Output<R>, F>
     where
@@ -262,14 +262,14 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
     {
         locked.take_in_mail();
         if !self.gate.is_open()
-            && let Some(hindrance) = self.barred(access)?
+            && let Some(hindrance) = self.barred(kind.0)?
         {
             return Ok(Err((f, hindrance)));
         }
         let table = locked.table();
-        let at = (self.coarse_now(), origin);
+        let at = (self.coarse_now(), kind.1);
         let attempt = table.event((place.hash, key), at, f, |pe, f| f(pe));
-        self.conclude(place, key, attempt, origin, (locked, caller))
+        self.conclude(place, key, attempt, kind, (locked, caller))
     }
 
     /// Does what an attempt leaves to be done.
@@ -280,7 +280,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         place: Place,
         key: &Q,
         attempt: Attempt<O::Output<R>, F>,
-        origin: O,
+        (access, origin): (Access, O),
         (mut locked, caller): (Locked<'_, K, P>, Caller),
     ) -> Attempted<O::Output<R>, F>
     where
@@ -312,8 +312,21 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                     self.check_lost(locked.table(), pe, input)?;
                     let at = (self.coarse_now(), origin.behind_nothing_lost());
                     let again = locked.table().event((place.hash, key), at, f, |pe, f| f(pe));
-                    return self.conclude(place, key, again, origin, (locked, caller));
+                    let kind = (access, origin);
+                    return self.conclude(place, key, again, kind, (locked, caller));
                 }
+                let f = match access {
+                    Access::Read => {
+                        let (here, now) = ((place.hash, key), self.coarse_now());
+                        match locked.table().read_held_up(here, now, f, |pe, f| f(pe)) {
+                            Attempt::NotReady(f) => f,
+                            Attempt::Done(result) | Attempt::Marks(result, _) => {
+                                return Ok(Ok(O::output(result)));
+                            }
+                        }
+                    }
+                    Access::Change => f,
+                };
                 let obstacle = locked.table().obstacle(place.hash, key);
                 let next = self.overcome(place, key, obstacle, locked, caller)?;
                 Ok(Err((f, next)))
@@ -350,6 +363,12 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             Obstacle::Wait(arrival, since) => return Ok(Hindrance::Arrival(arrival, since)),
             Obstacle::Poisoned(last_durable, pe) => {
                 return self.poisoned(place.shard, pe, id, last_durable, locked);
+            }
+            Obstacle::HeldUp(arrival) => {
+                return match self.config.on_exposed() {
+                    OnExposed::Reject => Err(self.exposed_events(id)),
+                    OnExposed::Block => Ok(Hindrance::HeldUp(arrival)),
+                };
             }
             Obstacle::Make(pe, arrival) => (pe, arrival, true),
             Obstacle::Fetch(pe, arrival) => {
@@ -423,6 +442,18 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                     None => self.overexposed().map_or(Ok(()), Err),
                 }
             }
+            Hindrance::HeldUp(arrival) => {
+                if let Some(result) = arrival.result() {
+                    return result;
+                }
+                if !may_wait {
+                    return Err(self.reentrant());
+                }
+                match arrival.wait(&*self.clock, Some(deadline)) {
+                    Some(result) => result,
+                    None => Err(self.exposed_events(self.id(key)?)),
+                }
+            }
         }
     }
 
@@ -432,69 +463,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         ProcessError::Busy { id, since }
     }
 
-    pub(super) fn full(&self, id: CheckpointId) -> ProcessError {
-        let capacity = self.config.capacity().map_or(usize::MAX, std::num::NonZeroUsize::get);
-        ProcessError::Full { id, capacity }
-    }
-
-    /// Reserves a place for one more PE, if there is one.
-    pub(super) fn reserve(&self) -> bool {
-        let Some(capacity) = self.config.capacity() else { return true };
-        self.occupied
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |occupied| {
-                (occupied < capacity.get()).then_some(occupied + 1)
-            })
-            .is_ok()
-    }
-
-    /// How many more PEs may be in memory.
-    pub(super) fn room_left(&self) -> usize {
-        let capacity = self.config.capacity().map_or(usize::MAX, std::num::NonZeroUsize::get);
-        capacity.saturating_sub(self.occupied.load(Ordering::Relaxed))
-    }
-
-    /// Counts one more PE, whatever the capacity: one that is to be removed or replaced.
-    pub(super) fn reserve_anyway(&self) {
-        if self.config.capacity().is_some() {
-            self.occupied.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Has a PE leave that had no event for long, beginning with the shard where one is to come.
-    fn make_room(&self, shard: usize, id: CheckpointId) -> Result<Arc<Room>, ProcessError> {
-        // Registered before anybody leaves, so that no leaving is missed.
-        let room = self.room.lock().get_or_insert_with(Signal::new).clone();
-        if self.room_left() > 0 {
-            // Somebody has left since the caller looked; whoever else waits is to look too.
-            self.room.lock().take();
-            room.finish(());
-            return Ok(room);
-        }
-        let mut storing = false;
-        for step in 0..self.shards.len() {
-            let mut locked = self.lock((shard + step) % self.shards.len())?;
-            let table = locked.table();
-            let candidates = table.resident.min(8);
-            for _ in 0..candidates {
-                let Some(pe) = table.longest_idle(None) else { break };
-                match table.evict(pe) {
-                    Eviction::Evicted => {
-                        drop(locked); // Says that there is room.
-                        return Ok(room);
-                    }
-                    Eviction::Storing => {
-                        storing = true;
-                        break;
-                    }
-                    Eviction::NotResident | Eviction::Refused => {}
-                }
-            }
-        }
-        match self.config.on_full() {
-            OnFull::Block => Ok(room),
-            // One that is being stored leaves in a moment: that is worth waiting for.
-            OnFull::Reject if storing && self.triggers.stores => Ok(room),
-            OnFull::Reject => Err(self.full(id)),
-        }
+    /// What an event gets of a PE that is held up.
+    pub(super) fn exposed_events(&self, id: CheckpointId) -> ProcessError {
+        let events_max = self.config.exposed_events_max().map_or(u32::MAX, NonZeroU32::get);
+        ProcessError::ExposedEvents { id, events_max }
     }
 }

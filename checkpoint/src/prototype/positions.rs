@@ -52,7 +52,7 @@ impl<K, P> Table<K, P> {
     {
         let entry = self.entries.find(hash, |entry| entry.key.borrow() == key)?;
         let is_here = matches!(entry.slot, Slot::Resident(_));
-        let is_broken = entry.flags.has_any(Flags::PANICKED.and(Flags::POISONED));
+        let is_broken = entry.flags.has_any(Flags::BROKEN);
         (is_here && !is_broken && entry.flags.has(Flags::LOST_EVENTS)).then(|| entry.handle(hash))
     }
 

@@ -346,7 +346,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 Ok(Ok((pe, arrival)))
             }
             Obstacle::Wait(arrival, since) => Ok(Err(Hindrance::Arrival(arrival, since))),
-            Obstacle::Make(..) | Obstacle::Poisoned(..) => {
+            Obstacle::Make(..) | Obstacle::Poisoned(..) | Obstacle::HeldUp(_) => {
                 unreachable!("a PE that is in its slot was dealt with")
             }
         }

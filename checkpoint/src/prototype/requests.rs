@@ -64,7 +64,7 @@ impl<K, P> Table<K, P> {
             Slot::Fetching(_) | Slot::Out { .. } => true,
             Slot::Resident(_) | Slot::Gone => false,
         };
-        if flags.has_any(Flags::POISONED.and(Flags::PANICKED)) {
+        if flags.has_any(Flags::BROKEN) {
             return Requested::Poisoned(last_durable);
         }
         let is_dirty = flags.has(Flags::DIRTY);

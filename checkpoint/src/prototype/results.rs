@@ -4,7 +4,7 @@ use crate::capture::{PeHandle, Settlement, SettlementOutcome};
 use crate::clock::Timestamp;
 use crate::inputs::Contained;
 use crate::process_error::ProcessError;
-use crate::prototype::entry::{Flags, Slot, Triggers};
+use crate::prototype::entry::{Flags, HeldBack, Slot, Triggers};
 use crate::prototype::table::Table;
 use crate::record::StateVersion;
 
@@ -192,6 +192,7 @@ impl<K, P> Table<K, P> {
                 if (changed || was_due) && triggers.stores {
                     self.make_due(pe);
                 }
+                self.hold_up_if_full(pe, triggers);
                 (old, Ok(()))
             }
             Err((old, error)) => (old, Err(error)),
@@ -209,6 +210,7 @@ impl<K, P> Table<K, P> {
     /// forgotten.
     fn settle(&mut self, settlement: Settlement, triggers: &Triggers, now: &dyn Fn() -> Timestamp) {
         let pe = settlement.pe;
+        self.held_up.settled(pe.ticket);
         let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
             self.exposure.end(settlement.generation);
             return;
@@ -228,7 +230,7 @@ impl<K, P> Table<K, P> {
         match settlement.outcome {
             SettlementOutcome::Stored => {
                 entry.durable = entry.durable.max(settlement.version);
-                entry.flags.clear(Flags::PRESERVE.and(Flags::REFUSED).and(Flags::IN_DOUBT));
+                entry.flags.clear(Flags::PRESERVE.and(Flags::IN_DOUBT));
                 if !self.held_back.is_empty() {
                     self.held_back.remove(&pe.ticket);
                 }
@@ -249,8 +251,7 @@ impl<K, P> Table<K, P> {
                 self.make_due(pe);
             }
             SettlementOutcome::Refused(reason) => {
-                self.held_back.insert(pe.ticket);
-                entry.flags.set(Flags::REFUSED);
+                self.held_back.insert(pe.ticket, HeldBack::Refused);
                 entry.changes_again(settlement.events);
                 self.exposure.end(settlement.generation);
                 if !entry.flags.has(Flags::DIRTY) {
@@ -263,12 +264,13 @@ impl<K, P> Table<K, P> {
                 }
             }
         }
+        self.hold_up_if_full(pe, triggers);
         self.after_settling(pe, triggers);
     }
 
     fn after_settling(&mut self, pe: PeHandle, triggers: &Triggers) {
         let Some(entry) = self.get_mut(pe) else { return };
-        if entry.flags.has_any(Flags::PANICKED.and(Flags::POISONED)) {
+        if entry.flags.has_any(Flags::BROKEN) {
             // It is not captured again, and whoever waits for it must know.
             self.set_aside_if_poisoned(pe);
         }
@@ -293,7 +295,8 @@ impl<K, P> Table<K, P> {
             }
         } else if !flags.has(Flags::STUCK)
             && (flags.has_any(Flags::DUE.and(Flags::REQUESTED).and(Flags::EVICTING))
-                || entry.changes() >= triggers.due_after)
+                || entry.changes() >= triggers.due_after
+                || triggers.is_due_by(entry.changes()))
         {
             self.make_due(pe);
         }
@@ -465,7 +468,7 @@ mod tests {
         // This one has changed.
         event(&mut table, 2, at(40));
         take_in(&mut table, Mail::Settled(settlements.into()));
-        let expected = Flags::DIRTY.and(Flags::STUCK).and(Flags::REFUSED);
+        let expected = Flags::DIRTY.and(Flags::STUCK);
         assert_eq!(flags(&mut table, a), expected);
         assert!(!flags(&mut table, b).has(Flags::STUCK) && table.stuck.len() == 1);
         assert_eq!((&table.ready, table.exposure.oldest()), (&[b].into(), Some(at(40))));

@@ -10,7 +10,7 @@ use crate::config::CheckpointingConfig;
 use crate::framework::{
     CheckpointSource, FlushMark, ShardMark, SourceStatus, Unsaved, UnsavedPes, UnsavedState,
 };
-use crate::prototype::entry::{Entry, Flags, Slot};
+use crate::prototype::entry::{Entry, Flags, HeldBack, Slot};
 use crate::prototype::exposure::is_before;
 use crate::prototype::inner::{Inner, coarse};
 use crate::prototype::key::Key;
@@ -139,7 +139,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
             let table = locked.table();
             let unstored = Flags::DIRTY.and(Flags::IN_FLIGHT);
             let is_held = |entry: &&Entry<K, P>| {
-                table.held_back.contains(&entry.ticket)
+                table.held_back.contains_key(&entry.ticket)
                     || (entry.flags.has_any(unstored)
                         && cut.is_some_and(|cut| is_before(entry.generation, cut)))
             };
@@ -152,6 +152,12 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
 
     fn close(&self) {
         self.close_gate();
+        if self.triggers.exposed_events_max.is_some() {
+            for shard in 0..self.shards.len() {
+                // Nobody waits for it: those who are woken find the gate closed.
+                drop(self.ask(shard, Table::wake_held_up));
+            }
+        }
     }
 
     fn end(&self) {
@@ -176,7 +182,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
             let table = locked.table();
             for entry in table.entries.iter() {
                 if let Some(state) = self.why_unsaved(entry, table.stuck_reason(entry.ticket)) {
-                    let was_refused = entry.flags.has(Flags::REFUSED);
+                    let held_back = table.held_back.get(&entry.ticket);
+                    let was_refused = held_back == Some(&HeldBack::Refused);
                     let id = self.id_of_entry(&entry.key);
                     pes.push(Unsaved::new(id, state, was_refused));
                 }
@@ -196,6 +203,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
             status.stuck += table.stuck() as u64;
             status.checked_out += table.checked_out as u64;
             status.poisoned += table.poisoned as u64;
+            status.held_up += table.held_up.count as u64;
         });
         status.shards_busy = busy.len() as u64;
         status.oldest_change = self.shards.iter().filter_map(Shard::oldest_change).min();
@@ -248,7 +256,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         entry: &Entry<K, P>,
         stuck: Option<&SaveFailure>,
     ) -> Option<UnsavedState> {
-        if entry.flags.has_any(Flags::POISONED.and(Flags::PANICKED)) {
+        if entry.flags.has_any(Flags::BROKEN) {
             return Some(UnsavedState::Poisoned);
         }
         if let Some(reason) = stuck {

@@ -4,7 +4,7 @@
 //! of a PE, the waking of a waiter) is put into [`Aftermath`] for whoever unlocks.
 
 use std::borrow::Borrow;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -14,8 +14,9 @@ use crate::checkpoint_ticket::CheckpointOutcome;
 use crate::clock::Timestamp;
 use crate::inputs::SourceIndex;
 use crate::process_error::ProcessError;
-use crate::prototype::entry::{Arrival, Attempt, Effect, Entry, Flags, Slot, Triggers};
+use crate::prototype::entry::{Arrival, Attempt, Effect, Entry, Flags, HeldBack, Slot, Triggers};
 use crate::prototype::exposure::Exposure;
+use crate::prototype::held_up::HeldUp;
 use crate::prototype::origin::{Nowhere, Origin, Seen};
 use crate::prototype::recency::{Look, Recency};
 use crate::prototype::requests::Requests;
@@ -46,7 +47,8 @@ pub(super) struct Table<K, P> {
     pub(super) stuck: HashMap<u64, SaveFailure>,
     /// PEs that have changes which are not counted any more although they are not stored, by
     /// ticket.
-    pub(super) held_back: HashSet<u64>,
+    pub(super) held_back: HashMap<u64, HeldBack>,
+    pub(super) held_up: HeldUp,
     /// Who waits until no storage operation of a PE is unfinished, by ticket.
     pub(super) quiet: HashMap<u64, Arc<Arrival>>,
     pub(super) several: Several,
@@ -112,6 +114,8 @@ pub(super) enum Obstacle {
     /// It is to be made anew: nothing is stored of it, as is known.
     Make(PeHandle, Arc<Arrival>),
     Poisoned(Option<StateVersion>, PeHandle),
+    /// As many of its changes are not stored as may be.
+    HeldUp(Arc<Arrival>),
 }
 
 impl<K, P> Table<K, P> {
@@ -124,7 +128,8 @@ impl<K, P> Table<K, P> {
             exposure: Exposure::default(),
             requests: HashMap::new(),
             stuck: HashMap::new(),
-            held_back: HashSet::new(),
+            held_back: HashMap::new(),
+            held_up: HeldUp::default(),
             quiet: HashMap::new(),
             several: Several::default(),
             recency: triggers.tracks_recency.then(Recency::default),
@@ -235,7 +240,8 @@ impl<K, P> Table<K, P> {
             return;
         };
         entry.flags.clear(Flags::EVICTING);
-        entry.marked(triggers.due_after);
+        let room = self.held_up.room(pe.ticket, triggers);
+        entry.marked(triggers.due_after.min(triggers.due_by).min(room.unwrap_or(u32::MAX)));
         if !triggers.stores {
             // Nothing takes changes away: they are not to come up again.
             entry.take_changes();
@@ -265,13 +271,16 @@ impl<K, P> Table<K, P> {
                 }
             }
         }
-        if entry.changes() >= triggers.due_after
-            && due(u64::from(entry.changes()), entry.event_count())
-        {
+        let changes = entry.changes();
+        let is_due = changes >= triggers.due_after && due(u64::from(changes), entry.event_count());
+        if is_due || triggers.is_due_by(changes) {
             if entry.flags.has(Flags::DUE) {
                 self.coalesced += 1;
             }
             self.make_due(pe);
+        }
+        if room.is_some_and(|room| changes >= room) {
+            self.hold_up_if_full(pe, triggers);
         }
     }
 
@@ -326,7 +335,10 @@ impl<K, P> Table<K, P> {
                 }
                 let handle = entry.handle(hash);
                 match &mut entry.slot {
-                    Slot::Resident(_) => Obstacle::Poisoned(entry.last_durable(), handle),
+                    Slot::Resident(_) if entry.flags.has(Flags::POISONED) => {
+                        Obstacle::Poisoned(entry.last_durable(), handle)
+                    }
+                    Slot::Resident(_) => Obstacle::HeldUp(self.held_up.until_let_in(handle.ticket)),
                     Slot::Fetching(arrival) => Obstacle::Wait(arrival.clone(), None),
                     Slot::Gone => {
                         let arrival = Signal::new();
@@ -385,6 +397,10 @@ impl<K, P> Table<K, P> {
         if matches!(entry.slot, Slot::Out { .. }) {
             self.checked_out -= 1;
         }
+        if entry.flags.has(Flags::HELD_UP) {
+            self.not_held_up(pe.ticket);
+        }
+        self.held_up.settled(pe.ticket);
         self.stuck.remove(&pe.ticket);
         self.held_back.remove(&pe.ticket);
         self.requests.remove(&pe.ticket);
@@ -478,6 +494,8 @@ pub(super) mod tests {
     /// A PE is due after two events, or after a second.
     pub(in crate::prototype) const TRIGGERS: Triggers = Triggers {
         due_after: 2,
+        due_by: u32::MAX,
+        exposed_events_max: None,
         interval: Some(Duration::from_secs(1)),
         stores: true,
         tracks_recency: true,

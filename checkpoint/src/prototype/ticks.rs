@@ -19,6 +19,15 @@ const TICK_LOCK_WAIT: Duration = Duration::from_millis(10);
 /// How many PEs a periodic function runs on under one lock.
 const VISITS_PER_LOCK: usize = 64;
 
+/// What became of a visit to a PE.
+#[derive(Debug, PartialEq, Eq)]
+enum Visited {
+    /// It was made, or is not for this PE.
+    Done,
+    /// It is to be made once some of what the PE did is stored.
+    NotYet,
+}
+
 impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
     /// Makes those due who have been waiting for the interval; returns when the next will have.
     pub(super) fn promote_aged(&self, now: Timestamp) -> Option<Timestamp> {
@@ -102,8 +111,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         next
     }
 
-    /// Runs a periodic function on the PEs of a shard; gives back what is left if its lock is held
-    /// for long.
+    /// Runs a periodic function on the PEs of a shard; gives back those that it is to run on
+    /// later: the shard's lock is held for long, or nothing is to be changed now.
     fn visit_shard(
         &self,
         visit: Visit,
@@ -120,21 +129,25 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 entries.map(|entry| entry.handle(self.hash(&entry.key))).collect()
             }
         };
+        let mut held_up = Vec::new();
         while !pes.is_empty() {
             let Some(mut locked) = self.lock_within(shard, TICK_LOCK_WAIT) else {
-                return Err(Visit { shard, pes: Some(pes) });
+                break;
             };
             if self.gate.is_closed() {
                 return Ok(());
             }
             if self.gate.is_exposed() {
-                return Err(Visit { shard, pes: Some(pes) });
+                break;
             }
             for pe in pes.drain(pes.len().saturating_sub(VISITS_PER_LOCK)..) {
-                self.visit(&mut locked, pe, run);
+                if self.visit(&mut locked, pe, run) == Visited::NotYet {
+                    held_up.push(pe);
+                }
             }
         }
-        Ok(())
+        pes.extend(held_up);
+        if pes.is_empty() { Ok(()) } else { Err(Visit { shard, pes: Some(pes) }) }
     }
 
     fn visit(
@@ -142,23 +155,27 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         locked: &mut Locked<'_, K, P>,
         pe: PeHandle,
         run: &(dyn Fn(&K, &mut P) + Send + Sync),
-    ) {
+    ) -> Visited {
         let table = locked.table();
-        let Some(entry) = table.get_mut(pe) else { return };
-        if entry.flags.has_any(Flags::PANICKED.and(Flags::POISONED)) {
-            return;
+        let Some(entry) = table.get_mut(pe) else { return Visited::Done };
+        if entry.flags.has_any(Flags::BROKEN) {
+            return Visited::Done;
         }
-        let Slot::Resident(state) = &mut entry.slot else { return };
+        let Slot::Resident(state) = &mut entry.slot else { return Visited::Done };
+        if entry.flags.has(Flags::HELD_UP) {
+            return Visited::NotYet;
+        }
         let key = &entry.key;
         if contain(|| run(key, state)).is_err() {
             entry.flags.set(Flags::POISONED);
             table.poisoned += 1;
-            return;
+            return Visited::Done;
         }
         if self.triggers.stores {
             entry.count_change();
             let due = |since, count| self.is_due(since, count);
             table.mark_changed(pe, &self.triggers, || self.now(), due);
         }
+        Visited::Done
     }
 }

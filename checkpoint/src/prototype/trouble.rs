@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::capture::PeHandle;
 use crate::clock::Timestamp;
 use crate::inputs::Contained;
-use crate::prototype::entry::{Arrival, Flags, Slot, Triggers};
+use crate::prototype::entry::{Arrival, Flags, HeldBack, Slot, Triggers};
 use crate::prototype::inner::coarse;
 use crate::prototype::table::Table;
 use crate::save_error::SaveFailure;
@@ -43,6 +43,7 @@ impl<K, P> Table<K, P> {
         if !self.notice_panic(pe) {
             return false;
         }
+        self.let_in(pe);
         let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
             return true;
         };
@@ -52,7 +53,7 @@ impl<K, P> Table<K, P> {
                 entry.flags.set(Flags::STUCK);
                 entry.unmarked();
                 self.exposure.end(entry.generation);
-                self.held_back.insert(pe.ticket);
+                self.held_back.entry(pe.ticket).or_insert(HeldBack::Broken);
             }
             self.stirred = true;
             self.refuse_flushes(pe);
@@ -108,6 +109,7 @@ impl<K, P> Table<K, P> {
     ///
     /// Only for a PE that is resident or gone, and of which nothing is in flight.
     pub(super) fn clear_place(&mut self, pe: PeHandle) -> Option<Cleared> {
+        self.let_in(pe);
         let entry = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket)?;
         debug_assert!(!entry.flags.has(Flags::IN_FLIGHT), "its saves were waited for");
         let arrival = Signal::new();
@@ -172,6 +174,7 @@ impl<K, P> Table<K, P> {
 
     /// Marks a PE whose state cannot be stored before it changes again.
     pub(super) fn mark_stuck(&mut self, pe: PeHandle, reason: SaveFailure) {
+        self.let_in(pe);
         let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
             return;
         };
@@ -180,10 +183,10 @@ impl<K, P> Table<K, P> {
             self.exposure.end(entry.generation);
             self.stirred = true;
         }
-        entry.flags.set(Flags::DIRTY.and(Flags::STUCK).and(Flags::REFUSED));
+        entry.flags.set(Flags::DIRTY.and(Flags::STUCK));
         entry.unmarked();
         self.stuck.insert(pe.ticket, reason);
-        self.held_back.insert(pe.ticket);
+        self.held_back.insert(pe.ticket, HeldBack::Refused);
     }
 
     pub(super) fn forget_stuck(&mut self, ticket: u64) {

@@ -184,6 +184,7 @@ impl SafeKeeper {
             stuck: 0,
             checked_out: 0,
             poisoned: 0,
+            held_up: 0,
             fetches_queued: gauges.fetches_queued as u64,
             fetches_hanging: gauges.fetches_hanging as u64,
             serializations_slow: gauges.serializations_slow as u64,
@@ -195,16 +196,7 @@ impl SafeKeeper {
             held_back_by: shared.held_back_by(),
         };
         for source in shared.sources() {
-            let status = source.status();
-            stats.requested += status.requested;
-            stats.coalesced += status.coalesced;
-            stats.resident += status.resident;
-            stats.stuck += status.stuck;
-            stats.checked_out += status.checked_out;
-            stats.poisoned += status.poisoned;
-            stats.shards_busy += status.shards_busy;
-            let age = status.oldest_change.map(|oldest| now.since(oldest));
-            stats.oldest_change = stats.oldest_change.max(age);
+            stats.add(&source.status(), now);
         }
         stats
     }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::checkpoint_id::CheckpointId;
+use crate::clock::Timestamp;
+use crate::framework::SourceStatus;
 use crate::safe_keeper::breaker::FetchingState;
 use crate::safe_keeper::saving_health::SavingState;
 use crate::sync::{AtomicU64, Ordering};
@@ -52,6 +54,9 @@ pub struct KeeperStats {
     pub checked_out: u64,
     /// PEs in which a closure panicked.
     pub poisoned: u64,
+    /// PEs whose events are held up: as many of them are not stored as
+    /// [`exposed_events_max`](crate::CheckpointingConfigBuilder::exposed_events_max) allows.
+    pub held_up: u64,
     /// Fetches that wait for a thread.
     pub fetches_queued: u64,
     /// Threads that hang in the storage with a fetch.
@@ -73,6 +78,22 @@ pub struct KeeperStats {
     /// [`safe_position_interval_ms`](crate::SafeKeeperSettings::safe_position_interval_ms). Only if
     /// there are any, all PEs in memory are looked at for it.
     pub held_back_by: Vec<CheckpointId>,
+}
+
+impl KeeperStats {
+    /// Adds what a prototype says of itself.
+    pub(super) fn add(&mut self, status: &SourceStatus, now: Timestamp) {
+        self.requested += status.requested;
+        self.coalesced += status.coalesced;
+        self.resident += status.resident;
+        self.stuck += status.stuck;
+        self.checked_out += status.checked_out;
+        self.poisoned += status.poisoned;
+        self.held_up += status.held_up;
+        self.shards_busy += status.shards_busy;
+        let age = status.oldest_change.map(|oldest| now.since(oldest));
+        self.oldest_change = self.oldest_change.max(age);
+    }
 }
 
 /// How far a source is.

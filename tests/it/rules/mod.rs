@@ -4,6 +4,7 @@ mod canary;
 mod capacity;
 mod closing;
 mod closing_under_load;
+mod exposed_events;
 mod exposure;
 mod frameworks;
 mod futures;
