@@ -74,3 +74,204 @@ impl<K, P> Table<K, P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::{Settlement, SettlementOutcome};
+    use crate::prototype::entry::Slot;
+    use crate::prototype::results::{Handling, Mail, PutBack};
+    use crate::prototype::table::Obstacle;
+    use crate::prototype::table::tests::{TRIGGERS, at, capture, flags, resident, table};
+    use crate::save_error::SaveFailure;
+
+    /// Nothing is due but by the bound.
+    const BOUNDED: Triggers = Triggers {
+        due_after: u32::MAX,
+        due_by: 2,
+        exposed_events_max: Some(4),
+        interval: None,
+        ..TRIGGERS
+    };
+
+    /// Runs an event; says whether it got in.
+    fn event(table: &mut Table<u8, u8>, pe: PeHandle, key: u8) -> bool {
+        let run = |_: &mut u8, ()| Effect::Changed(());
+        match table.event((pe.hash, &key), (5, Nowhere), (), run) {
+            Attempt::Done(()) => {}
+            Attempt::Marks((), pe) => table.mark_changed(pe, &BOUNDED, || at(0), |_, _| false),
+            Attempt::NotReady(()) => return false,
+        }
+        true
+    }
+
+    fn fill(table: &mut Table<u8, u8>, pe: PeHandle, key: u8) -> usize {
+        (0..100).take_while(|_| event(table, pe, key)).count()
+    }
+
+    fn take_in(table: &mut Table<u8, u8>, mail: Mail<u8, u8>) {
+        table.take_in(mail, &BOUNDED, 9, &|| at(0), &|_, _| false);
+    }
+
+    /// Captures a PE, as `Inner::capture_one` does.
+    fn begin(table: &mut Table<u8, u8>, pe: PeHandle) -> Settlement {
+        let settlement = capture(table, pe);
+        table.held_up.captured(pe.ticket, settlement.events, &BOUNDED);
+        settlement
+    }
+
+    fn end(table: &mut Table<u8, u8>, settlement: Settlement, outcome: SettlementOutcome) {
+        take_in(table, Mail::Settled(vec![Settlement { outcome, ..settlement }]));
+    }
+
+    fn gave_up() -> SettlementOutcome {
+        SettlementOutcome::GaveUp(SaveFailure::Unknown)
+    }
+
+    /// Who has been told so far that he may try again.
+    fn told(table: &mut Table<u8, u8>) -> usize {
+        table.aftermath.take().map_or(0, |aftermath| {
+            assert!(aftermath.arrivals.iter().all(|(_, result)| result.is_ok()));
+            aftermath.arrivals.len()
+        })
+    }
+
+    fn wait(table: &mut Table<u8, u8>, pe: PeHandle, key: u8) {
+        assert!(matches!(table.obstacle(pe.hash, &key), Obstacle::HeldUp(_)));
+    }
+
+    #[test]
+    fn a_pe_is_due_after_half_of_the_bound_and_held_up_at_it_alone() {
+        let mut table = table();
+        let [a, b] = [1, 2].map(|key| resident(&mut table, key));
+        assert!(event(&mut table, a, 1) && table.ready.is_empty());
+        assert!(event(&mut table, a, 1) && table.ready == [a]);
+        assert_eq!(fill(&mut table, a, 1), 2);
+        assert!(flags(&mut table, a).has(Flags::HELD_UP) && event(&mut table, b, 2));
+        assert_eq!((table.held_up.count, &table.ready), (1, &[a].into()));
+        let read = |_: &mut u8, ()| Effect::Unchanged(7);
+        let found = table.read_held_up((a.hash, &1), 5, (), read);
+        assert!(matches!(found, Attempt::Done(7)));
+        table.get_mut(a).unwrap().flags.set(Flags::PANICKED);
+        assert!(matches!(table.read_held_up((a.hash, &1), 5, (), read), Attempt::NotReady(())));
+        assert!(matches!(table.read_held_up((a.hash, &3), 5, (), read), Attempt::NotReady(())));
+    }
+
+    #[test]
+    fn what_is_captured_counts_until_it_is_stored() {
+        let mut table = table();
+        let pe = resident(&mut table, 1);
+        assert!(event(&mut table, pe, 1) && event(&mut table, pe, 1) && event(&mut table, pe, 1));
+        let captured = begin(&mut table, pe);
+        assert_eq!(fill(&mut table, pe, 1), 1);
+        wait(&mut table, pe, 1);
+        wait(&mut table, pe, 1);
+        // One that was given up is with those that are not captured, and is due again.
+        end(&mut table, captured, gave_up());
+        assert_eq!((table.held_up.count, told(&mut table), &table.ready), (1, 0, &[pe].into()));
+        let captured = begin(&mut table, pe);
+        assert_eq!((captured.events, fill(&mut table, pe, 1)), (4, 0));
+        end(&mut table, captured, SettlementOutcome::Stored);
+        // Both wait for the same.
+        assert_eq!((table.held_up.count, told(&mut table)), (0, 1));
+        assert_eq!((fill(&mut table, pe, 1), fill(&mut table, pe, 1)), (4, 0));
+    }
+
+    #[test]
+    fn a_pe_that_was_due_while_it_was_captured_is_due_again() {
+        let mut table = table();
+        let pe = resident(&mut table, 1);
+        event(&mut table, pe, 1);
+        let captured = begin(&mut table, pe);
+        assert!(event(&mut table, pe, 1) && event(&mut table, pe, 1));
+        assert!(table.ready.is_empty());
+        table.get_mut(pe).unwrap().flags.clear(Flags::DUE);
+        end(&mut table, captured, SettlementOutcome::Stored);
+        assert_eq!(table.ready, [pe], "two are half of the bound");
+    }
+
+    #[test]
+    fn what_cannot_be_stored_is_not_waited_for_until_something_is() {
+        let mut table = table();
+        let pe = resident(&mut table, 1);
+        let refused = SettlementOutcome::Refused(SaveFailure::EncodePanicked);
+        assert_eq!(fill(&mut table, pe, 1), 4);
+        wait(&mut table, pe, 1);
+        let captured = begin(&mut table, pe);
+        end(&mut table, captured, refused);
+        assert_eq!((table.held_up.count, told(&mut table)), (0, 1));
+        assert_eq!(fill(&mut table, pe, 1), 100);
+        let captured = begin(&mut table, pe);
+        end(&mut table, captured, SettlementOutcome::Stored);
+        assert_eq!(fill(&mut table, pe, 1), 4);
+        // The same where it fails before anything is in flight.
+        wait(&mut table, pe, 1);
+        told(&mut table);
+        table.mark_stuck(pe, SaveFailure::EncodePanicked);
+        assert_eq!((table.held_up.count, told(&mut table), fill(&mut table, pe, 1)), (0, 1, 100));
+    }
+
+    #[test]
+    fn who_waits_is_told_when_the_pe_leaves_its_place() {
+        let mut table = table();
+        let pes = [1, 2, 3, 4].map(|key| resident(&mut table, key));
+        for (pe, key) in pes.iter().zip(1..) {
+            assert_eq!(fill(&mut table, *pe, key), 4);
+            wait(&mut table, *pe, key);
+        }
+        told(&mut table);
+        let [poisoned, removed, cleared, gone] = pes;
+        table.get_mut(poisoned).unwrap().flags.set(Flags::PANICKED);
+        assert!(table.set_aside_if_poisoned(poisoned));
+        assert_eq!((table.held_up.count, told(&mut table)), (3, 1));
+        let id = crate::CheckpointId::new("p", [2]).unwrap();
+        table.remove(removed, at(0), &id, None);
+        assert_eq!((table.held_up.count, told(&mut table)), (2, 1));
+        table.clear_place(cleared).unwrap();
+        assert_eq!((table.held_up.count, told(&mut table)), (1, 1));
+        table.remove_entry(gone).unwrap();
+        assert_eq!((table.held_up.count, told(&mut table)), (0, 1));
+        table.let_in(removed);
+        assert_eq!((table.held_up.count, told(&mut table)), (0, 0));
+    }
+
+    #[test]
+    fn at_the_end_all_are_told() {
+        let mut table = table();
+        let pes = [1, 2].map(|key| resident(&mut table, key));
+        for (pe, key) in pes.iter().zip(1..) {
+            fill(&mut table, *pe, key);
+            wait(&mut table, *pe, key);
+        }
+        told(&mut table);
+        table.wake_held_up();
+        assert_eq!((table.held_up.count, told(&mut table)), (2, 2));
+    }
+
+    #[test]
+    fn a_guard_is_an_event_and_a_held_up_pe_is_not_lent() {
+        let mut table = table();
+        let pe = resident(&mut table, 1);
+        for _ in 0..4 {
+            let (lent, state) = table.check_out(pe.hash, &1, 5).unwrap_or_else(|_| panic!("full"));
+            assert!(matches!(table.get_mut(lent).unwrap().slot, Slot::Out { .. }));
+            take_in(&mut table, Mail::PutBack(PutBack { pe, state, effect: Handling::Changed }));
+        }
+        assert!(matches!(table.check_out(pe.hash, &1, 5), Err(Obstacle::HeldUp(_))));
+        assert!(flags(&mut table, pe).has(Flags::HELD_UP));
+    }
+
+    #[test]
+    fn without_a_bound_nothing_is_kept() {
+        let mut table = table();
+        let pe = resident(&mut table, 1);
+        assert_eq!(table.held_up.room(pe.ticket, &TRIGGERS), None);
+        table.held_up.captured(pe.ticket, 3, &TRIGGERS);
+        assert_eq!(table.held_up.room(pe.ticket, &BOUNDED), Some(4));
+        table.held_up.captured(pe.ticket, 3, &BOUNDED);
+        assert_eq!(table.held_up.room(pe.ticket, &BOUNDED), Some(1));
+        table.held_up.settled(pe.ticket);
+        assert_eq!(table.held_up.room(pe.ticket, &BOUNDED), Some(4));
+        assert!(!TRIGGERS.is_due_by(u32::MAX) && BOUNDED.is_due_by(2) && !BOUNDED.is_due_by(1));
+    }
+}
