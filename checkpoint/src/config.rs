@@ -391,8 +391,9 @@ impl CheckpointingConfigBuilder {
     /// the mode; and if the storage does not keep up, further events of that PE, and of no other,
     /// are held up until it has stored some. Reads are not, nor what its
     /// [sources](crate::Source) feed again that it contains. With 1, each event of a PE waits until
-    /// the one before is stored. Events that have failed without a change do not count. It is no
-    /// bound for a PE that cannot be stored before it changes again. Default: no bound.
+    /// the one before is stored. Events that have failed without a change do not count, nor those
+    /// whose state was refused for good (as too large, say): they stay at risk until a later state
+    /// is stored, and so many more may come before that is tried. Default: no bound.
     pub fn exposed_events_max(mut self, events: NonZeroU32) -> Self {
         self.0.exposed_events_max = Some(events);
         self

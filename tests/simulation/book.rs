@@ -28,6 +28,8 @@ pub(super) struct Change {
     pub(super) at: Duration,
     /// Or somebody has put another state in the place of the PE's.
     pub(super) is_event: bool,
+    /// It could not be stored: there may be others behind it.
+    pub(super) written_off: bool,
 }
 
 /// What is known of one PE.
@@ -52,8 +54,6 @@ pub(super) struct Subject {
     pub(super) removal: Option<Removal>,
     /// The serial of the state that was refused for good.
     pub(super) refused: Option<u64>,
-    /// A state of it could not be stored, and nothing newer was since.
-    pub(super) held_back: bool,
     /// A capture of it was given up, and nothing newer was stored since: if it is brought back as
     /// it is stored, it is stored again, so that what was given up can never take its place.
     pub(super) in_doubt: bool,
@@ -384,7 +384,7 @@ impl Book {
         let subject = self.subject(owner);
         subject.live = vec![serial];
         subject.trapped = trap != Trap::None;
-        subject.unstored.push(Change { serial, at: now, is_event: true });
+        subject.unstored.push(Change { serial, at: now, is_event: true, written_off: false });
         subject.adrift = false;
         self.trace.add(format_args!("  {owner} changes to {serial}"));
     }
@@ -410,7 +410,12 @@ impl Book {
         for serial in &subject.live {
             self.half_done[usize::try_from(*serial).unwrap()] = false;
             if !subject.unstored.iter().any(|change| change.serial == *serial) {
-                subject.unstored.push(Change { serial: *serial, at: now, is_event: true });
+                subject.unstored.push(Change {
+                    serial: *serial,
+                    at: now,
+                    is_event: true,
+                    written_off: false,
+                });
             }
         }
     }
@@ -425,8 +430,8 @@ impl Book {
         let refused = subject.refused.filter(|_| !restated);
         let (out, replaced, removal) = (subject.out, subject.replaced, subject.removal.take());
         let (expired, is_seen, in_doubt) = (subject.expired, subject.is_seen, subject.in_doubt);
-        let held_back = subject.held_back;
-        let change = restated.then_some(Change { serial, at: now, is_event: false });
+        let change =
+            restated.then_some(Change { serial, at: now, is_event: false, written_off: false });
         let unstored = change.into_iter().collect();
         *subject = Subject {
             live,
@@ -440,7 +445,6 @@ impl Book {
             expired,
             is_seen,
             in_doubt,
-            held_back,
             ..Subject::default()
         };
     }

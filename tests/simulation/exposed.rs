@@ -13,11 +13,12 @@ impl Book {
     pub(super) fn check_exposed_events(&mut self, owner: u64) {
         let Some(events_max) = self.exposed_events_max else { return };
         let Some(subject) = self.subjects.get(&owner) else { return };
-        // What could not be stored is not waited for, nor what a panic left and was kept.
-        if subject.held_back || subject.restated || Self::is_unsure(subject) {
+        // What a panic left and was kept is counted as one.
+        if subject.restated || Self::is_unsure(subject) {
             return;
         }
-        let events = subject.unstored.iter().filter(|change| change.is_event).count();
+        let counts = |change: &&Change| change.is_event && !change.written_off;
+        let events = subject.unstored.iter().filter(counts).count();
         if events >= usize::try_from(events_max.get()).unwrap() {
             self.trace.violate(format!("P9: an event of {owner} is let in behind {events} others"));
         }

@@ -95,7 +95,6 @@ impl Book {
                 let serial = world.records.ever_offered.get(&(id.clone(), version)).copied();
                 let subject = self.subjects.entry(owner).or_default();
                 subject.in_doubt = false;
-                subject.held_back = false;
                 if let (Some(removal), Some(serial)) = (&subject.removal, serial)
                     && removal.ends_with(serial, subject.may_be(serial))
                 {
@@ -112,8 +111,8 @@ impl Book {
                 if encodes != result.version.is_none() {
                     self.trace.violate(format!("{owner}: {error} with {:?}", result.version));
                 }
-                if encodes || matches!(error.reason(), SaveFailure::Refused(_)) {
-                    self.subject(owner).held_back = true;
+                if encodes {
+                    self.write_off(owner, u64::MAX);
                 }
                 if let SaveFailure::GaveUp(_) = error.reason() {
                     self.subject(owner).in_doubt = true;
@@ -126,9 +125,18 @@ impl Book {
                     // What was refused may be the copy that was to be put aside before.
                     let subject = self.subject(owner);
                     subject.refused = offered.or(subject.certain());
+                    self.write_off(owner, offered.unwrap_or(u64::MAX));
                 }
             }
             _ => self.trace.violate(format!("a result without a sense: {result:?}")),
+        }
+    }
+
+    /// The changes of a PE to this one cannot be stored as they are.
+    fn write_off(&mut self, owner: u64, serial: u64) {
+        let unstored = &mut self.subject(owner).unstored;
+        for change in unstored.iter_mut().filter(|change| change.serial <= serial) {
+            change.written_off = true;
         }
     }
 

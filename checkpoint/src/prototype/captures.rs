@@ -257,7 +257,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             let error = SaveError::new(self.id_of_entry(&entry.key), reason.clone());
             batch.fail(CaptureFailure { prototype: self.index, error, requests });
         }
-        table.mark_stuck(pe, reason);
+        table.mark_stuck(pe, &self.triggers, reason);
     }
 
     /// Takes a PE out of its slot, so that only its own key waits while it is encoded.

@@ -308,7 +308,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             self.become_older(table, pe, older);
         }
         let stores = self.triggers.stores;
-        let state = table.remove(pe, now, &id, stores.then(|| request.clone()));
+        let state = table.remove(pe, (now, &self.triggers), &id, stores.then(|| request.clone()));
         if !stores {
             table.remove_entry(pe);
             request.finish(Ok(None));

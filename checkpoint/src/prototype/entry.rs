@@ -165,13 +165,6 @@ pub(super) struct Triggers {
     pub(super) tracks_recency: bool,
 }
 
-impl Triggers {
-    /// Whether a PE with so many changes since its last capture is due, whoever says what.
-    pub(super) fn is_due_by(&self, changes: u32) -> bool {
-        self.exposed_events_max.is_some() && changes >= self.due_by
-    }
-}
-
 /// What came of an attempt to run an event.
 pub(super) enum Attempt<R, I> {
     Done(R),

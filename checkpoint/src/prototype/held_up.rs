@@ -11,6 +11,9 @@ use crate::wait::Signal;
 pub(super) struct HeldUp {
     /// How many changes the capture that is in flight has taken with it, by ticket.
     captured: HashMap<u64, u32>,
+    /// How many changes that are not stored do not count, by ticket: they could not be, or a PE
+    /// made them that was removed.
+    written_off: HashMap<u64, u32>,
     /// Who waits for PEs that are held up, by ticket.
     waiting: HashMap<u64, Arc<Arrival>>,
     /// How many PEs are held up.
@@ -25,18 +28,53 @@ impl HeldUp {
         }
     }
 
-    /// The capture has a result, or the PE is not there any more.
+    /// The capture has a result.
     pub(super) fn settled(&mut self, ticket: u64) {
         if !self.captured.is_empty() {
             self.captured.remove(&ticket);
         }
     }
 
+    /// What the capture has taken with it is stored.
+    pub(super) fn stored(&mut self, ticket: u64) {
+        let captured = self.captured.get(&ticket).copied().unwrap_or_default();
+        if let Some(changes) = self.written_off.remove(&ticket).filter(|all| *all > captured) {
+            self.written_off.insert(ticket, changes - captured);
+        }
+    }
+
+    /// So many changes of a PE do not count; what is in flight of it does not either.
+    pub(super) fn write_off(&mut self, ticket: u64, changes: u32, triggers: &Triggers) {
+        if triggers.exposed_events_max.is_some() {
+            self.captured.remove(&ticket);
+            self.written_off.insert(ticket, changes);
+        }
+    }
+
+    /// The PE is not there any more, or another one in its place.
+    pub(super) fn forget(&mut self, ticket: u64) {
+        if !self.written_off.is_empty() {
+            self.written_off.remove(&ticket);
+        }
+    }
+
     /// With how many changes since its last capture a PE has as many as may be that are not stored.
     pub(super) fn room(&self, ticket: u64, triggers: &Triggers) -> Option<u32> {
         let max = triggers.exposed_events_max?;
-        let in_flight = self.captured.get(&ticket).copied().unwrap_or_default();
-        Some(max.saturating_sub(in_flight))
+        let (captured, written_off) = self.of(ticket);
+        Some(max.saturating_add(written_off).saturating_sub(captured))
+    }
+
+    /// With how many it is due.
+    pub(super) fn due_at(&self, ticket: u64, triggers: &Triggers) -> Option<u32> {
+        triggers.exposed_events_max?;
+        let (captured, written_off) = self.of(ticket);
+        Some(triggers.due_by.saturating_add(written_off.saturating_sub(captured)))
+    }
+
+    fn of(&self, ticket: u64) -> (u32, u32) {
+        let of = |changes: &HashMap<u64, u32>| changes.get(&ticket).copied().unwrap_or_default();
+        (of(&self.captured), of(&self.written_off))
     }
 
     /// What to wait for if a PE is held up.

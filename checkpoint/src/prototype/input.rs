@@ -197,13 +197,14 @@ impl<K: Key, P> Inner<K, P> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
     use crate::inputs::SourceIndex;
     use crate::{
-        CheckpointingConfig, CheckpointingMode, Eviction, InMemoryStorage, Recover, SafeKeeper,
-        Source,
+        CheckpointingConfig, CheckpointingConfigBuilder, CheckpointingMode, Eviction,
+        InMemoryStorage, OnExposed, Recover, SafeKeeper, SafeKeeperBuilder, Source,
     };
 
     const KEY: u8 = 1;
@@ -217,8 +218,12 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            let keeper = SafeKeeper::builder(InMemoryStorage::new()).build().unwrap();
-            let config = CheckpointingConfig::builder(CheckpointingMode::None).build().unwrap();
+            let keeper = SafeKeeper::builder(InMemoryStorage::new());
+            Self::of(keeper, CheckpointingConfig::builder(CheckpointingMode::None))
+        }
+
+        fn of(keeper: SafeKeeperBuilder, config: CheckpointingConfigBuilder) -> Self {
+            let (keeper, config) = (keeper.build().unwrap(), config.build().unwrap());
             let prototype = keeper.prototype("p").config(config).create(|_| 0).build().unwrap();
             let mut sources = ["a", "b"].map(|name| keeper.source(name).unwrap());
             for source in &mut sources {
@@ -309,5 +314,30 @@ mod tests {
         assert!(!world.late("b", 2) && world.late("a", 2));
         world.rewind(1);
         assert!(world.late("b", 2));
+    }
+
+    /// What it has lost of another source is looked at first, and does not make room.
+    #[test]
+    fn a_pe_that_has_lost_events_is_held_up_as_others_are() {
+        // Nothing is stored before somebody steps.
+        let keeper = SafeKeeper::builder(InMemoryStorage::new()).stepped();
+        let config = CheckpointingConfig::builder(CheckpointingMode::None);
+        let config = config.exposed_events_max(NonZeroU32::new(3).unwrap());
+        let mut world = World::of(keeper, config.on_exposed(OnExposed::Reject));
+        world.lose("b", 3);
+        assert!(world.late("a", 2) && !world.late("b", 2));
+        let located = world.prototype.locate(&KEY);
+        let input = Input {
+            source: world.index("a"),
+            position: 3,
+            floor: 0,
+            is_behind_nothing_lost: false,
+        };
+        let held_up = world.prototype.process_input(located, &KEY, input, |_| Ok::<_, ()>(()));
+        assert!(matches!(held_up, Err(ProcessError::ExposedEvents { events_max: 3, .. })));
+        let contained = Input { position: 2, ..input };
+        let ran = world.prototype.process_input(located, &KEY, contained, |_| Ok::<_, ()>(()));
+        assert!(matches!(ran, Ok(None)), "it needs no room");
+        world.rewind(1);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::capture::{PeHandle, RequestSignal};
 use crate::checkpoint_id::CheckpointId;
 use crate::clock::Timestamp;
-use crate::prototype::entry::{Flags, Slot};
+use crate::prototype::entry::{Flags, Slot, Triggers};
 use crate::prototype::requests::AskedBy;
 use crate::prototype::table::{Obstacle, Table};
 use crate::save_error::SaveFailure;
@@ -94,12 +94,11 @@ impl<K, P> Table<K, P> {
     pub(super) fn remove(
         &mut self,
         pe: PeHandle,
-        now: Timestamp,
+        (now, triggers): (Timestamp, &Triggers),
         id: &CheckpointId,
         request: Option<Arc<RequestSignal>>,
     ) -> Option<P> {
         let contained = self.contained_of(pe);
-        self.let_in(pe);
         let entry = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket)?;
         if matches!(entry.slot, Slot::Out { .. } | Slot::Fetching(_)) {
             return None;
@@ -120,6 +119,7 @@ impl<K, P> Table<K, P> {
         if was_poisoned {
             self.poisoned -= 1;
         }
+        self.write_off(pe, triggers);
         self.several.keep_removed(pe.ticket, contained);
         if state.is_some() {
             self.resident -= 1;

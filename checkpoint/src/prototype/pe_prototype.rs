@@ -305,15 +305,20 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 }
                 Ok(Ok(result))
             }
-            Attempt::NotReady(f) => {
+            Attempt::NotReady(mut f) => {
                 if let Some(input) = origin.input()
                     && let Some(pe) = locked.table().has_lost_events(place.hash, key)
                 {
                     self.check_lost(locked.table(), pe, input)?;
                     let at = (self.coarse_now(), origin.behind_nothing_lost());
-                    let again = locked.table().event((place.hash, key), at, f, |pe, f| f(pe));
-                    let kind = (access, origin);
-                    return self.conclude(place, key, again, kind, (locked, caller));
+                    match locked.table().event((place.hash, key), at, f, |pe, f| f(pe)) {
+                        // It has lost nothing of this source, and is held up.
+                        Attempt::NotReady(again) => f = again,
+                        done => {
+                            let kind = (access, origin);
+                            return self.conclude(place, key, done, kind, (locked, caller));
+                        }
+                    }
                 }
                 let f = match access {
                     Access::Read => {

@@ -122,7 +122,9 @@ mod tests {
     use crate::inputs::Sources;
     use crate::prototype::results::Mail;
     use crate::prototype::table::Obstacle;
-    use crate::prototype::table::tests::{at, capture, fetching, made, resident, table, take_in};
+    use crate::prototype::table::tests::{
+        TRIGGERS, at, capture, fetching, made, resident, table, take_in,
+    };
     use crate::record::InputPosition;
 
     const FLOOR: u64 = 10;
@@ -234,7 +236,7 @@ mod tests {
         let mut table = table();
         let pe = resident(&mut table, 1);
         feed(&mut table, 1, input(1, 20));
-        table.remove(pe, at(0), &id, None).unwrap();
+        table.remove(pe, (at(0), &TRIGGERS), &id, None).unwrap();
         let removal = capture(&mut table, pe);
         // Made anew meanwhile.
         assert!(matches!(table.obstacle(pe.hash, &1), Obstacle::Make(..)));
@@ -248,7 +250,7 @@ mod tests {
         for (key, position) in [(2, FLOOR - 1), (3, FLOOR)] {
             let pe = resident(&mut table, key);
             feed(&mut table, key, input(1, position));
-            table.remove(pe, at(0), &id, None).unwrap();
+            table.remove(pe, (at(0), &TRIGGERS), &id, None).unwrap();
             assert_eq!(table.several.removed.len(), usize::from(position == FLOOR));
             table.remove_entry(pe).unwrap();
             assert!(table.several.removed.is_empty());

@@ -192,7 +192,6 @@ impl<K, P> Table<K, P> {
                 if (changed || was_due) && triggers.stores {
                     self.make_due(pe);
                 }
-                self.hold_up_if_full(pe, triggers);
                 (old, Ok(()))
             }
             Err((old, error)) => (old, Err(error)),
@@ -210,6 +209,9 @@ impl<K, P> Table<K, P> {
     /// forgotten.
     fn settle(&mut self, settlement: Settlement, triggers: &Triggers, now: &dyn Fn() -> Timestamp) {
         let pe = settlement.pe;
+        if let SettlementOutcome::Stored = settlement.outcome {
+            self.held_up.stored(pe.ticket);
+        }
         self.held_up.settled(pe.ticket);
         let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
             self.exposure.end(settlement.generation);
@@ -253,10 +255,11 @@ impl<K, P> Table<K, P> {
             SettlementOutcome::Refused(reason) => {
                 self.held_back.insert(pe.ticket, HeldBack::Refused);
                 entry.changes_again(settlement.events);
+                self.held_up.write_off(pe.ticket, settlement.events, triggers);
                 self.exposure.end(settlement.generation);
                 if !entry.flags.has(Flags::DIRTY) {
                     let is_requested = entry.flags.has(Flags::REQUESTED);
-                    self.mark_stuck(pe, reason);
+                    self.mark_stuck(pe, triggers, reason);
                     if is_requested {
                         // Asked for while it was in flight: tried once more, as if asked for now.
                         self.mark_changed(pe, triggers, now, |_, _| false);
@@ -274,6 +277,7 @@ impl<K, P> Table<K, P> {
             // It is not captured again, and whoever waits for it must know.
             self.set_aside_if_poisoned(pe);
         }
+        let due_at = self.held_up.due_at(pe.ticket, triggers);
         let Some(entry) = self.get_mut(pe) else { return };
         let flags = entry.flags;
         let durable = entry.last_durable();
@@ -296,7 +300,7 @@ impl<K, P> Table<K, P> {
         } else if !flags.has(Flags::STUCK)
             && (flags.has_any(Flags::DUE.and(Flags::REQUESTED).and(Flags::EVICTING))
                 || entry.changes() >= triggers.due_after
-                || triggers.is_due_by(entry.changes()))
+                || due_at.is_some_and(|due_at| entry.changes() >= due_at))
         {
             self.make_due(pe);
         }

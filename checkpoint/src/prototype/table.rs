@@ -241,7 +241,8 @@ impl<K, P> Table<K, P> {
         };
         entry.flags.clear(Flags::EVICTING);
         let room = self.held_up.room(pe.ticket, triggers);
-        entry.marked(triggers.due_after.min(triggers.due_by).min(room.unwrap_or(u32::MAX)));
+        let due_at = self.held_up.due_at(pe.ticket, triggers);
+        entry.marked(room.into_iter().chain(due_at).fold(triggers.due_after, u32::min));
         if !triggers.stores {
             // Nothing takes changes away: they are not to come up again.
             entry.take_changes();
@@ -273,7 +274,7 @@ impl<K, P> Table<K, P> {
         }
         let changes = entry.changes();
         let is_due = changes >= triggers.due_after && due(u64::from(changes), entry.event_count());
-        if is_due || triggers.is_due_by(changes) {
+        if is_due || due_at.is_some_and(|due_at| changes >= due_at) {
             if entry.flags.has(Flags::DUE) {
                 self.coalesced += 1;
             }
@@ -328,17 +329,17 @@ impl<K, P> Table<K, P> {
                 Obstacle::Fetch(pe, arrival)
             }
             Some(entry) => {
-                if entry.flags.has(Flags::PANICKED) {
-                    entry.flags.clear(Flags::PANICKED);
-                    entry.flags.set(Flags::POISONED);
-                    self.poisoned += 1;
-                }
                 let handle = entry.handle(hash);
+                let is_poisoned = self.notice_panic(handle);
+                let Some(entry) = self.get_mut(handle) else { unreachable!("it was found") };
                 match &mut entry.slot {
-                    Slot::Resident(_) if entry.flags.has(Flags::POISONED) => {
+                    Slot::Resident(_) if is_poisoned => {
                         Obstacle::Poisoned(entry.last_durable(), handle)
                     }
-                    Slot::Resident(_) => Obstacle::HeldUp(self.held_up.until_let_in(handle.ticket)),
+                    Slot::Resident(_) => {
+                        debug_assert!(entry.flags.has(Flags::HELD_UP), "nothing is in the way");
+                        Obstacle::HeldUp(self.held_up.until_let_in(handle.ticket))
+                    }
                     Slot::Fetching(arrival) => Obstacle::Wait(arrival.clone(), None),
                     Slot::Gone => {
                         let arrival = Signal::new();
@@ -400,7 +401,7 @@ impl<K, P> Table<K, P> {
         if entry.flags.has(Flags::HELD_UP) {
             self.not_held_up(pe.ticket);
         }
-        self.held_up.settled(pe.ticket);
+        self.held_up.forget(pe.ticket);
         self.stuck.remove(&pe.ticket);
         self.held_back.remove(&pe.ticket);
         self.requests.remove(&pe.ticket);
@@ -668,8 +669,8 @@ pub(super) mod tests {
         // Both in one generation, and so in one place.
         assert_eq!(table.aging.len(), 1);
         // What could not be stored may be after a change, and is counted again.
-        table.mark_stuck(a, SaveFailure::Unknown);
-        table.mark_stuck(b, SaveFailure::Unknown);
+        table.mark_stuck(a, &TRIGGERS, SaveFailure::Unknown);
+        table.mark_stuck(b, &TRIGGERS, SaveFailure::Unknown);
         assert_eq!(table.exposure.oldest(), None);
         table.get_mut(a).unwrap().flags.set(Flags::EVICTING);
         event(&mut table, 1, at(70));
@@ -700,7 +701,7 @@ pub(super) mod tests {
         capture(&mut table, pes[2]);
         capture(&mut table, pes[3]);
         event(&mut table, 4, at(50));
-        table.mark_stuck(pes[4], SaveFailure::Unknown);
+        table.mark_stuck(pes[4], &TRIGGERS, SaveFailure::Unknown);
         assert!(!table.promote(at(0), 100));
         table.ready.make_contiguous().sort_unstable_by_key(|pe| pe.ticket);
         assert_eq!(table.ready, &pes[..2]);
@@ -722,7 +723,7 @@ pub(super) mod tests {
         event(&mut table, 1, at(0));
         event(&mut table, 2, at(20));
         event(&mut table, 3, at(0));
-        table.mark_stuck(pes[2], SaveFailure::Unknown);
+        table.mark_stuck(pes[2], &TRIGGERS, SaveFailure::Unknown);
         table.get_mut(pes[3]).unwrap().flags.set(Flags::POISONED);
         table.get_mut(pes[4]).unwrap().slot = Slot::out(0);
         (table.poisoned, table.checked_out) = (3, 3);
@@ -784,7 +785,7 @@ pub(super) mod tests {
         event(&mut table, 1, at(0));
         event(&mut table, 2, at(20));
         event(&mut table, 3, at(20));
-        table.mark_stuck(pes[1], SaveFailure::Unknown);
+        table.mark_stuck(pes[1], &TRIGGERS, SaveFailure::Unknown);
         table.get_mut(pes[2]).unwrap().flags.set(Flags::PANICKED);
         let cut = table.exposure.cut(at(20));
         table.request_all(|_| HASH);

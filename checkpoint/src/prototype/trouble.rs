@@ -33,7 +33,12 @@ impl<K, P> Table<K, P> {
             entry.flags.set(Flags::POISONED);
             self.poisoned += 1;
         }
-        entry.flags.has(Flags::POISONED)
+        let is_poisoned = entry.flags.has(Flags::POISONED);
+        if is_poisoned {
+            // Who waits for it must know.
+            self.let_in(pe);
+        }
+        is_poisoned
     }
 
     /// Stops counting the changes of a PE in which a closure panicked: they cannot be stored before
@@ -43,7 +48,6 @@ impl<K, P> Table<K, P> {
         if !self.notice_panic(pe) {
             return false;
         }
-        self.let_in(pe);
         let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
             return true;
         };
@@ -136,6 +140,7 @@ impl<K, P> Table<K, P> {
         let old = std::mem::replace(&mut entry.slot, Slot::Fetching(arrival.clone()));
         self.stuck.remove(&pe.ticket);
         self.held_back.remove(&pe.ticket);
+        self.held_up.forget(pe.ticket);
         if let Slot::Resident(state) = old {
             self.resident -= 1;
             self.aftermath().dropped_states.push(state);
@@ -173,8 +178,8 @@ impl<K, P> Table<K, P> {
     }
 
     /// Marks a PE whose state cannot be stored before it changes again.
-    pub(super) fn mark_stuck(&mut self, pe: PeHandle, reason: SaveFailure) {
-        self.let_in(pe);
+    pub(super) fn mark_stuck(&mut self, pe: PeHandle, triggers: &Triggers, reason: SaveFailure) {
+        self.write_off(pe, triggers);
         let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
             return;
         };
