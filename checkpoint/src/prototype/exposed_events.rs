@@ -10,6 +10,8 @@ use crate::prototype::table::Table;
 
 impl<K, P> Table<K, P> {
     /// Holds up a PE if as many of its changes are not stored as may be, or lets events in again.
+    ///
+    /// One that is held up is in flight, or due: that takes fewer changes.
     pub(super) fn hold_up_if_full(&mut self, pe: PeHandle, triggers: &Triggers) {
         let Some(room) = self.held_up.room(pe.ticket, triggers) else { return };
         let Some(entry) = self.get_mut(pe) else { return };
@@ -20,7 +22,6 @@ impl<K, P> Table<K, P> {
             entry.flags.set(Flags::HELD_UP);
             self.held_up.count += 1;
         }
-        self.make_due(pe);
     }
 
     /// Lets events of a PE in, and whoever waits for that.
@@ -272,6 +273,22 @@ mod tests {
         assert_eq!((table.held_up.count, told(&mut table)), (0, 1));
         table.let_in(removed);
         assert_eq!((table.held_up.count, told(&mut table)), (0, 0));
+    }
+
+    #[test]
+    fn what_was_written_off_is_forgotten_with_the_pe() {
+        let mut table = table();
+        let [replaced, gone] = [1, 2].map(|key| resident(&mut table, key));
+        for (pe, key) in [(replaced, 1), (gone, 2)] {
+            assert_eq!(fill(&mut table, pe, key), 7);
+            table.mark_stuck(pe, &BOUNDED, SaveFailure::EncodePanicked);
+            assert_eq!(table.held_up.room(pe.ticket, &BOUNDED), Some(14));
+        }
+        table.clear_place(replaced).unwrap();
+        table.remove_entry(gone).unwrap();
+        for pe in [replaced, gone] {
+            assert_eq!(table.held_up.room(pe.ticket, &BOUNDED), Some(7));
+        }
     }
 
     fn remove(table: &mut Table<u8, u8>, pe: PeHandle) {
