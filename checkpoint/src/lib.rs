@@ -273,7 +273,9 @@ pub use safe_keeper::{
 #[cfg(unix)]
 pub use safe_keeper::{FileSystemBackendCheckpointingModule, ModuleError};
 pub use save_error::{SaveError, SaveFailure};
-pub use source::{Applied, Source, SourceError, SourceEvent, SourceEventFuture, SourceFuture};
+pub use source::{
+    Applied, Source, SourceError, SourceEvent, SourceEventFuture, SourceFuture, SourcePendingFuture,
+};
 pub use state::{
     Checkpointable, DecodeError, DecodeErrorKind, Decoder, ElementSize, EncodeError,
     EncodeErrorKind, Encoder, Rebuild, RoundTripError, Schema, SchemaDescription, SchemaDifference,

@@ -21,7 +21,7 @@ use crate::prototype::gate::Access;
 use crate::prototype::guard::PeGuard;
 use crate::prototype::inner::Inner;
 use crate::prototype::key::{AsKey, Key};
-use crate::prototype::origin::{Input, Nowhere, Origin};
+use crate::prototype::origin::{Nowhere, Origin};
 use crate::prototype::pe_prototype::{Hindrance, PePrototype};
 use crate::state::Checkpointable;
 
@@ -238,6 +238,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> Future for PeGuardFuture<K, P> 
     }
 }
 
+/// What comes of such an event, by whether it has run, and by whether the PE has changed.
+type Ran<O, R> = <O as Origin>::Output<Result<R, R>>;
+
 /// An event that has a position, and is processed without blocking a thread.
 pub(crate) struct InputCall<K, P, F, R> {
     call: Call<K, P>,
@@ -268,12 +271,12 @@ impl<K: Key, P: Checkpointable + Send + 'static, F, R> InputCall<K, P, F, R> {
     }
 
     /// Runs the event once it is its turn: `turn` says what comes before it.
-    pub(crate) fn poll<E: From<ProcessError>>(
+    pub(crate) fn poll<E: From<ProcessError>, O: Origin>(
         &mut self,
         context: &mut Context<'_>,
-        input: Input,
+        origin: O,
         mut turn: impl FnMut(&Self) -> Result<Option<Arc<Ended>>, E>,
-    ) -> Poll<Result<Option<Result<R, R>>, E>> {
+    ) -> Poll<Result<Ran<O, R>, E>> {
         loop {
             ready!(self.call.poll_way(context))?;
             if let Some(before) = turn(self)? {
@@ -285,7 +288,7 @@ impl<K: Key, P: Checkpointable + Send + 'static, F, R> InputCall<K, P, F, R> {
                 Ok(result) => Effect::Changed(Ok(result)),
                 Err(result) => Effect::Unchanged(Err(result)),
             };
-            if let Some(result) = call.attempt(f, event, (Access::Change, input))? {
+            if let Some(result) = call.attempt(f, event, (Access::Change, origin))? {
                 return Poll::Ready(Ok(result));
             }
         }

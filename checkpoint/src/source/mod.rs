@@ -10,9 +10,11 @@ mod position_store;
 mod source;
 mod source_event;
 mod source_future;
+mod source_pending;
 
 pub use error::SourceError;
 pub(crate) use position_store::{PositionStore, Target};
 pub use source::{Applied, Source};
 pub use source_event::{SourceEvent, SourceEventFuture};
 pub use source_future::SourceFuture;
+pub use source_pending::SourcePendingFuture;

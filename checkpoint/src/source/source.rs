@@ -6,8 +6,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::inputs::{Fault, PeName, SourceState, after, before};
-use crate::pending::Pending;
-use crate::prototype::{AsKey, Confirmed, Input, Key, KeyBytes, Located, Origin, PePrototype};
+use crate::prototype::{AsKey, Input, Key, KeyBytes, Located, Origin, PePrototype};
 use crate::source::event::{Event, Fed, PlainEvent};
 use crate::source::source_future::SourceFuture;
 use crate::source::{PositionStore, SourceError};
@@ -145,42 +144,6 @@ impl Source {
         self.run(prototype, key.as_key(), position, |input| input, |pe| Ok(f(pe)))
     }
 
-    /// Runs `f` as [`process`](Self::process) does, and holds its result back until the event is
-    /// contained in a durable checkpoint of the PE: see [`Pending`]. So it is for an event that the
-    /// PE contained already.
-    ///
-    /// # Errors
-    /// As [`process`](Self::process).
-    ///
-    /// # Panics
-    /// As [`process`](Self::process).
-    pub fn process_pending<K, P, A, R>(
-        &mut self,
-        prototype: &PePrototype<K, P>,
-        key: A,
-        position: u64,
-        f: impl FnOnce(&mut P) -> R,
-    ) -> Result<Pending<Applied<R>>, SourceError>
-    where
-        K: Key + Borrow<A::Borrowed>,
-        P: Checkpointable + Send + 'static,
-        A: AsKey<K>,
-    {
-        let key = key.as_key();
-        let ticket = match prototype.ticket(key) {
-            Ok(ticket) => ticket,
-            Err(error) => {
-                // It has failed as another would, and holds the source back.
-                self.check_feeds(prototype)?;
-                self.begin(position, vec![prototype.locate(key).name])?;
-                return Err(Event::new(&*self.state, position).failed(error));
-            }
-        };
-        let confirmed = |origin| Confirmed { origin, ticket: &ticket };
-        let applied = self.run(prototype, key, position, confirmed, |pe| Ok(f(pe)))?;
-        Ok(Pending::new(applied, ticket))
-    }
-
     /// Runs `f` as [`process`](Self::process) does; if it returns an error, the PE is as it was as
     /// far as that is up to `f`, is not marked as changed, and does not contain the event: the
     /// event counts as failed.
@@ -212,7 +175,7 @@ impl Source {
     }
 
     #[inline(always)]
-    fn run<K, P, Q, R, O>(
+    pub(super) fn run<K, P, Q, R, O>(
         &mut self,
         prototype: &PePrototype<K, P>,
         key: &Q,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::inputs::{PeName, SourceState};
-use crate::prototype::{InputCall, Key};
+use crate::prototype::{Input, InputCall, Key, Origin};
 use crate::source::event::{Event, Failure, Fed};
 use crate::source::{Applied, SourceError};
 use crate::state::Checkpointable;
@@ -41,13 +41,17 @@ impl<K, P, F, R> SourceFuture<K, P, F, R> {
     }
 }
 
-impl<K: Key, P: Checkpointable + Send + 'static, F, R> Future for SourceFuture<K, P, F, R> {
-    type Output = Result<Applied<R>, SourceError>;
-
-    /// # Panics
-    /// Panics if it is polled after it was ready.
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let state = &mut self.get_mut().0;
+impl<K: Key, P: Checkpointable + Send + 'static, F, R> SourceFuture<K, P, F, R> {
+    /// Polls it; `origin` says who else wants to know of the event.
+    pub(super) fn poll_from<O>(
+        &mut self,
+        context: &mut Context<'_>,
+        origin: impl FnOnce(Input) -> O,
+    ) -> Poll<Result<Applied<R>, SourceError>>
+    where
+        O: Origin<Output<Result<R, R>> = Option<Result<R, R>>>,
+    {
+        let state = &mut self.0;
         // Taken out meanwhile: if the closure panics, the event has ended.
         let (event, pe, mut call) = match std::mem::replace(state, State::Ended) {
             State::OnItsWay { event, pe, call } => (event, pe, call),
@@ -56,7 +60,7 @@ impl<K: Key, P: Checkpointable + Send + 'static, F, R> Future for SourceFuture<K
         };
         let turn =
             |call: &InputCall<K, P, F, R>| event.turn(pe, || call.id()).map_err(Failure::Source);
-        let Poll::Ready(result) = call.poll(context, event.input(), turn) else {
+        let Poll::Ready(result) = call.poll(context, origin(event.input()), turn) else {
             *state = State::OnItsWay { event, pe, call };
             return Poll::Pending;
         };
@@ -71,6 +75,16 @@ impl<K: Key, P: Checkpointable + Send + 'static, F, R> Future for SourceFuture<K
             }
             Err(failure) => Err(failure.of(&event)),
         })
+    }
+}
+
+impl<K: Key, P: Checkpointable + Send + 'static, F, R> Future for SourceFuture<K, P, F, R> {
+    type Output = Result<Applied<R>, SourceError>;
+
+    /// # Panics
+    /// Panics if it is polled after it was ready.
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.get_mut().poll_from(context, |input| input)
     }
 }
 

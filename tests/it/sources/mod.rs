@@ -6,6 +6,7 @@ mod failing;
 mod histories;
 mod histories_of_threads;
 mod older;
+mod pending;
 mod resuming;
 mod several_pes;
 

@@ -1,14 +1,13 @@
-//! Events that touch several PEs, or one PE with several steps; and those whose results are held
-//! back.
+//! Events that touch several PEs, or one PE with several steps.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use checkpoint::{Pending, ProcessError, StorageErrorKind};
+use checkpoint::{ProcessError, StorageErrorKind};
 
 use super::*;
-use crate::support::{FetchFault, SaveFault, every, manual};
+use crate::support::{FetchFault, SaveFault, every};
 
 /// Adds one to each of the PEs.
 fn add(
@@ -143,45 +142,4 @@ fn an_event_that_may_not_be_fed_touches_nothing() {
     };
     assert!(is_reentrant(&error), "{error}");
     assert_eq!(add(&world, &mut source, 5, &["a"]).unwrap(), Applied::Now(()));
-}
-
-#[test]
-fn a_result_with_a_position_is_held_back_until_the_event_is_stored() {
-    let world = World::new(FaultyStorage::new(), manual());
-    let feed = |world: &World, source: &mut Source, position| -> Pending<Applied<u64>> {
-        let add = |pe: &mut Counter| {
-            pe.count += 1;
-            pe.count
-        };
-        let fed = || source.process_pending(&world.prototype, "a", position, add).unwrap();
-        world.fetching(fed)
-    };
-    let mut source = world.source();
-    let first = feed(&world, &mut source, 1);
-    let second = feed(&world, &mut source, 2);
-    assert!(first.outcome().is_none() && second.outcome().is_none());
-    world.run();
-    assert_eq!(first.wait().unwrap(), Applied::Now(1));
-    assert_eq!(second.wait().unwrap(), Applied::Now(2));
-    let world = World::new(world.crash(), manual());
-    let mut source = world.source();
-    // Fed again: it is contained, and durable.
-    assert_eq!(feed(&world, &mut source, 2).wait().unwrap(), Applied::Before);
-    assert_eq!(world.count("a"), 2);
-}
-
-/// An event that cannot even be asked for is not passed over.
-#[test]
-fn a_key_that_is_none_holds_the_source_back() {
-    let world = World::new(FaultyStorage::new(), manual());
-    let mut source = world.source();
-    let long = "k".repeat(checkpoint::KEY_BYTES_MAX + 1);
-    let add = |pe: &mut Counter| pe.count += 1;
-    let error = source.process_pending(&world.prototype, &*long, 1, add).unwrap_err();
-    assert!(matches!(error, SourceError::Process { position: 1, .. }), "{error}");
-    world.feed(&mut source, "a", 2).unwrap();
-    world.settle();
-    assert_eq!((source.safe_position(), source.skip(1).is_ok()), (None, true));
-    world.settle();
-    assert_eq!(source.safe_position(), Some(2));
 }
