@@ -1,6 +1,9 @@
 //! Events that fail hold their source back, and those behind them on the same PE.
 
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Waker};
 
 use checkpoint::{ProcessError, Recover, RestoreFailure, StorageErrorKind};
 
@@ -164,6 +167,46 @@ fn a_closure_that_panics_holds_the_source_back() {
     assert!(world.feed(&mut source, "a", 2).unwrap());
     world.settle();
     assert_eq!((world.count("a"), source.safe_position()), (2, Some(3)));
+}
+
+/// An event that panics when it is polled, and that is still held then.
+#[track_caller]
+fn check_panics<F: Future + Unpin>(
+    event: impl FnOnce(&mut Source, &PePrototype<String, Counter>) -> F,
+) {
+    let world = world();
+    let mut source = world.source();
+    world.feed(&mut source, "a", 1).unwrap();
+    world.settle();
+    let mut event = event(&mut source, &world.prototype);
+    // Once by its closure; then because it is polled after its end.
+    for _ in 0..2 {
+        let polled = || Pin::new(&mut event).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(catch_unwind(AssertUnwindSafe(polled)).is_err());
+    }
+    world.feed(&mut source, "b", 3).unwrap();
+    world.settle();
+    assert_eq!(source.safe_position(), Some(1));
+    let poisoned = world.feed(&mut source, "a", 2).unwrap_err();
+    let is_poisoned = |error: &SourceError| {
+        matches!(error, SourceError::Process { error: ProcessError::Poisoned { .. }, .. })
+    };
+    assert!(is_poisoned(&poisoned), "{poisoned}");
+    world.prototype.recover("a", Recover::Keep).unwrap();
+    assert!(world.feed(&mut source, "a", 2).unwrap());
+    world.settle();
+    assert_eq!((world.count("a"), source.safe_position()), (2, Some(3)));
+}
+
+#[test]
+fn a_closure_that_panics_ends_its_future_and_holds_the_source_back() {
+    let panics = |_: &mut Counter| panic!("planned");
+    check_panics(|source, prototype| source.process_async(prototype, "a", 2, panics));
+    check_panics(|source, prototype| source.process_pending_async(prototype, "a", 2, panics));
+    check_panics(|source, prototype| source.event(2).on(prototype, "a", panics).run_async());
+    check_panics(|source, prototype| {
+        source.event(2).on(prototype, "a", panics).run_pending_async()
+    });
 }
 
 /// What a reload drops is fed again, and nothing later before.
