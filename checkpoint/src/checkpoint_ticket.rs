@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::capture::RequestSignal;
 use crate::checkpoint_id::CheckpointId;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::record::StateVersion;
 use crate::reentrancy;
 use crate::save_error::{SaveError, SaveFailure};
@@ -71,17 +71,20 @@ impl CheckpointTicket {
     /// As [`wait`](Self::wait).
     #[must_use = "without looking at it nobody knows whether the state was stored"]
     pub fn wait_timeout(&self, time: Duration) -> Option<CheckpointOutcome> {
-        self.wait_until(Some(time))
+        self.wait_until(Some(self.time_from_now(time)))
     }
 
-    fn wait_until(&self, time: Option<Duration>) -> Option<CheckpointOutcome> {
+    pub(crate) fn time_from_now(&self, time: Duration) -> Timestamp {
+        self.clock.now().after(time)
+    }
+
+    pub(crate) fn wait_until(&self, deadline: Option<Timestamp>) -> Option<CheckpointOutcome> {
         if let Some(outcome) = self.signal.result() {
             return Some(outcome);
         }
         if !reentrancy::may_wait() {
             return Some(Err(SaveError::new(self.id.clone(), SaveFailure::MustNotWait)));
         }
-        let deadline = time.map(|time| self.clock.now().after(time));
         self.signal.wait(&*self.clock, deadline)
     }
 }

@@ -274,7 +274,8 @@ pub use safe_keeper::{
 pub use safe_keeper::{FileSystemBackendCheckpointingModule, ModuleError};
 pub use save_error::{SaveError, SaveFailure};
 pub use source::{
-    Applied, Source, SourceError, SourceEvent, SourceEventFuture, SourceFuture, SourcePendingFuture,
+    Applied, Source, SourceError, SourceEvent, SourceEventFuture, SourceEventPendingFuture,
+    SourceFuture, SourcePendingFuture,
 };
 pub use state::{
     Checkpointable, DecodeError, DecodeErrorKind, Decoder, ElementSize, EncodeError,

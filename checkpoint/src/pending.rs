@@ -9,13 +9,13 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use crate::checkpoint_id::CheckpointId;
-use crate::checkpoint_ticket::CheckpointTicket;
+use crate::checkpoint_ticket::{CheckpointOutcome, CheckpointTicket};
 use crate::reentrancy::as_keeper_thread;
 use crate::save_error::SaveError;
 use crate::sync::Mutex;
 
 /// What an event has returned, held back until what it has left in its PE is durable; made by
-/// [`process_pending`](crate::PePrototype::process_pending).
+/// [`process_pending`](crate::PePrototype::process_pending) and its twins.
 ///
 /// An answer that is sent only then is never taken back by a crash: who has got it finds its event
 /// in the state for ever. It is a future, can be [waited](Self::wait) for, or
@@ -55,24 +55,53 @@ use crate::sync::Mutex;
 pub struct Pending<T> {
     // Taken when it is released.
     result: Option<T>,
-    ticket: CheckpointTicket,
+    // One, without an allocation, but for an event that touches none or several PEs.
+    first: Option<CheckpointTicket>,
+    others: Vec<CheckpointTicket>,
 }
 
 impl<T> Pending<T> {
     pub(crate) fn new(result: T, ticket: CheckpointTicket) -> Self {
-        Self { result: Some(result), ticket }
+        Self { result: Some(result), first: Some(ticket), others: Vec::new() }
     }
 
-    /// Returns the id of the PE.
-    #[must_use]
-    pub fn id(&self) -> &CheckpointId {
-        self.ticket.id()
+    /// One that is held back until all of these are answered.
+    pub(crate) fn of_several(
+        result: T,
+        tickets: impl IntoIterator<Item = CheckpointTicket>,
+    ) -> Self {
+        let mut tickets = tickets.into_iter();
+        Self { result: Some(result), first: tickets.next(), others: tickets.collect() }
     }
 
-    /// Says whether the state is durable: `None` if it is not known yet.
+    fn tickets(&self) -> impl Iterator<Item = &CheckpointTicket> {
+        self.first.iter().chain(&self.others)
+    }
+
+    /// Returns the ids of the PEs: one, but for an event that touches [several](
+    /// crate::SourceEvent::run_pending).
+    pub fn ids(&self) -> impl Iterator<Item = &CheckpointId> {
+        self.tickets().map(CheckpointTicket::id)
+    }
+
+    /// Says whether the state is durable: `None` if it is not known yet. Of several PEs the state
+    /// of each has to be, and the first that will not be, in their order, makes it an error.
     #[must_use]
     pub fn outcome(&self) -> Option<Result<(), SaveError>> {
-        self.ticket.outcome().map(|outcome| outcome.map(|_version| ()))
+        self.each(CheckpointTicket::outcome)
+    }
+
+    /// Asks one after the other, until one of them is not known or has failed.
+    fn each(
+        &self,
+        ask: impl Fn(&CheckpointTicket) -> Option<CheckpointOutcome>,
+    ) -> Option<Result<(), SaveError>> {
+        for ticket in self.tickets() {
+            if let Err(error) = ask(ticket)? {
+                return Some(Err(error));
+            }
+        }
+        Some(Ok(()))
     }
 
     /// Waits on this thread until the state is durable, and returns the result.
@@ -86,7 +115,10 @@ impl<T> Pending<T> {
     /// Panics if it was ready as a future before.
     pub fn wait(mut self) -> Result<T, SaveError> {
         let result = self.take();
-        self.ticket.wait().map(|_version| result)
+        match self.each(|ticket| ticket.wait_until(None)) {
+            Some(outcome) => outcome.map(|()| result),
+            None => unreachable!("a wait without a deadline ends with an answer"),
+        }
     }
 
     /// Waits as [`wait`](Self::wait) does, for a limited time. Then it is given back.
@@ -97,11 +129,12 @@ impl<T> Pending<T> {
     /// # Panics
     /// As [`wait`](Self::wait).
     pub fn wait_timeout(mut self, time: Duration) -> Result<Result<T, SaveError>, Self> {
-        match self.ticket.wait_timeout(time) {
+        let deadline = self.first.as_ref().map(|ticket| ticket.time_from_now(time));
+        match self.each(|ticket| ticket.wait_until(deadline)) {
             None => Err(self),
             Some(outcome) => {
                 let result = self.take();
-                Ok(outcome.map(|_version| result))
+                Ok(outcome.map(|()| result))
             }
         }
     }
@@ -120,8 +153,8 @@ impl<T> Pending<T> {
     /// # Panics
     /// Panics if it was ready as a future before.
     pub fn map<U>(mut self, f: impl FnOnce(T) -> U) -> Pending<U> {
-        let result = self.take();
-        Pending::new(f(result), self.ticket)
+        let result = f(self.take());
+        Pending { result: Some(result), first: self.first, others: self.others }
     }
 
     fn take(&mut self) -> T {
@@ -157,9 +190,14 @@ impl<T> Future for Pending<T> {
     /// # Panics
     /// Panics if it is polled after it was ready.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let outcome = std::task::ready!(Pin::new(&mut self.ticket).poll(context));
-        let result = self.take();
-        Poll::Ready(outcome.map(|_version| result))
+        let Self { first, others, .. } = &mut *self;
+        for ticket in first.iter_mut().chain(others) {
+            if let Err(error) = std::task::ready!(Pin::new(ticket).poll(context)) {
+                self.take();
+                return Poll::Ready(Err(error));
+            }
+        }
+        Poll::Ready(Ok(self.take()))
     }
 }
 
@@ -169,7 +207,8 @@ impl<T> Unpin for Pending<T> {}
 impl<T> fmt::Debug for Pending<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not the result: whoever wants that says so.
-        f.debug_struct("Pending").field("id", self.id()).finish_non_exhaustive()
+        let ids: Vec<_> = self.ids().collect();
+        f.debug_struct("Pending").field("ids", &ids).finish_non_exhaustive()
     }
 }
 
@@ -213,9 +252,12 @@ mod tests {
     use crate::clock::TestClock;
     use crate::save_error::SaveFailure;
 
+    fn id() -> CheckpointId {
+        CheckpointId::new("p", b"k").unwrap()
+    }
+
     fn pending() -> (Pending<u8>, Arc<RequestSignal>) {
-        let id = CheckpointId::new("p", b"k").unwrap();
-        let (ticket, request) = CheckpointTicket::new(id, Arc::new(TestClock::new()));
+        let (ticket, request) = CheckpointTicket::new(id(), Arc::new(TestClock::new()));
         (Pending::new(7, ticket), request)
     }
 
@@ -235,7 +277,7 @@ mod tests {
         assert!(tells.try_recv().is_err());
 
         let (after, request) = pending();
-        request.finish(Err(SaveError::new(after.id().clone(), SaveFailure::Unknown)));
+        request.finish(Err(SaveError::new(id(), SaveFailure::Unknown)));
         after.on_durable(tell(told));
         assert!(tells.try_recv().unwrap().is_err());
     }

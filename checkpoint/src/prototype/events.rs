@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use crate::checkpoint_id::CheckpointId;
+use crate::checkpoint_ticket::CheckpointTicket;
 use crate::clock::Timestamp;
 use crate::framework::Caller;
 use crate::inputs::Ended;
@@ -263,6 +264,12 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
 impl<K: Key, P: Checkpointable + Send + 'static, F, R> InputCall<K, P, F, R> {
     pub(crate) fn id(&self) -> Result<CheckpointId, ProcessError> {
         self.call.inner.id(&self.call.key)
+    }
+
+    /// Returns a ticket for the event.
+    pub(crate) fn ticket(&self) -> Result<CheckpointTicket, ProcessError> {
+        let (ticket, _request) = CheckpointTicket::new(self.id()?, self.call.inner.clock.clone());
+        Ok(ticket)
     }
 
     /// Returns what the event does, before it is polled.

@@ -15,6 +15,6 @@ mod source_pending;
 pub use error::SourceError;
 pub(crate) use position_store::{PositionStore, Target};
 pub use source::{Applied, Source};
-pub use source_event::{SourceEvent, SourceEventFuture};
+pub use source_event::{SourceEvent, SourceEventFuture, SourceEventPendingFuture};
 pub use source_future::SourceFuture;
 pub use source_pending::SourcePendingFuture;

@@ -9,9 +9,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
+use crate::checkpoint_ticket::CheckpointTicket;
 use crate::inputs::{PeName, SourceState};
+use crate::pending::Pending;
 use crate::process_error::ProcessError;
-use crate::prototype::{AsKey, Input, InputCall, Key, PePrototype};
+use crate::prototype::{AsKey, Confirmed, Input, InputCall, Key, PePrototype};
 use crate::source::event::{Event, Failure, Fed};
 use crate::source::{Applied, Source, SourceError};
 use crate::state::Checkpointable;
@@ -55,6 +57,8 @@ struct Part<'a> {
     pe: PeName,
     key: Vec<u8>,
     call: Box<dyn Touch<'a> + Send + 'a>,
+    /// Answered when the PE that contains the event is stored, if somebody wants to know.
+    ticket: Option<CheckpointTicket>,
 }
 
 /// What is done with a PE, whose type only who made this knows.
@@ -62,11 +66,12 @@ type Step<'a> = Box<dyn FnOnce(&mut dyn Any) + Send + 'a>;
 
 trait Touch<'a> {
     fn add(&mut self, step: Step<'a>);
+    fn ticket(&self) -> Result<CheckpointTicket, ProcessError>;
     /// Runs the steps once it is the event's turn. Returns whether they have run.
     fn poll(
         &mut self,
         context: &mut Context<'_>,
-        input: Input,
+        input: (Input, Option<&CheckpointTicket>),
         event: (&Event<Arc<SourceState>>, PeName),
     ) -> Poll<Result<bool, Failure>>;
 }
@@ -82,14 +87,21 @@ where
         }
     }
 
+    fn ticket(&self) -> Result<CheckpointTicket, ProcessError> {
+        self.ticket()
+    }
+
     fn poll(
         &mut self,
         context: &mut Context<'_>,
-        input: Input,
+        (origin, ticket): (Input, Option<&CheckpointTicket>),
         (event, pe): (&Event<Arc<SourceState>>, PeName),
     ) -> Poll<Result<bool, Failure>> {
         let turn = |call: &Self| event.turn(pe, || call.id()).map_err(Failure::Source);
-        let ran = ready!(self.poll(context, input, turn))?;
+        let ran = ready!(match ticket {
+            None => self.poll(context, origin, turn),
+            Some(ticket) => self.poll(context, Confirmed { origin, ticket }, turn),
+        })?;
         Poll::Ready(Ok(ran.is_some()))
     }
 }
@@ -160,7 +172,7 @@ impl<'f> SourceEvent<'_, 'f> {
             }
             Ok(())
         });
-        self.parts.push_back(Part { pe, key, call: Box::new(call) });
+        self.parts.push_back(Part { pe, key, call: Box::new(call), ticket: None });
         self.driver.get_or_insert_with(|| Box::new(prototype.clone()));
         self
     }
@@ -175,15 +187,7 @@ impl<'f> SourceEvent<'_, 'f> {
     /// If a closure panics, so does this. The event counts as failed; the PE is poisoned.
     pub fn run(mut self) -> Result<Applied<()>, SourceError> {
         let driver = self.driver.take();
-        let mut future = self.run_async();
-        match driver {
-            Some(driver) => driver.drive(&mut future),
-            // It touches nothing, or was refused.
-            None => match Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(result) => result,
-                Poll::Pending => unreachable!("there is nothing to wait for"),
-            },
-        }
+        self.begin(false).driven(driver)
     }
 
     /// Runs the event as [`run`](Self::run) does, without blocking the thread.
@@ -193,13 +197,54 @@ impl<'f> SourceEvent<'_, 'f> {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn run_async(self) -> SourceEventFuture<'f> {
-        let Self { source, position, parts, refused, .. } = self;
+        self.begin(false)
+    }
+
+    /// Runs the event as [`run`](Self::run) does, and holds its result back until all its PEs are
+    /// durable with it: see [`Pending`]. So it is for PEs that contained the event already.
+    ///
+    /// If one of them cannot be stored for good, the error names it; the others may be stored.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    ///
+    /// # Panics
+    /// As [`run`](Self::run).
+    pub fn run_pending(mut self) -> Result<Pending<Applied<()>>, SourceError> {
+        let driver = self.driver.take();
+        let mut event = self.begin(true);
+        let applied = event.driven(driver)?;
+        Ok(Pending::of_several(applied, event.tickets))
+    }
+
+    /// Runs the event as [`run_pending`](Self::run_pending) does, without blocking the thread.
+    ///
+    /// It counts as fed when this returns: see [`Source::process_async`].
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_pending_async(self) -> SourceEventPendingFuture<'f> {
+        SourceEventPendingFuture(self.begin(true))
+    }
+
+    fn begin(self, is_held_back: bool) -> SourceEventFuture<'f> {
+        let Self { source, position, mut parts, refused, .. } = self;
         let pes = parts.iter().map(|part| part.pe).collect();
-        let state = match refused.map_or_else(|| source.begin(position, pes), Err) {
+        let begun = refused.map_or_else(|| source.begin(position, pes), Err).and_then(|()| {
+            let event = Event::new(source.state.clone(), position);
+            if is_held_back {
+                for part in &mut parts {
+                    let ticket = part.call.ticket().map_err(|error| event.failed(error))?;
+                    part.ticket = Some(ticket);
+                }
+            }
+            Ok(event)
+        });
+        let state = match begun {
             Err(error) => State::Refused(error),
-            Ok(()) => State::OnItsWay(Event::new(source.state.clone(), position), parts),
+            Ok(event) => State::OnItsWay(event, parts),
         };
-        SourceEventFuture { state, applied: Applied::Before }
+        SourceEventFuture { state, applied: Applied::Before, tickets: Vec::new() }
     }
 }
 
@@ -218,7 +263,17 @@ impl fmt::Debug for SourceEvent<'_, '_> {
 pub struct SourceEventFuture<'a> {
     state: State<'a>,
     applied: Applied<()>,
+    /// Of the PEs that contain the event by now.
+    tickets: Vec<CheckpointTicket>,
 }
+
+/// An event that touches several PEs without blocking a thread, and whose result is held back; made
+/// by [`SourceEvent::run_pending_async`].
+///
+/// Like [`SourceEventFuture`]. It is ready when the event has run; what it returns is a future
+/// again, which is ready when that is durable.
+#[must_use = "an event that is dropped has failed, and holds its source back"]
+pub struct SourceEventPendingFuture<'a>(SourceEventFuture<'a>);
 
 enum State<'a> {
     Refused(SourceError),
@@ -227,6 +282,18 @@ enum State<'a> {
 }
 
 impl SourceEventFuture<'_> {
+    /// Runs it on this thread.
+    fn driven(&mut self, driver: Option<Box<dyn Drive>>) -> Result<Applied<()>, SourceError> {
+        match driver {
+            Some(driver) => driver.drive(self),
+            // It touches nothing, or was refused.
+            None => match Pin::new(self).poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(result) => result,
+                Poll::Pending => unreachable!("there is nothing to wait for"),
+            },
+        }
+    }
+
     fn failed(&self, error: ProcessError) -> SourceError {
         match &self.state {
             State::OnItsWay(event, _) => event.failed(error),
@@ -248,8 +315,8 @@ impl Future for SourceEventFuture<'_> {
             State::Refused(error) => return Poll::Ready(Err(error)),
             State::Ended => panic!("an event was polled after its end"),
         };
-        while let Some(Part { pe, call, .. }) = parts.front_mut() {
-            match call.poll(context, event.input(), (&event, *pe)) {
+        while let Some(Part { pe, call, ticket, .. }) = parts.front_mut() {
+            match call.poll(context, (event.input(), ticket.as_ref()), (&event, *pe)) {
                 Poll::Pending => {
                     this.state = State::OnItsWay(event, parts);
                     return Poll::Pending;
@@ -258,6 +325,7 @@ impl Future for SourceEventFuture<'_> {
                     if has_run {
                         this.applied = Applied::Now(());
                     }
+                    this.tickets.extend(ticket.take());
                     parts.pop_front();
                 }
                 // Dropped: it has failed.
@@ -266,6 +334,24 @@ impl Future for SourceEventFuture<'_> {
         }
         event.finish();
         Poll::Ready(Ok(this.applied))
+    }
+}
+
+impl Future for SourceEventPendingFuture<'_> {
+    type Output = Result<Pending<Applied<()>>, SourceError>;
+
+    /// # Panics
+    /// Panics if it is polled after it was ready.
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let event = &mut self.get_mut().0;
+        let applied = ready!(Pin::new(&mut *event).poll(context))?;
+        Poll::Ready(Ok(Pending::of_several(applied, std::mem::take(&mut event.tickets))))
+    }
+}
+
+impl fmt::Debug for SourceEventPendingFuture<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SourceEventPendingFuture").field(&self.0).finish()
     }
 }
 

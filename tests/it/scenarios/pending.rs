@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use checkpoint::{
-    PePrototype, Pending, Pool, Recover, SafeKeeper, SaveError, SaveFailure, StorageErrorKind,
-    TestClock,
+    CheckpointId, PePrototype, Pending, Pool, Recover, SafeKeeper, SaveError, SaveFailure,
+    StorageErrorKind, TestClock,
 };
 
 use crate::support::{
@@ -65,7 +65,7 @@ fn a_result_is_released_when_its_state_is_stored_and_not_before() {
     // These share the save behind it.
     let others: Vec<_> = (0..10).map(|_| add(&prototype)).collect();
     assert!(first.outcome().is_none() && others.iter().all(|other| other.outcome().is_none()));
-    assert_eq!(first.id().key(), b"a");
+    assert!(first.ids().map(CheckpointId::key).eq([b"a"]));
     let first = first.wait_timeout(Duration::ZERO).expect_err("it is not stored yet");
     assert_eq!(storage.seen().stored.len(), 0);
     gate.open();
