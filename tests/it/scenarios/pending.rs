@@ -134,6 +134,44 @@ fn what_is_lost_with_its_pe_is_never_released() {
     }
 }
 
+/// What was given up without an answer is there after the reload.
+#[test]
+fn who_holds_what_may_be_stored_is_not_told_that_it_is_withdrawn() {
+    for in_doubt in [false, true] {
+        let storage = FaultyStorage::new();
+        let clock = Arc::new(TestClock::new());
+        let keeper = settings(&storage)
+            .save_attempts_max(1.try_into().unwrap())
+            .clock(clock.clone())
+            .stepped()
+            .build()
+            .unwrap();
+        let prototype = counters(&keeper, manual());
+        assert_eq!(confirmed(driving(&keeper, || add(&prototype))), 1);
+        storage.on_save(1, SaveFault::UnknownLanded);
+        let pending = add(&prototype);
+        if in_doubt {
+            run(&keeper);
+        }
+        let panics = || prototype.process("a", |_| panic!("as the test wants it"));
+        assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
+        clock.advance(Duration::from_secs(1));
+        run(&keeper);
+        assert!(pending.outcome().is_none(), "nobody knows what becomes of it");
+        driving(&keeper, || prototype.recover("a", Recover::Reload).unwrap());
+        let error = pending.outcome().expect("it is known").unwrap_err();
+        assert!(
+            match in_doubt {
+                true => matches!(error.reason(), SaveFailure::Unknown),
+                false => matches!(error.reason(), SaveFailure::Withdrawn),
+            },
+            "{error}"
+        );
+        let count = driving(&keeper, || prototype.read("a", |pe| pe.count).unwrap());
+        assert_eq!(count, 1 + u64::from(in_doubt));
+    }
+}
+
 /// As long as another capture follows, it may still be stored.
 #[test]
 fn it_outlasts_a_storage_that_is_away_for_a_while() {
