@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use checkpoint::{
-    Applied, Clock, CloseReport, PePrototype, ProcessError, SafeKeeper, SaveError, Source,
+    Applied, CheckpointId, Clock, CloseReport, PePrototype, ProcessError, SafeKeeper, Source,
     SourceError, StorageErrorKind, SystemClock, TestClock,
 };
 
@@ -119,6 +119,10 @@ fn close_at_deadline(
     })
 }
 
+fn keys(ids: Vec<CheckpointId>) -> Vec<String> {
+    ids.iter().map(|id| String::from_utf8_lossy(id.key()).into_owned()).collect()
+}
+
 #[test]
 fn a_close_under_load_while_the_storage_is_down_ends_at_its_deadline_and_names_every_pe() {
     for unknown in [false, true] {
@@ -137,16 +141,28 @@ fn a_close_under_load_while_the_storage_is_down_ends_at_its_deadline_and_names_e
         let was_tried = || storage.until("it was tried", |seen| seen.saves > 0);
         let close = || close_at_deadline(&keeper, &clock, &prototype, was_tried);
         let (report, counts) = close_under_load(&keeper, &mut sources, &prototype, close);
-        let failed = report.failed.iter().map(SaveError::id);
-        let named = failed.chain(&report.not_attempted).chain(&report.unknown);
-        let named: Vec<_> =
-            named.map(|id| String::from_utf8_lossy(id.key()).into_owned()).collect();
+        let [failed, not_attempted, unknown_ids] = [
+            report.failed.iter().map(|error| error.id().clone()).collect(),
+            report.not_attempted.clone(),
+            report.unknown.clone(),
+        ]
+        .map(keys);
+        let named: Vec<_> = [&failed, &not_attempted, &unknown_ids].into_iter().flatten().collect();
         assert!(counts.iter().any(|count| *count >= KEYS));
         let all: BTreeSet<_> = (0..KEYS).map(|key| key.to_string()).collect();
-        assert_eq!(named.iter().cloned().collect::<BTreeSet<_>>(), all, "{report}");
+        assert_eq!(named.iter().copied().cloned().collect::<BTreeSet<_>>(), all, "{report}");
         assert_eq!(named.len(), all.len(), "named twice: {named:?}");
         assert_eq!(report.saved, 0, "{report}");
-        assert!(!unknown || !report.unknown.is_empty(), "{report}");
+        // Whoever was given to the storage is not said to have been spared.
+        let seen = storage.seen();
+        let was_tried = |key: &String| seen.saves_of(key) > 0;
+        match unknown {
+            true => {
+                assert!(failed.is_empty() && !not_attempted.iter().any(was_tried), "{report}");
+                assert!(unknown_ids.iter().any(was_tried), "{report}");
+            }
+            false => assert!(failed.iter().all(was_tried), "{report}"),
+        }
         assert!(sources.iter().all(|source| source.safe_position().is_none()));
         // The next process feeds all of it again.
         let keeper = settings(&FaultyStorage::over(storage.content())).build().unwrap();
