@@ -22,7 +22,8 @@ pub struct CloseReport {
     /// PEs whose changes were not tried to be stored in time: they were still waiting, or lent out,
     /// or a closure had panicked in them.
     pub not_attempted: Vec<CheckpointId>,
-    /// PEs whose changes the storage had been given, and had not answered for in time.
+    /// PEs whose changes may or may not be stored: the storage had been given them, and had not
+    /// answered in time, or not before it refused to be given them again.
     pub unknown: Vec<CheckpointId>,
     /// Shards that could not be looked at, because an event's closure held their locks: whether
     /// their changes are stored is not known.
@@ -72,11 +73,21 @@ impl CloseReport {
     pub(crate) fn add(&mut self, id: &CheckpointId, outcome: Option<CheckpointOutcome>) {
         match outcome {
             Some(Ok(_)) => self.saved += 1,
-            Some(Err(error)) if matches!(error.reason(), SaveFailure::Poisoned) => {
-                self.not_attempted.push(id.clone());
-            }
-            Some(Err(error)) => self.failed.push(error),
+            Some(Err(error)) => self.name(error),
             None => self.not_attempted.push(id.clone()),
+        }
+    }
+
+    /// Names a PE that is not stored, or not for sure.
+    pub(crate) fn name(&mut self, error: SaveError) {
+        match error.reason() {
+            SaveFailure::Unknown | SaveFailure::MayBeStored(_) => {
+                self.unknown.push(error.id().clone());
+            }
+            SaveFailure::NotAttempted | SaveFailure::Poisoned => {
+                self.not_attempted.push(error.id().clone());
+            }
+            _ => self.failed.push(error),
         }
     }
 

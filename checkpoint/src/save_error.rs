@@ -31,9 +31,13 @@ pub enum SaveFailure {
     RestoresDifferently(Arc<StateDifference>),
     /// The storage refused for good. It is tried again when the PE has changed.
     Refused(Arc<StorageError>),
+    /// The storage refused for good what it may have stored before: it had not answered an earlier
+    /// attempt. It is tried again when the PE has changed.
+    MayBeStored(Arc<StorageError>),
     /// The storage failed as often as it may; a new capture follows by itself.
     GaveUp(Arc<StorageError>),
-    /// The keeper was closed before the storage's answer came: it may be stored or not.
+    /// The keeper was closed, or the PE reloaded, before the storage's answer came: it may be
+    /// stored or not.
     Unknown,
     /// The keeper was closed before it was tried.
     NotAttempted,
@@ -82,8 +86,9 @@ impl fmt::Display for SaveFailure {
             Self::RestoresDifferently(_) => "what was encoded decodes to another state",
             Self::EncodePanicked => "encoding it panicked",
             Self::Refused(_) => "the storage refused it",
+            Self::MayBeStored(_) => "the storage refused what it may have stored before",
             Self::GaveUp(_) => "the storage failed too often; a new capture follows by itself",
-            Self::Unknown => "the keeper was closed before the storage answered",
+            Self::Unknown => "the storage has not answered; it may be stored or not",
             Self::NotAttempted => "the keeper was closed before it was tried",
             Self::SequenceExhausted => "all sequence numbers of its partition are used up",
             Self::MustNotWait => "this thread must not wait for it",
@@ -100,7 +105,9 @@ impl Error for SaveError {
             SaveFailure::Encode(error) => Some(&**error),
             SaveFailure::NotRestorable(error) => Some(&**error),
             SaveFailure::RestoresDifferently(difference) => Some(&**difference),
-            SaveFailure::Refused(error) | SaveFailure::GaveUp(error) => Some(&**error),
+            SaveFailure::Refused(error)
+            | SaveFailure::MayBeStored(error)
+            | SaveFailure::GaveUp(error) => Some(&**error),
             _ => None,
         }
     }

@@ -111,13 +111,15 @@ impl Book {
                 if encodes != result.version.is_none() {
                     self.trace.violate(format!("{owner}: {error} with {:?}", result.version));
                 }
+                let refused =
+                    matches!(error.reason(), SaveFailure::Refused(_) | SaveFailure::MayBeStored(_));
                 if encodes {
                     self.write_off(owner, u64::MAX);
                 }
-                if let SaveFailure::GaveUp(_) = error.reason() {
+                if let SaveFailure::GaveUp(_) | SaveFailure::MayBeStored(_) = error.reason() {
                     self.subject(owner).in_doubt = true;
                 }
-                if let SaveFailure::Refused(_) = error.reason() {
+                if refused {
                     let offered = result.version.and_then(|version| {
                         let world = lock(&self.world);
                         world.records.ever_offered.get(&(id.clone(), version)).copied()

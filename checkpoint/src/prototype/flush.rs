@@ -126,7 +126,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             report.not_known.push(ShardNotKnown { prototype: self.name.clone(), shard });
             return Vec::new();
         };
-        report.failed.extend(dirty.failed);
+        for error in dirty.failed {
+            report.name(error);
+        }
         report.not_attempted.extend(dirty.poisoned);
         dirty.tickets
     }

@@ -7,6 +7,7 @@ use crate::process_error::ProcessError;
 use crate::prototype::entry::{Flags, HeldBack, Slot, Triggers};
 use crate::prototype::table::Table;
 use crate::record::StateVersion;
+use crate::save_error::SaveFailure;
 
 /// Something that a shard has to take in; never lost, because it waits in the shard's inbox for
 /// whoever locks the shard next.
@@ -242,9 +243,12 @@ impl<K, P> Table<K, P> {
                 }
                 self.exposure.end(settlement.generation);
             }
-            SettlementOutcome::GaveUp(_) => {
+            SettlementOutcome::GaveUp(reason) => {
                 let newer = entry.flags.has(Flags::DIRTY).then_some(entry.generation);
-                entry.flags.set(Flags::DIRTY.and(Flags::IN_DOUBT));
+                entry.flags.set(Flags::DIRTY);
+                if !matches!(reason, SaveFailure::NotAttempted) {
+                    entry.flags.set(Flags::IN_DOUBT);
+                }
                 entry.generation = settlement.generation;
                 entry.changes_again(settlement.events);
                 if let Some(newer) = newer {
@@ -254,6 +258,9 @@ impl<K, P> Table<K, P> {
             }
             SettlementOutcome::Refused(reason) => {
                 self.held_back.insert(pe.ticket, HeldBack::Refused);
+                if matches!(reason, SaveFailure::MayBeStored(_)) {
+                    entry.flags.set(Flags::IN_DOUBT);
+                }
                 entry.changes_again(settlement.events);
                 self.held_up.write_off(pe.ticket, settlement.events, triggers);
                 self.exposure.end(settlement.generation);
@@ -309,11 +316,13 @@ impl<K, P> Table<K, P> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::prototype::table::tests::{
         TRIGGERS, at, capture, event, fetching, flags, made, resident, table, take_in,
     };
-    use crate::save_error::SaveFailure;
+    use crate::storage::{StorageError, StorageErrorKind};
     use crate::wait::Signal;
 
     fn closed() -> ProcessError {
@@ -365,9 +374,7 @@ mod tests {
         assert_eq!((entry.event_count(), entry.durable, entry.last_event), (7, durable, 9));
         assert_eq!((entry.flags, table.resident), (Flags::PRESERVE, 1));
         let arrivals = table.aftermath.take().unwrap().arrivals;
-        assert!(
-            matches!(&arrivals[..], [(told, Ok(()))] if std::sync::Arc::ptr_eq(told, &arrival))
-        );
+        assert!(matches!(&arrivals[..], [(told, Ok(()))] if Arc::ptr_eq(told, &arrival)));
         assert!(table.ready.is_empty());
         // It is not what is stored, or may not be.
         let arrived = Arrived { changed: true, ..made() };
@@ -461,20 +468,23 @@ mod tests {
     #[test]
     fn a_state_that_is_refused_waits_for_a_change() {
         let mut table = table();
-        let [a, b] = [1, 2].map(|key| resident(&mut table, key));
-        for key in [1, 1, 2] {
+        let [a, b, c] = [1, 2, 3].map(|key| resident(&mut table, key));
+        for key in [1, 1, 2, 3] {
             event(&mut table, key, at(0));
         }
-        let mut settlements = [a, b].map(|pe| capture(&mut table, pe));
+        let error = || Arc::new(StorageError::new(StorageErrorKind::Unsupported, "store it"));
+        let mut settlements = [a, b, c].map(|pe| capture(&mut table, pe));
         for settlement in &mut settlements {
-            settlement.outcome = SettlementOutcome::Refused(SaveFailure::Unknown);
+            settlement.outcome = SettlementOutcome::Refused(SaveFailure::Refused(error()));
         }
+        settlements[2].outcome = SettlementOutcome::Refused(SaveFailure::MayBeStored(error()));
         // This one has changed.
         event(&mut table, 2, at(40));
         take_in(&mut table, Mail::Settled(settlements.into()));
         let expected = Flags::DIRTY.and(Flags::STUCK);
         assert_eq!(flags(&mut table, a), expected);
-        assert!(!flags(&mut table, b).has(Flags::STUCK) && table.stuck.len() == 1);
+        assert_eq!(flags(&mut table, c), expected.and(Flags::IN_DOUBT));
+        assert!(!flags(&mut table, b).has(Flags::STUCK) && table.stuck.len() == 2);
         assert_eq!((&table.ready, table.exposure.oldest()), (&[b].into(), Some(at(40))));
     }
 }

@@ -51,7 +51,7 @@ use crate::safe_keeper::flush_state::FlushState;
 use crate::safe_keeper::handle::KeeperHandle;
 use crate::safe_keeper::reports::withdrawn;
 use crate::safe_keeper::shared::Shared;
-use crate::save_error::{SaveError, SaveFailure};
+use crate::save_error::SaveError;
 use crate::state::Checkpointable;
 use crate::storage::StateStorage;
 use crate::sync::{Mutex, Ordering};
@@ -446,11 +446,7 @@ impl SafeKeeper {
     ) -> Result<CloseReport, NotAllStored> {
         let mut report = CloseReport::default();
         for error in left {
-            match error.reason() {
-                SaveFailure::Unknown => report.unknown.push(error.id().clone()),
-                SaveFailure::NotAttempted => report.not_attempted.push(error.id().clone()),
-                _ => report.failed.push(error.clone()),
-            }
+            report.name(error.clone());
         }
         let known: std::collections::HashSet<_> =
             left.iter().map(|error| error.id().clone()).collect();
@@ -463,7 +459,7 @@ impl SafeKeeper {
                     continue;
                 }
                 match unsaved.state {
-                    UnsavedState::Failed(error) => report.failed.push(error),
+                    UnsavedState::Failed(error) => report.name(error),
                     // Changed since: what was there before is stored.
                     UnsavedState::InFlight | UnsavedState::Waiting
                         if settled && !unsaved.was_refused => {}

@@ -19,6 +19,7 @@ use crate::task::{SaveStateTask, Saving, SavingResults};
 pub(super) struct GivenUp {
     pub(super) place: (PrototypeIndex, usize),
     pub(super) settlement: Settlement,
+    /// What it is if the keeper closes now.
     pub(super) error: SaveError,
 }
 
@@ -120,6 +121,10 @@ impl Shared {
                 let settlement = saving.settlement(outcome.clone());
                 if let SettlementOutcome::GaveUp(reason) = outcome {
                     let id = saving.capture.id(bytes).to_owned();
+                    let reason = match saving.may_be_stored {
+                        true => &SaveFailure::Unknown,
+                        false => reason,
+                    };
                     let error = SaveError::new(id, reason.clone());
                     given_up.push(GivenUp { place: place(saving), settlement, error });
                     attempts = saving.attempts.max(attempts);
@@ -163,7 +168,12 @@ impl Shared {
                     "another writer has taken over"
                 );
             }
-            return Some(SettlementOutcome::Refused(SaveFailure::Refused(error)));
+            // What it refuses now it may have stored before.
+            let reason = match saving.may_be_stored {
+                true => SaveFailure::MayBeStored(error),
+                false => SaveFailure::Refused(error),
+            };
+            return Some(SettlementOutcome::Refused(reason));
         }
         saving.may_be_stored |= unknown;
         match self.retry.wait_after(saving.attempts, 0) {

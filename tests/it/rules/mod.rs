@@ -3,6 +3,7 @@
 mod canary;
 mod capacity;
 mod closing;
+mod closing_names;
 mod closing_under_load;
 mod exposed_events;
 mod exposure;

@@ -1,0 +1,135 @@
+//! As what a report names a PE, and what a holder of one of its results is told, by how far its
+//! save had come: what may be stored is not called lost (A9, G5).
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use checkpoint::{
+    CheckpointId, CloseReport, NotAllStored, Pool, SafeKeeper, SaveFailure, StorageErrorKind,
+    TestClock,
+};
+
+use crate::support::{FAIL_SAFE, FaultyStorage, FetchFault, SaveFault, counters, manual, settings};
+
+const SECOND: Duration = Duration::from_secs(1);
+const DOWN: SaveFault = SaveFault::NotStored(StorageErrorKind::Unavailable);
+const TOO_LARGE: SaveFault = SaveFault::NotStored(StorageErrorKind::TooLarge { max: 5 });
+
+#[derive(Debug, PartialEq, Eq)]
+enum Named {
+    Failed,
+    NotAttempted,
+    Unknown,
+}
+
+fn named(report: Result<CloseReport, NotAllStored>) -> Named {
+    let NotAllStored(report) = report.unwrap_err();
+    let failed: Vec<_> = report.failed.iter().map(|error| error.id().clone()).collect();
+    let id = [CheckpointId::new("counter", "a").unwrap()];
+    match [&failed, &report.not_attempted, &report.unknown].map(|ids| **ids == id) {
+        [true, false, false] => Named::Failed,
+        [false, true, false] => Named::NotAttempted,
+        [false, false, true] => Named::Unknown,
+        _ => panic!("{report:?}"),
+    }
+}
+
+/// How far a save has come when the keeper is closed.
+#[derive(Default)]
+struct Way {
+    is_captured: bool,
+    /// What became of each attempt.
+    attempts: Vec<SaveFault>,
+    gives_up: bool,
+}
+
+#[track_caller]
+fn check(way: Way, as_what: Named, is_told: fn(&SaveFailure) -> bool) {
+    let storage = FaultyStorage::new().knowing_absence();
+    let clock = Arc::new(TestClock::new());
+    let attempts = u32::try_from(way.attempts.len()).unwrap();
+    let attempts_max = if way.gives_up { attempts } else { attempts + 1 };
+    let keeper = settings(&storage)
+        .save_attempts_max(attempts_max.try_into().unwrap())
+        .clock(clock.clone())
+        .stepped()
+        .build()
+        .unwrap();
+    let prototype = counters(&keeper, manual());
+    let pending = prototype.process_pending("a", |pe| pe.count += 1).unwrap();
+    if way.is_captured {
+        assert!(keeper.step(Pool::Serialization));
+    }
+    for fault in way.attempts {
+        storage.on_save(1, fault);
+        clock.advance(SECOND);
+        run(&keeper);
+    }
+    assert_eq!(storage.seen().saves, usize::try_from(attempts).unwrap());
+    assert_eq!(named(keeper.close(Duration::ZERO)), as_what);
+    let told = pending.outcome().expect("whoever waits is told").unwrap_err();
+    assert!(is_told(told.reason()), "{told}");
+}
+
+/// Nothing is captured that was given up: that would be another save.
+fn run(keeper: &SafeKeeper) {
+    while [Pool::Timing, Pool::Storage].into_iter().any(|pool| keeper.step(pool)) {}
+}
+
+fn tried(attempts: impl Into<Vec<SaveFault>>) -> Way {
+    Way { is_captured: true, attempts: attempts.into(), gives_up: false }
+}
+
+fn given_up(attempts: impl Into<Vec<SaveFault>>) -> Way {
+    Way { gives_up: true, ..tried(attempts) }
+}
+
+#[test]
+fn what_was_never_given_to_the_storage_was_not_attempted() {
+    let is_told = |told: &SaveFailure| matches!(told, SaveFailure::NotAttempted);
+    check(Way::default(), Named::NotAttempted, is_told);
+    check(tried([]), Named::NotAttempted, is_told);
+}
+
+#[test]
+fn what_the_storage_said_not_to_have_stored_has_failed() {
+    check(tried([DOWN]), Named::Failed, |told| matches!(told, SaveFailure::Unknown));
+    check(given_up([DOWN, DOWN]), Named::Failed, |told| matches!(told, SaveFailure::Unknown));
+    check(tried([TOO_LARGE]), Named::Failed, |told| matches!(told, SaveFailure::Refused(_)));
+    check(tried([DOWN, TOO_LARGE]), Named::Failed, |told| matches!(told, SaveFailure::Refused(_)));
+}
+
+#[test]
+fn what_the_storage_has_not_answered_once_may_be_stored() {
+    let is_told = |told: &SaveFailure| matches!(told, SaveFailure::Unknown);
+    check(tried([SaveFault::Late]), Named::Unknown, is_told);
+    check(tried([SaveFault::UnknownLost]), Named::Unknown, is_told);
+    check(tried([SaveFault::UnknownLost, DOWN]), Named::Unknown, is_told);
+    check(given_up([SaveFault::UnknownLost, DOWN]), Named::Unknown, is_told);
+    check(given_up([DOWN, SaveFault::UnknownLost]), Named::Unknown, is_told);
+    let is_told = |told: &SaveFailure| matches!(told, SaveFailure::MayBeStored(_));
+    check(tried([SaveFault::UnknownLost, TOO_LARGE]), Named::Unknown, is_told);
+}
+
+#[test]
+fn what_is_refused_may_be_stored_if_an_earlier_attempt_was_not_answered() {
+    for lands in [false, true] {
+        let storage = FaultyStorage::new();
+        let keeper = settings(&storage).build().unwrap();
+        let prototype = counters(&keeper, manual());
+        prototype.process("a", |pe| pe.count += 1).unwrap();
+        let unknown = if lands { SaveFault::UnknownLanded } else { SaveFault::UnknownLost };
+        storage.on_save(1, unknown);
+        storage.on_save(usize::MAX, TOO_LARGE);
+        // Else it would be found out by looking.
+        storage.on_fetch(1, FetchFault::Failed(StorageErrorKind::Unavailable));
+        let error = prototype.checkpoint("a").unwrap().wait().unwrap_err();
+        assert!(matches!(error.reason(), SaveFailure::MayBeStored(_)), "{error}");
+        assert!(error.source().is_some(), "it says why it was refused");
+        assert_eq!(named(prototype.flush(FAIL_SAFE)), Named::Unknown);
+        assert_eq!(named(keeper.flush(FAIL_SAFE)), Named::Unknown);
+        assert_eq!(named(keeper.close(FAIL_SAFE)), Named::Unknown);
+        assert_eq!(storage.seen().stored.len(), usize::from(lands));
+    }
+}
