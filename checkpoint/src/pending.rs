@@ -215,6 +215,10 @@ impl<T> fmt::Debug for Pending<T> {
 type Told<T> = Box<dyn FnOnce(Result<T, SaveError>) + Send>;
 
 /// Is woken as a task of an executor is, and tells at once.
+///
+/// Not by a thread of the keeper where another is woken: those may hang in the storage, which what
+/// is known already must not wait for; there are none over another framework, or once the keeper
+/// has ended; and who asks late is told by his own thread all the same.
 struct OnDurable<T> {
     waits: Mutex<Option<(Pending<T>, Told<T>)>>,
 }
