@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::checkpoint_id::CheckpointIdRef;
+use crate::checkpoint_id::{CheckpointId, CheckpointIdRef};
 use crate::clock::Timestamp;
 use crate::prototype_index::PrototypeIndex;
 use crate::record::{RecordKind, RecordWriter, Sealer, Sealing, StateVersion};
@@ -75,23 +75,48 @@ pub struct Capture {
     pub(crate) preserve: bool,
     /// It was to be encrypted and could not be: there is no record to be stored.
     pub(crate) is_unsealed: bool,
-    pub(crate) requests: Vec<Arc<RequestSignal>>,
+    pub(crate) asked: CaptureRequests,
+}
+
+/// Who asked for a capture and is told what becomes of it, if anybody did.
+#[derive(Default)]
+pub(crate) struct CaptureRequests(Option<Box<(CheckpointId, Vec<Arc<RequestSignal>>)>>);
+
+impl CaptureRequests {
+    pub(crate) fn new(requests: Vec<Arc<RequestSignal>>, id: CheckpointId) -> Self {
+        Self((!requests.is_empty()).then(|| Box::new((id, requests))))
+    }
+
+    fn answer(&self, outcome: &Result<StateVersion, SaveFailure>) {
+        let Some((id, requests)) = self.0.as_deref() else { return };
+        for request in requests {
+            request.finish(match outcome {
+                Ok(version) => Ok(Some(*version)),
+                Err(reason) => Err(SaveError::new(id.clone(), reason.clone())),
+            });
+        }
+    }
+}
+
+impl Drop for CaptureRequests {
+    /// Tells those who have no answer: the keeper has ended, and nobody will look at the result.
+    fn drop(&mut self) {
+        self.answer(&Err(SaveFailure::Unknown));
+    }
 }
 
 /// A state that could not be captured.
 pub(crate) struct CaptureFailure {
     pub(crate) prototype: PrototypeIndex,
     pub(crate) error: SaveError,
-    pub(crate) requests: Vec<Arc<RequestSignal>>,
+    pub(crate) asked: CaptureRequests,
 }
 
 impl Drop for CaptureFailure {
     /// Answers whoever asked for the capture, also where nobody looks at what failed: a framework
     /// of somebody else's does not see it.
     fn drop(&mut self) {
-        for request in self.requests.drain(..) {
-            request.finish(Err(self.error.clone()));
-        }
+        self.asked.answer(&Err(self.error.reason().clone()));
     }
 }
 
@@ -285,27 +310,22 @@ impl Capture {
     }
 
     /// Returns how this capture ended, for the prototype; answers the manual requests that wait for
-    /// it. `bytes` are those of its batch.
-    ///
-    /// # Panics
-    /// Panics if the bytes are those of another batch.
+    /// it. If this is never called, they are told that nobody knows.
     #[must_use]
-    pub fn settle(&self, bytes: &[u8], outcome: SettlementOutcome) -> Settlement {
-        self.answer(bytes, &outcome);
+    pub fn settle(&self, outcome: SettlementOutcome) -> Settlement {
+        self.answer(&outcome);
         self.settlement(outcome)
     }
 
     /// Answers the manual requests; whoever goes on after that must find the PE as the outcome left
     /// it, so the prototype is to be told first.
-    pub(crate) fn answer(&self, bytes: &[u8], outcome: &SettlementOutcome) {
-        for request in &self.requests {
-            request.finish(match outcome {
-                SettlementOutcome::Stored => Ok(Some(self.version())),
-                SettlementOutcome::GaveUp(reason) | SettlementOutcome::Refused(reason) => {
-                    Err(SaveError::new(self.id(bytes).to_owned(), reason.clone()))
-                }
-            });
-        }
+    pub(crate) fn answer(&self, outcome: &SettlementOutcome) {
+        self.asked.answer(&match outcome {
+            SettlementOutcome::Stored => Ok(self.version()),
+            SettlementOutcome::GaveUp(reason) | SettlementOutcome::Refused(reason) => {
+                Err(reason.clone())
+            }
+        });
     }
 
     pub(crate) fn settlement(&self, outcome: SettlementOutcome) -> Settlement {
@@ -333,5 +353,25 @@ impl fmt::Debug for Capture {
 impl fmt::Debug for CaptureFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CaptureFailure({})", self.error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asked_for_a_capture_is_told_once_and_also_if_nobody_looks_at_it() {
+        let id = CheckpointId::new("p", [1]).unwrap();
+        let signals = [Signal::new(), Signal::new()];
+        let [told, dropped] = signals.each_ref().map(|signal: &Arc<RequestSignal>| {
+            CaptureRequests::new(vec![signal.clone()], id.clone())
+        });
+        told.answer(&Ok(StateVersion::new(1, 2)));
+        drop((told, dropped, CaptureRequests::new(Vec::new(), id.clone())));
+        let [told, dropped] = signals.map(|signal| signal.result().unwrap());
+        assert_eq!(told.unwrap(), Some(StateVersion::new(1, 2)));
+        let error = dropped.unwrap_err();
+        assert!(*error.id() == id && matches!(error.reason(), SaveFailure::Unknown));
     }
 }

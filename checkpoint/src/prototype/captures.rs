@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::capture::{
-    Capture, CaptureBatch, CaptureFailure, PeHandle, RequestSignal, Settlement, SettlementOutcome,
+    Capture, CaptureBatch, CaptureFailure, CaptureRequests, PeHandle, Settlement, SettlementOutcome,
 };
 use crate::checkpoint_id::CheckpointIdRef;
 use crate::clock::Timestamp;
@@ -13,6 +13,7 @@ use crate::prototype::inner::{Inner, coarse_span};
 use crate::prototype::key::Key;
 use crate::prototype::results::{Handling, Mail, PutBack};
 use crate::prototype::shard::Locked;
+use crate::prototype::table::Table;
 use crate::record::{InputPosition, RecordKind, RecordMeta, RecordWriter, StateVersion};
 use crate::save_error::{SaveError, SaveFailure};
 use crate::state::{
@@ -55,7 +56,7 @@ pub(super) struct Large<K, P> {
     generation: u32,
     preserve: bool,
     positions: Vec<InputPosition>,
-    requests: Vec<Arc<RequestSignal>>,
+    asked: CaptureRequests,
 }
 
 impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
@@ -136,9 +137,18 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         entry.begin_flight();
         table.held_up.captured(pe.ticket, begun.events, &self.triggers);
         table.several.give_positions(positions);
-        let requests = table.take_captured(pe);
-        batch.push(self.finished((shard, partition), begun, end, now, requests));
+        let asked = self.asked(table, pe);
+        batch.push(self.finished((shard, partition), begun, end, now, asked));
         None
+    }
+
+    /// Takes those who are to be told what becomes of a capture that was just made.
+    fn asked(&self, table: &mut Table<K, P>, pe: PeHandle) -> CaptureRequests {
+        let requests = table.take_captured(pe);
+        match table.get_mut(pe).filter(|_| !requests.is_empty()) {
+            Some(entry) => CaptureRequests::new(requests, self.id_of_entry(&entry.key)),
+            None => CaptureRequests::default(),
+        }
     }
 
     /// Appends an encoded state; what is left behind by a failure is the caller's to cut off.
@@ -219,7 +229,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         begun: Begun,
         end: usize,
         now: Timestamp,
-        requests: Vec<Arc<RequestSignal>>,
+        asked: CaptureRequests,
     ) -> Capture {
         let Begun { pe, writer, key_bytes, kind, version, events, generation, preserve } = begun;
         Capture {
@@ -239,7 +249,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             captured_at: now,
             preserve,
             is_unsealed: false,
-            requests,
+            asked,
         }
     }
 
@@ -254,8 +264,10 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         let table = locked.table();
         let requests = table.take_requests(pe);
         if let Some(entry) = table.get_mut(pe) {
-            let error = SaveError::new(self.id_of_entry(&entry.key), reason.clone());
-            batch.fail(CaptureFailure { prototype: self.index, error, requests });
+            let id = self.id_of_entry(&entry.key);
+            let asked = CaptureRequests::new(requests, id.clone());
+            let error = SaveError::new(id, reason.clone());
+            batch.fail(CaptureFailure { prototype: self.index, error, asked });
         }
         table.mark_stuck(pe, &self.triggers, reason);
     }
@@ -271,7 +283,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         // Before the PE leaves its place: the clone is the user's code.
         let key = table.get_mut(pe)?.key.clone();
         let state = table.take_out(pe, self.coarse_now())?;
-        let requests = table.take_captured(pe);
+        let asked = self.asked(table, pe);
         let entry = table.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket)?;
         let sources = &self.registration.sources;
         let positions = table.several.take_positions(entry.said(), pe.ticket, sources);
@@ -286,7 +298,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
             generation: entry.generation,
             preserve: entry.flags.has(Flags::PRESERVE),
             positions,
-            requests,
+            asked,
         };
         entry.begin_flight();
         entry.flags.set(Flags::LARGE);
@@ -302,7 +314,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         batch: &mut CaptureBatch,
     ) {
         let partition = self.shard(shard).partition;
-        let Large { pe, key, state, version, events, generation, preserve, requests, .. } = large;
+        let Large { pe, key, state, version, events, generation, preserve, asked, .. } = large;
         let mut bytes = batch.take_bytes();
         let start = bytes.len();
         let kind = RecordKind::State;
@@ -318,7 +330,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                 batch.give_bytes(bytes);
                 let begun =
                     Begun { pe, writer, key_bytes, kind, version, events, generation, preserve };
-                batch.push(self.finished((shard, partition), begun, end, now, requests));
+                batch.push(self.finished((shard, partition), begun, end, now, asked));
                 return;
             }
             Encoded::TooLargeHere => unreachable!("only what is bounded can be too large for it"),
@@ -331,6 +343,6 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         let settlement = Settlement { pe, version, events, generation, was_put_aside, outcome };
         self.post(shard, Mail::Settled(vec![settlement]));
         let error = SaveError::new(self.id_of_entry(&key), reason);
-        batch.fail(CaptureFailure { prototype: self.index, error, requests });
+        batch.fail(CaptureFailure { prototype: self.index, error, asked });
     }
 }

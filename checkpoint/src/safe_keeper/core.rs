@@ -489,7 +489,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
-    use crate::capture::{Capture, PeHandle};
+    use crate::capture::{Capture, CaptureRequests, PeHandle};
     use crate::checkpoint_id::{CheckpointId, CheckpointIdRef};
     use crate::framework::Caller;
     use crate::record::{InputPositions, RecordKind, RecordMeta, RecordWriter, StateVersion};
@@ -551,7 +551,7 @@ mod tests {
             captured_at: at(0),
             preserve: false,
             is_unsealed: false,
-            requests: Vec::new(),
+            asked: CaptureRequests::default(),
         };
         SaveStateTask::new(vec![0; bytes], (0..captures).map(capture).collect())
     }

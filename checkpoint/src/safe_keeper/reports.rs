@@ -56,7 +56,7 @@ impl Shared {
         }
         let ended = || savings.iter().zip(&verdicts).filter_map(|(s, v)| Some((s, v.as_ref()?)));
         for (saving, outcome) in ended() {
-            saving.capture.answer(&bytes, outcome);
+            saving.capture.answer(outcome);
         }
         self.tell_saved(&bytes, ended());
         let settled = ended().count();
@@ -250,7 +250,7 @@ impl Shared {
         if let Some(source) = self.source(capture.prototype) {
             source.settle(capture.shard(), vec![settlement]);
         }
-        capture.answer(bytes, outcome);
+        capture.answer(outcome);
         self.tell_saved(bytes, std::iter::once((saving, outcome)));
     }
 }

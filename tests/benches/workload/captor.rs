@@ -68,7 +68,7 @@ impl Captor {
             took.captures += batch.captures().len();
             let mut settled: Vec<(usize, Vec<Settlement>)> = Vec::new();
             for capture in batch.captures() {
-                let settlement = capture.settle(batch.bytes(), SettlementOutcome::Stored);
+                let settlement = capture.settle(SettlementOutcome::Stored);
                 match settled.last_mut() {
                     Some((shard, settlements)) if *shard == capture.shard() => {
                         settlements.push(settlement);

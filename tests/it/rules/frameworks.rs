@@ -47,7 +47,7 @@ impl MapFramework {
                 let id = capture.id(batch.bytes()).to_owned();
                 let record = capture.record(batch.bytes()).to_vec();
                 self.states.lock().unwrap().insert(id, record);
-                settlements.push(capture.settle(batch.bytes(), SettlementOutcome::Stored));
+                settlements.push(capture.settle(SettlementOutcome::Stored));
             }
             source.settle(shard, settlements);
         }

@@ -35,8 +35,7 @@ fn save(source: &dyn CheckpointSource) -> Vec<u64> {
         u64::from_le_bytes(record.payload().try_into().unwrap())
     };
     let states = batch.captures().iter().map(|capture| state(capture.record(bytes))).collect();
-    let settle =
-        |capture: &crate::capture::Capture| capture.settle(bytes, SettlementOutcome::Stored);
+    let settle = |capture: &crate::capture::Capture| capture.settle(SettlementOutcome::Stored);
     let settlements = batch.captures().iter().map(settle).collect();
     source.settle(0, settlements);
     states
