@@ -81,9 +81,7 @@ impl CloseReport {
     /// Names a PE that is not stored, or not for sure.
     pub(crate) fn name(&mut self, error: SaveError) {
         match error.reason() {
-            SaveFailure::Unknown | SaveFailure::MayBeStored(_) => {
-                self.unknown.push(error.id().clone());
-            }
+            reason if reason.may_be_stored() => self.unknown.push(error.id().clone()),
             SaveFailure::NotAttempted | SaveFailure::Poisoned => {
                 self.not_attempted.push(error.id().clone());
             }

@@ -34,12 +34,17 @@ pub enum SaveFailure {
     /// The storage refused for good what it may have stored before: it had not answered an earlier
     /// attempt. It is tried again when the PE has changed.
     MayBeStored(Arc<StorageError>),
-    /// The storage failed as often as it may; a new capture follows by itself.
+    /// The storage failed as often as it may, and has stored nothing; a new capture follows by
+    /// itself.
     GaveUp(Arc<StorageError>),
+    /// The storage failed as often as it may, and has not answered an attempt: it may be stored or
+    /// not. A new capture follows by itself.
+    NotAnswered(Arc<StorageError>),
     /// The keeper was closed, or the PE reloaded, before the storage's answer came: it may be
     /// stored or not.
     Unknown,
-    /// The keeper was closed before it was tried.
+    /// The keeper was closed before it was tried, or tried again after an attempt that has stored
+    /// nothing.
     NotAttempted,
     /// The partition has given out all its sequence numbers.
     SequenceExhausted,
@@ -52,6 +57,13 @@ pub enum SaveFailure {
     Poisoned,
     /// The PE was restored from an older version or removed before the request could be met.
     Withdrawn,
+}
+
+impl SaveFailure {
+    /// Whether it may be stored all the same.
+    pub(crate) fn may_be_stored(&self) -> bool {
+        matches!(self, Self::MayBeStored(_) | Self::NotAnswered(_) | Self::Unknown)
+    }
 }
 
 impl SaveError {
@@ -88,8 +100,12 @@ impl fmt::Display for SaveFailure {
             Self::Refused(_) => "the storage refused it",
             Self::MayBeStored(_) => "the storage refused what it may have stored before",
             Self::GaveUp(_) => "the storage failed too often; a new capture follows by itself",
+            Self::NotAnswered(_) => {
+                "the storage failed too often, and may have stored it; a new capture follows by \
+                 itself"
+            }
             Self::Unknown => "the storage has not answered; it may be stored or not",
-            Self::NotAttempted => "the keeper was closed before it was tried",
+            Self::NotAttempted => "the keeper was closed before it was tried, or tried again",
             Self::SequenceExhausted => "all sequence numbers of its partition are used up",
             Self::MustNotWait => "this thread must not wait for it",
             Self::Overloaded => "more requests are waiting than may",
@@ -107,7 +123,8 @@ impl Error for SaveError {
             SaveFailure::RestoresDifferently(difference) => Some(&**difference),
             SaveFailure::Refused(error)
             | SaveFailure::MayBeStored(error)
-            | SaveFailure::GaveUp(error) => Some(&**error),
+            | SaveFailure::GaveUp(error)
+            | SaveFailure::NotAnswered(error) => Some(&**error),
             _ => None,
         }
     }

@@ -116,7 +116,7 @@ impl Book {
                 if encodes {
                     self.write_off(owner, u64::MAX);
                 }
-                if let SaveFailure::GaveUp(_) | SaveFailure::MayBeStored(_) = error.reason() {
+                if let SaveFailure::NotAnswered(_) | SaveFailure::MayBeStored(_) = error.reason() {
                     self.subject(owner).in_doubt = true;
                 }
                 if refused {

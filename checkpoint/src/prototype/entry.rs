@@ -103,7 +103,8 @@ impl Flags {
     /// As many of its changes are not stored as may be: no event runs before some are.
     pub(super) const HELD_UP: Self = Self(1 << 13);
 
-    /// A capture of it was given up, and nothing newer was stored since: it may be stored yet.
+    /// A capture of it was given up that the storage may have stored or may yet store, and nothing
+    /// newer was stored since.
     pub(super) const IN_DOUBT: Self = Self(1 << 14);
     /// It has lost events of a source that it contained: later ones must not run before.
     pub(super) const LOST_EVENTS: Self = Self(1 << 15);

@@ -7,7 +7,6 @@ use crate::process_error::ProcessError;
 use crate::prototype::entry::{Flags, HeldBack, Slot, Triggers};
 use crate::prototype::table::Table;
 use crate::record::StateVersion;
-use crate::save_error::SaveFailure;
 
 /// Something that a shard has to take in; never lost, because it waits in the shard's inbox for
 /// whoever locks the shard next.
@@ -246,7 +245,7 @@ impl<K, P> Table<K, P> {
             SettlementOutcome::GaveUp(reason) => {
                 let newer = entry.flags.has(Flags::DIRTY).then_some(entry.generation);
                 entry.flags.set(Flags::DIRTY);
-                if !matches!(reason, SaveFailure::NotAttempted) {
+                if reason.may_be_stored() {
                     entry.flags.set(Flags::IN_DOUBT);
                 }
                 entry.generation = settlement.generation;
@@ -258,7 +257,7 @@ impl<K, P> Table<K, P> {
             }
             SettlementOutcome::Refused(reason) => {
                 self.held_back.insert(pe.ticket, HeldBack::Refused);
-                if matches!(reason, SaveFailure::MayBeStored(_)) {
+                if reason.may_be_stored() {
                     entry.flags.set(Flags::IN_DOUBT);
                 }
                 entry.changes_again(settlement.events);
@@ -322,6 +321,7 @@ mod tests {
     use crate::prototype::table::tests::{
         TRIGGERS, at, capture, event, fetching, flags, made, resident, table, take_in,
     };
+    use crate::save_error::SaveFailure;
     use crate::storage::{StorageError, StorageErrorKind};
     use crate::wait::Signal;
 

@@ -121,10 +121,6 @@ impl Shared {
                 let settlement = saving.settlement(outcome.clone());
                 if let SettlementOutcome::GaveUp(reason) = outcome {
                     let id = saving.capture.id(bytes).to_owned();
-                    let reason = match saving.may_be_stored {
-                        true => &SaveFailure::Unknown,
-                        false => reason,
-                    };
                     let error = SaveError::new(id, reason.clone());
                     given_up.push(GivenUp { place: place(saving), settlement, error });
                     attempts = saving.attempts.max(attempts);
@@ -178,7 +174,10 @@ impl Shared {
         saving.may_be_stored |= unknown;
         match self.retry.wait_after(saving.attempts, 0) {
             Some(_) => None,
-            None => Some(SettlementOutcome::GaveUp(SaveFailure::GaveUp(error))),
+            None => Some(SettlementOutcome::GaveUp(match saving.may_be_stored {
+                true => SaveFailure::NotAnswered(error),
+                false => SaveFailure::GaveUp(error),
+            })),
         }
     }
 

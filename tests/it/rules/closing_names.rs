@@ -2,12 +2,13 @@
 //! save had come: what may be stored is not called lost (A9, G5).
 
 use std::error::Error;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use checkpoint::{
-    CheckpointId, CloseReport, NotAllStored, Pool, SafeKeeper, SaveFailure, StorageErrorKind,
-    TestClock,
+    CheckpointId, CloseReport, NotAllStored, Pool, SafeKeeper, SafeKeeperBuilder, SaveFailure,
+    StorageErrorKind, TestClock,
 };
 
 use crate::support::{FAIL_SAFE, FaultyStorage, FetchFault, SaveFault, counters, manual, settings};
@@ -94,8 +95,9 @@ fn what_was_never_given_to_the_storage_was_not_attempted() {
 
 #[test]
 fn what_the_storage_said_not_to_have_stored_has_failed() {
-    check(tried([DOWN]), Named::Failed, |told| matches!(told, SaveFailure::Unknown));
-    check(given_up([DOWN, DOWN]), Named::Failed, |told| matches!(told, SaveFailure::Unknown));
+    let is_told = |told: &SaveFailure| matches!(told, SaveFailure::NotAttempted);
+    check(tried([DOWN]), Named::Failed, is_told);
+    check(given_up([DOWN, DOWN]), Named::Failed, is_told);
     check(tried([TOO_LARGE]), Named::Failed, |told| matches!(told, SaveFailure::Refused(_)));
     check(tried([DOWN, TOO_LARGE]), Named::Failed, |told| matches!(told, SaveFailure::Refused(_)));
 }
@@ -110,6 +112,45 @@ fn what_the_storage_has_not_answered_once_may_be_stored() {
     check(given_up([DOWN, SaveFault::UnknownLost]), Named::Unknown, is_told);
     let is_told = |told: &SaveFailure| matches!(told, SaveFailure::MayBeStored(_));
     check(tried([SaveFault::UnknownLost, TOO_LARGE]), Named::Unknown, is_told);
+}
+
+/// The last attempt has an outcome, which is judged by the close.
+#[test]
+fn what_was_not_answered_as_often_as_it_may_be_tried_may_be_stored() {
+    for is_batch_answered in [false, true] {
+        let storage = FaultyStorage::new().knowing_absence();
+        let keeper = once(&storage).stepped().build().unwrap();
+        let prototype = counters(&keeper, manual().shards(1));
+        let pending = prototype.process_pending("a", |pe| pe.count += 1).unwrap();
+        storage.on_save_of("a", 1, SaveFault::UnknownLost);
+        if !is_batch_answered {
+            prototype.process_pending("b", |pe| pe.count += 1).unwrap().unconfirmed();
+            storage.on_save_of("b", 1, SaveFault::Late);
+        }
+        assert!(keeper.step(Pool::Serialization) && keeper.step(Pool::Storage));
+        let NotAllStored(report) = keeper.close(Duration::ZERO).unwrap_err();
+        let is_named = report.unknown.contains(&CheckpointId::new("counter", "a").unwrap());
+        assert!(is_named && report.failed.is_empty(), "{report}");
+        let told = pending.outcome().expect("whoever waits is told").unwrap_err();
+        assert!(matches!(told.reason(), SaveFailure::Unknown), "{told}");
+    }
+}
+
+#[test]
+fn a_flush_of_one_prototype_names_what_was_not_answered_as_a_close_does() {
+    for (fault, as_what) in [(DOWN, Named::Failed), (SaveFault::UnknownLost, Named::Unknown)] {
+        let storage = FaultyStorage::new();
+        let keeper = once(&storage).build().unwrap();
+        let prototype = counters(&keeper, manual());
+        prototype.process("a", |pe| pe.count += 1).unwrap();
+        storage.on_save(usize::MAX, fault);
+        assert_eq!(named(prototype.flush(FAIL_SAFE)), as_what);
+    }
+}
+
+/// Settings under which nothing is tried twice.
+fn once(storage: &FaultyStorage) -> SafeKeeperBuilder {
+    settings(storage).save_attempts_max(NonZeroU32::MIN)
 }
 
 #[test]

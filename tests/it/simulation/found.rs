@@ -77,7 +77,7 @@ fn a_reload_is_stored_again_if_a_save_was_given_up_that_may_land_after_it() {
     storage.on_save_of("a", usize::MAX, SaveFault::UnknownLost);
     prototype.process("a", |pe| pe.count = 2).unwrap();
     let outcome = prototype.checkpoint("a").unwrap().wait();
-    check_failed(Some(outcome), |reason| matches!(reason, SaveFailure::GaveUp(_)));
+    check_failed(Some(outcome), |reason| matches!(reason, SaveFailure::NotAnswered(_)));
     panic_in(&prototype, "a");
     assert_eq!(prototype.read("a", |pe| pe.count).unwrap(), 1);
     storage.heal();
