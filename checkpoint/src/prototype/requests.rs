@@ -129,12 +129,13 @@ impl<K, P> Table<K, P> {
         waiting.into_iter().map(|(request, _)| request).collect()
     }
 
-    /// Answers the requests that joined what was in flight, and has come to its end.
+    /// Answers the requests that joined what was in flight, and has come to its end; of a PE that
+    /// was removed meanwhile, no other capture has what they wait for.
     pub(super) fn settle_joined(
         &mut self,
         pe: PeHandle,
-        version: StateVersion,
-        outcome: &SettlementOutcome,
+        (version, outcome): (StateVersion, &SettlementOutcome),
+        was_removed: bool,
     ) {
         let Some(requests) = self.requests.get_mut(&pe.ticket) else { return };
         let joined = std::mem::take(&mut requests.joined);
@@ -151,7 +152,16 @@ impl<K, P> Table<K, P> {
                 SettlementOutcome::GaveUp(reason @ SaveFailure::Unknown) => {
                     Err(SaveError::new(id.clone(), reason.clone()))
                 }
-                SettlementOutcome::Refused(reason) if by == AskedBy::Holder && !another_follows => {
+                SettlementOutcome::GaveUp(reason) if was_removed => {
+                    let reason = match reason.may_be_stored() {
+                        true => SaveFailure::Unknown,
+                        false => SaveFailure::Withdrawn,
+                    };
+                    Err(SaveError::new(id.clone(), reason))
+                }
+                SettlementOutcome::Refused(reason)
+                    if was_removed || by == AskedBy::Holder && !another_follows =>
+                {
                     Err(SaveError::new(id.clone(), reason.clone()))
                 }
                 // It was captured before it was asked for, and what failed may have been tried

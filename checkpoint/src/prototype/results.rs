@@ -218,10 +218,12 @@ impl<K, P> Table<K, P> {
             return;
         };
         let removal_captured = entry.flags.has(Flags::REMOVAL_CAPTURED);
+        let was_removed = entry.flags.has(Flags::REMOVED) && !removal_captured;
         entry.flags.clear(Flags::IN_FLIGHT.and(Flags::REMOVAL_CAPTURED));
         self.is_quiet(pe);
         if !self.requests.is_empty() {
-            self.settle_joined(pe, settlement.version, &settlement.outcome);
+            let settled = (settlement.version, &settlement.outcome);
+            self.settle_joined(pe, settled, was_removed);
         }
         let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
             return;

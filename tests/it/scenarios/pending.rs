@@ -1,5 +1,6 @@
 //! Results that are held back until what their events have left is durable (P9, P10, G5).
 
+use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -33,6 +34,12 @@ fn refused(pending: Pending<u64>) -> SaveError {
 
 fn stepped(storage: &FaultyStorage) -> SafeKeeper {
     settings(storage).clock(Arc::new(TestClock::new())).stepped().build().unwrap()
+}
+
+/// A keeper that gives up after one attempt.
+fn once(storage: &FaultyStorage, clock: &Arc<TestClock>) -> SafeKeeper {
+    let settings = settings(storage).save_attempts_max(NonZeroU32::MIN);
+    settings.clock(clock.clone()).stepped().build().unwrap()
 }
 
 /// Makes a call that waits for the keeper.
@@ -140,12 +147,7 @@ fn who_holds_what_may_be_stored_is_not_told_that_it_is_withdrawn() {
     for in_doubt in [false, true] {
         let storage = FaultyStorage::new();
         let clock = Arc::new(TestClock::new());
-        let keeper = settings(&storage)
-            .save_attempts_max(1.try_into().unwrap())
-            .clock(clock.clone())
-            .stepped()
-            .build()
-            .unwrap();
+        let keeper = once(&storage, &clock);
         let prototype = counters(&keeper, manual());
         assert_eq!(confirmed(driving(&keeper, || add(&prototype))), 1);
         storage.on_save(1, SaveFault::UnknownLanded);
@@ -169,6 +171,41 @@ fn who_holds_what_may_be_stored_is_not_told_that_it_is_withdrawn() {
         );
         let count = driving(&keeper, || prototype.read("a", |pe| pe.count).unwrap());
         assert_eq!(count, 1 + u64::from(in_doubt));
+    }
+}
+
+/// What is stored next is that it was removed, or what a later event has made of nothing.
+#[test]
+fn what_is_removed_while_it_is_saved_is_released_by_that_save_only() {
+    let too_large = || SaveFault::NotStored(StorageErrorKind::TooLarge { max: 5 });
+    let away = || SaveFault::NotStored(StorageErrorKind::Unavailable);
+    type IsTold = fn(&SaveFailure) -> bool;
+    let cases: [(_, IsTold); 3] = [
+        (away(), |told| matches!(told, SaveFailure::Withdrawn)),
+        (too_large(), |told| matches!(told, SaveFailure::Refused(_))),
+        (SaveFault::UnknownLost, |told| matches!(told, SaveFailure::Unknown)),
+    ];
+    for (fault, is_told) in cases {
+        for is_made_anew in [false, true] {
+            let storage = FaultyStorage::new().knowing_absence();
+            let clock = Arc::new(TestClock::new());
+            let keeper = once(&storage, &clock);
+            let prototype = counters(&keeper, manual());
+            let pending = add(&prototype);
+            storage.on_save(1, fault.clone());
+            assert!(keeper.step(Pool::Serialization));
+            let removed = prototype.remove("a").unwrap();
+            let newer = is_made_anew.then(|| add(&prototype));
+            run(&keeper);
+            clock.advance(Duration::from_secs(1));
+            run(&keeper);
+            let told = pending.outcome().expect("it is known").unwrap_err();
+            assert!(is_told(told.reason()), "{told}");
+            match newer {
+                Some(newer) => assert_eq!(confirmed(newer), 1),
+                None => assert!(matches!(removed.outcome(), Some(Ok(Some(_))))),
+            }
+        }
     }
 }
 
