@@ -143,8 +143,9 @@ impl<K, P> Table<K, P> {
         if requests.waiting.is_empty() {
             self.requests.remove(&pe.ticket);
         }
-        // Else nothing is captured before the next change.
-        let another_follows = self.get_mut(pe).is_some_and(|entry| entry.flags.has(Flags::DIRTY));
+        // Else nothing is captured before the next change: who holds a result does not ask for it.
+        let another_follows = joined.iter().any(|(_, by)| *by != AskedBy::Holder)
+            || self.get_mut(pe).is_some_and(|entry| entry.flags.has(Flags::DIRTY));
         for (request, by) in joined {
             let answer = match outcome {
                 SettlementOutcome::Stored => Ok(Some(version)),

@@ -249,6 +249,32 @@ fn a_refusal_is_not_the_end_if_the_pe_has_changed_since() {
 }
 
 #[test]
+fn a_refusal_is_not_the_end_if_somebody_asks_for_another_save() {
+    let too_large = || SaveFault::NotStored(StorageErrorKind::TooLarge { max: 5 });
+    for refusals in [1, 2] {
+        let storage = FaultyStorage::new().knowing_absence();
+        let keeper = stepped(&storage);
+        let prototype = counters(&keeper, manual());
+        let pending = add(&prototype);
+        storage.on_save(refusals, too_large());
+        assert!(keeper.step(Pool::Serialization));
+        let ticket = prototype.checkpoint("a").unwrap();
+        run(&keeper);
+        assert_eq!(storage.seen().saves, 2);
+        match refusals {
+            1 => {
+                ticket.outcome().expect("it was saved").unwrap();
+                assert_eq!(confirmed(pending), 1);
+            }
+            _ => {
+                ticket.outcome().expect("it was refused").unwrap_err();
+                refused(pending);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_keeper_that_ends_answers() {
     let storage = FaultyStorage::new();
     let keeper = settings(&storage).build().unwrap();
