@@ -32,7 +32,8 @@ pub enum SaveFailure {
     /// The storage refused for good. It is tried again when the PE has changed.
     Refused(Arc<StorageError>),
     /// The storage refused for good what it may have stored before: it had not answered an earlier
-    /// attempt. It is tried again when the PE has changed.
+    /// attempt, for this state or for an earlier one with what is asked for. It is tried again when
+    /// the PE has changed.
     MayBeStored(Arc<StorageError>),
     /// The storage failed as often as it may, and has stored nothing; a new capture follows by
     /// itself.
@@ -40,8 +41,8 @@ pub enum SaveFailure {
     /// The storage failed as often as it may, and has not answered an attempt: it may be stored or
     /// not. A new capture follows by itself.
     NotAnswered(Arc<StorageError>),
-    /// The keeper was closed, or the PE reloaded, before the storage's answer came: it may be
-    /// stored or not.
+    /// The keeper was closed, or the PE reloaded or removed or not to be encoded any more, before
+    /// the storage's answer came: it may be stored or not.
     Unknown,
     /// The keeper was closed before it was tried, or tried again after an attempt that has stored
     /// nothing.
@@ -63,6 +64,15 @@ impl SaveFailure {
     /// Whether it may be stored all the same.
     pub(crate) fn may_be_stored(&self) -> bool {
         matches!(self, Self::MayBeStored(_) | Self::NotAnswered(_) | Self::Unknown)
+    }
+
+    /// The same for whoever asks for what may have been stored before this came up.
+    pub(crate) fn in_doubt(self) -> Self {
+        match self {
+            Self::Refused(error) | Self::MayBeStored(error) => Self::MayBeStored(error),
+            Self::GaveUp(error) | Self::NotAnswered(error) => Self::NotAnswered(error),
+            _ => Self::Unknown,
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::prototype::entry::{Flags, Slot};
 use crate::prototype::hooks::contain;
 use crate::prototype::inner::{Inner, coarse_span};
 use crate::prototype::key::Key;
+use crate::prototype::requests::AskedBy;
 use crate::prototype::results::{Handling, Mail, PutBack};
 use crate::prototype::shard::Locked;
 use crate::prototype::table::Table;
@@ -262,6 +263,8 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         batch: &mut CaptureBatch,
     ) {
         let table = locked.table();
+        // Who asked for the capture is told of that, who holds a result of what may be stored.
+        table.refuse_some(pe, AskedBy::Holder, &reason);
         let requests = table.take_requests(pe);
         if let Some(entry) = table.get_mut(pe) {
             let id = self.id_of_entry(&entry.key);

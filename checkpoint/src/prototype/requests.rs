@@ -156,14 +156,14 @@ impl<K, P> Table<K, P> {
                 SettlementOutcome::GaveUp(reason) if was_removed => {
                     let reason = match reason.may_be_stored() {
                         true => SaveFailure::Unknown,
-                        false => SaveFailure::Withdrawn,
+                        false => self.in_case_of_doubt(pe, &SaveFailure::Withdrawn),
                     };
                     Err(SaveError::new(id.clone(), reason))
                 }
                 SettlementOutcome::Refused(reason)
                     if was_removed || by == AskedBy::Holder && !another_follows =>
                 {
-                    Err(SaveError::new(id.clone(), reason.clone()))
+                    Err(SaveError::new(id.clone(), self.in_case_of_doubt(pe, reason)))
                 }
                 // It was captured before it was asked for, and what failed may have been tried
                 // before too; or it is asked for by who has the patience: the next capture
@@ -182,20 +182,29 @@ impl<K, P> Table<K, P> {
         let Some(id) = self.requests.get(&pe.ticket).map(|requests| requests.id.clone()) else {
             return;
         };
+        let error = SaveError::new(id, self.in_case_of_doubt(pe, reason));
         for request in self.take_requests(pe) {
-            let error = SaveError::new(id.clone(), reason.clone());
-            self.aftermath().answers.push((request, Err(error)));
+            self.aftermath().answers.push((request, Err(error.clone())));
         }
     }
 
-    /// Answers the flushes that wait for a PE in which a closure panicked.
-    pub(super) fn refuse_flushes(&mut self, pe: PeHandle) {
+    /// The same for those of one kind.
+    pub(super) fn refuse_some(&mut self, pe: PeHandle, kind: AskedBy, reason: &SaveFailure) {
+        let reason = self.in_case_of_doubt(pe, reason);
         let Some(requests) = self.requests.get_mut(&pe.ticket) else { return };
-        let is_flush = |(_, by): &mut (_, AskedBy)| *by == AskedBy::Flush;
-        let refused: Vec<_> = requests.waiting.extract_if(.., is_flush).collect();
-        let error = SaveError::new(requests.id.clone(), SaveFailure::Poisoned);
+        let refused: Vec<_> = requests.waiting.extract_if(.., |(_, by)| *by == kind).collect();
+        let error = SaveError::new(requests.id.clone(), reason);
         for (request, _) in refused {
             self.aftermath().answers.push((request, Err(error.clone())));
+        }
+    }
+
+    /// Why what a PE contains is not stored, if it is known not to be.
+    pub(super) fn in_case_of_doubt(&mut self, pe: PeHandle, reason: &SaveFailure) -> SaveFailure {
+        let is_in_doubt = self.get_mut(pe).is_some_and(|entry| entry.flags.has(Flags::IN_DOUBT));
+        match is_in_doubt {
+            true => reason.clone().in_doubt(),
+            false => reason.clone(),
         }
     }
 
@@ -323,7 +332,7 @@ mod tests {
         ask(&mut table, pe, AskedBy::Caller);
         ask(&mut table, pe, AskedBy::Flush);
         // A flush has others to wait for.
-        table.refuse_flushes(pe);
+        table.refuse_some(pe, AskedBy::Flush, &SaveFailure::Poisoned);
         assert!(matches!(&answers(&mut table)[..], [Err(_)]));
         let waiting = &table.requests[&pe.ticket].waiting;
         assert!(matches!(&waiting[..], [(_, AskedBy::Caller)]));

@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::inputs::Contained;
 use crate::prototype::entry::{Arrival, Flags, HeldBack, Slot, Triggers};
 use crate::prototype::inner::coarse;
+use crate::prototype::requests::AskedBy;
 use crate::prototype::table::Table;
 use crate::save_error::SaveFailure;
 use crate::wait::Signal;
@@ -60,7 +61,7 @@ impl<K, P> Table<K, P> {
                 self.held_back.entry(pe.ticket).or_insert(HeldBack::Broken);
             }
             self.stirred = true;
-            self.refuse_flushes(pe);
+            self.refuse_some(pe, AskedBy::Flush, &SaveFailure::Poisoned);
         }
         true
     }
@@ -145,10 +146,7 @@ impl<K, P> Table<K, P> {
             self.resident -= 1;
             self.aftermath().dropped_states.push(state);
         }
-        // What was given up may have been stored all the same, and come back.
-        let is_in_doubt = self.get_mut(pe).is_some_and(|entry| entry.flags.has(Flags::IN_DOUBT));
-        let reason = if is_in_doubt { SaveFailure::Unknown } else { SaveFailure::Withdrawn };
-        self.refuse_requests(pe, &reason);
+        self.refuse_requests(pe, &SaveFailure::Withdrawn);
         let contained = self.contained_of(pe);
         let removed = self.several.removed.get(&pe.ticket).cloned();
         self.set_contained(pe, removed.unwrap_or_default());
@@ -180,6 +178,7 @@ impl<K, P> Table<K, P> {
     /// Marks a PE whose state cannot be stored before it changes again.
     pub(super) fn mark_stuck(&mut self, pe: PeHandle, triggers: &Triggers, reason: SaveFailure) {
         self.write_off(pe, triggers);
+        let reason = self.in_case_of_doubt(pe, &reason);
         let Some(entry) = self.entries.find_mut(pe.hash, |entry| entry.ticket == pe.ticket) else {
             return;
         };

@@ -7,12 +7,13 @@ use std::thread;
 use std::time::Duration;
 
 use checkpoint::{
-    CheckpointId, PePrototype, Pending, Pool, Recover, SafeKeeper, SaveError, SaveFailure,
-    StorageErrorKind, TestClock,
+    CheckpointId, NotAllStored, PePrototype, Pending, Pool, Recover, SafeKeeper, SaveError,
+    SaveFailure, StorageErrorKind, TestClock,
 };
 
 use crate::support::{
-    Counter, FAIL_SAFE, FaultyStorage, Gate, SaveFault, counters, every, manual, settings,
+    Counter, FAIL_SAFE, FaultyStorage, Gate, SaveFault, Scripted, counters, every, manual, scripted,
+    settings,
 };
 
 fn add(prototype: &PePrototype<String, Counter>) -> Pending<u64> {
@@ -205,6 +206,52 @@ fn what_is_removed_while_it_is_saved_is_released_by_that_save_only() {
                 Some(newer) => assert_eq!(confirmed(newer), 1),
                 None => assert!(matches!(removed.outcome(), Some(Ok(Some(_))))),
             }
+        }
+    }
+}
+
+/// A save of it was given up without an answer; then it is removed, or its later states are
+/// refused or cannot be encoded.
+#[test]
+fn who_holds_what_may_be_stored_is_not_told_that_it_is_lost_by_what_comes_later() {
+    type Then = fn(&FaultyStorage, &PePrototype<String, Scripted>);
+    type IsTold = fn(&SaveFailure) -> bool;
+    let is_unknown: IsTold = |told| matches!(told, SaveFailure::Unknown);
+    let removed: Then = |_, prototype| drop(prototype.remove("a").unwrap());
+    let unencodable: Then = |_, prototype| {
+        let panics = || panic!("as the test wants it");
+        prototype.process("a", |pe| pe.on_encode = Some(Arc::new(panics))).unwrap();
+    };
+    let refused: Then = |storage, _| {
+        let too_large = SaveFault::NotStored(StorageErrorKind::TooLarge { max: 5 });
+        storage.on_save(usize::MAX, too_large);
+    };
+    // And how many PEs a report names then: the removal is stored.
+    let cases: [(Then, IsTold, usize); 3] = [
+        (removed, is_unknown, 0),
+        (unencodable, is_unknown, 1),
+        (refused, |told| matches!(told, SaveFailure::MayBeStored(_)), 1),
+    ];
+    for (then, is_told, named) in cases {
+        let storage = FaultyStorage::new().knowing_absence();
+        let clock = Arc::new(TestClock::new());
+        let keeper = once(&storage, &clock);
+        let prototype = scripted(&keeper, manual());
+        let pending = prototype.process_pending("a", |pe| pe.value = 1).unwrap();
+        storage.on_save(1, SaveFault::UnknownLanded);
+        run(&keeper);
+        clock.advance(Duration::from_secs(1));
+        // Given back, and not captured again.
+        while keeper.step(Pool::Storage) {}
+        assert!(pending.outcome().is_none(), "it may still be stored again");
+        then(&storage, &prototype);
+        run(&keeper);
+        let told = pending.outcome().expect("it is known").unwrap_err();
+        assert!(is_told(told.reason()), "{told}");
+        for report in [prototype.flush(Duration::ZERO), keeper.flush(Duration::ZERO)] {
+            let (Ok(report) | Err(NotAllStored(report))) = report;
+            let all = (report.unknown.len(), report.is_complete());
+            assert_eq!(all, (named, named == 0), "{report}");
         }
     }
 }
