@@ -22,8 +22,9 @@ pub struct CloseReport {
     /// PEs whose changes were not tried to be stored in time: they were still waiting, or lent out,
     /// or a closure had panicked in them.
     pub not_attempted: Vec<CheckpointId>,
-    /// PEs whose changes may or may not be stored: the storage had been given them, and had not
-    /// answered in time, or not before it refused to be given them again.
+    /// PEs whose changes, or some of them, may or may not be stored: the storage had been given
+    /// them, and had not answered in time. So it is whatever became of later attempts, but for one
+    /// that was stored.
     pub unknown: Vec<CheckpointId>,
     /// Shards that could not be looked at, because an event's closure held their locks: whether
     /// their changes are stored is not known.

@@ -463,6 +463,8 @@ pub struct Unsaved {
     /// An attempt to store it was refused since it was last stored: its changes may be older than a
     /// flush that is through.
     pub was_refused: bool,
+    /// The storage may have what it has been given of the changes, or may be given them just now.
+    pub may_be_stored: bool,
 }
 
 /// Why changes are not stored.
@@ -482,8 +484,8 @@ pub enum UnsavedState {
 }
 
 impl Unsaved {
-    pub(crate) fn new(id: CheckpointId, state: UnsavedState, was_refused: bool) -> Self {
-        Self { id, state, was_refused }
+    pub(crate) fn new(id: CheckpointId, state: UnsavedState) -> Self {
+        Self { id, state, was_refused: false, may_be_stored: false }
     }
 }
 

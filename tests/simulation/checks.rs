@@ -210,7 +210,6 @@ impl Surroundings {
                 || policies[place_of(owner).0] != OnRestoreError::Fail
                 || subject.certain().is_none_or(|live| live == 0)
                 || subject.refused.is_some()
-                || subject.in_doubt
                 || !is_acknowledged;
             if !may_be_named && untried.iter().any(|id| owner_of_id(id) == Some(owner)) {
                 self.trace.violate(format!("P8: {owner} is stored, and named as if it were not"));

@@ -109,6 +109,9 @@ impl Flags {
     /// It has lost events of a source that it contained: later ones must not run before.
     pub(super) const LOST_EVENTS: Self = Self(1 << 15);
 
+    /// What the storage may have, or may get, is not known to be stored.
+    pub(super) const MAY_BE_STORED: Self = Self::IN_FLIGHT.and(Self::IN_DOUBT);
+
     /// A closure panicked, noticed or not.
     pub(super) const BROKEN: Self = Self::PANICKED.and(Self::POISONED);
 

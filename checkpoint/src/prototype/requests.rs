@@ -7,7 +7,7 @@ use crate::capture::{PeHandle, RequestSignal, SettlementOutcome};
 use crate::checkpoint_id::CheckpointId;
 use crate::clock::Timestamp;
 use crate::process_error::ProcessError;
-use crate::prototype::entry::{Flags, Slot, Triggers};
+use crate::prototype::entry::{Entry, Flags, Slot, Triggers};
 use crate::prototype::table::Table;
 use crate::record::StateVersion;
 use crate::save_error::{SaveError, SaveFailure};
@@ -210,8 +210,8 @@ impl<K, P> Table<K, P> {
 
     /// Answers everybody who waits: nothing is captured or fetched any more.
     pub(super) fn end(&mut self, closed: &ProcessError) {
-        let may_be_stored = Flags::IN_DOUBT.and(Flags::IN_FLIGHT);
-        let doubtful = self.entries.iter().filter(|entry| entry.flags.has_any(may_be_stored));
+        let is_doubtful = |entry: &&Entry<K, P>| entry.flags.has_any(Flags::MAY_BE_STORED);
+        let doubtful = self.entries.iter().filter(is_doubtful);
         let doubtful: HashSet<u64> = doubtful.map(|entry| entry.ticket).collect();
         for (ticket, requests) in std::mem::take(&mut self.requests) {
             for (request, by) in requests.waiting.into_iter().chain(requests.joined) {

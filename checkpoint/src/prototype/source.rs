@@ -184,8 +184,9 @@ impl<K: Key, P: Checkpointable + Send + 'static> CheckpointSource for Inner<K, P
                 if let Some(state) = self.why_unsaved(entry, table.stuck_reason(entry.ticket)) {
                     let held_back = table.held_back.get(&entry.ticket);
                     let was_refused = held_back == Some(&HeldBack::Refused);
+                    let may_be_stored = entry.flags.has_any(Flags::MAY_BE_STORED);
                     let id = self.id_of_entry(&entry.key);
-                    pes.push(Unsaved::new(id, state, was_refused));
+                    pes.push(Unsaved { was_refused, may_be_stored, ..Unsaved::new(id, state) });
                 }
             }
         });

@@ -27,6 +27,7 @@ mod shared;
 mod sources;
 mod stats;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -445,30 +446,31 @@ impl SafeKeeper {
         lock_wait: Duration,
     ) -> Result<CloseReport, NotAllStored> {
         let mut report = CloseReport::default();
-        for error in left {
-            report.name(error.clone());
-        }
-        let known: std::collections::HashSet<_> =
-            left.iter().map(|error| error.id().clone()).collect();
+        // What became of the last capture says nothing of an earlier one that may be stored.
+        let mut left: BTreeMap<_, _> = left.iter().map(|error| (error.id(), error)).collect();
         for source in self.shared.sources() {
             let UnsavedPes { pes, shards_not_known } = source.unsaved(lock_wait);
             let not_known = |shard| ShardNotKnown { prototype: source.name().into(), shard };
             report.not_known.extend(shards_not_known.into_iter().map(not_known));
             for unsaved in pes {
-                if known.contains(&unsaved.id) {
-                    continue;
-                }
-                match unsaved.state {
-                    UnsavedState::Failed(error) => report.name(error),
+                let of_last = left.remove(&unsaved.id);
+                match (unsaved.state, of_last) {
                     // Changed since: what was there before is stored.
-                    UnsavedState::InFlight | UnsavedState::Waiting
+                    (UnsavedState::InFlight | UnsavedState::Waiting, None)
                         if settled && !unsaved.was_refused => {}
-                    UnsavedState::InFlight => report.unknown.push(unsaved.id),
-                    UnsavedState::Waiting | UnsavedState::CheckedOut | UnsavedState::Poisoned => {
-                        report.not_attempted.push(unsaved.id);
-                    }
+                    _ if unsaved.may_be_stored => report.unknown.push(unsaved.id),
+                    (_, Some(error)) => report.name(error.clone()),
+                    (UnsavedState::Failed(error), None) => report.name(error),
+                    (UnsavedState::InFlight, None) => report.unknown.push(unsaved.id),
+                    (
+                        UnsavedState::Waiting | UnsavedState::CheckedOut | UnsavedState::Poisoned,
+                        None,
+                    ) => report.not_attempted.push(unsaved.id),
                 }
             }
+        }
+        for error in left.into_values() {
+            report.name(error.clone());
         }
         report.saved = self.shared.counters.stored.get();
         report.into_result()

@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::num::NonZeroU32;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,7 +125,7 @@ fn what_was_not_answered_as_often_as_it_may_be_tried_may_be_stored() {
         let pending = prototype.process_pending("a", |pe| pe.count += 1).unwrap();
         storage.on_save_of("a", 1, SaveFault::UnknownLost);
         if !is_batch_answered {
-            prototype.process_pending("b", |pe| pe.count += 1).unwrap().unconfirmed();
+            drop(prototype.process_pending("b", |pe| pe.count += 1).unwrap());
             storage.on_save_of("b", 1, SaveFault::Late);
         }
         assert!(keeper.step(Pool::Serialization) && keeper.step(Pool::Storage));
@@ -145,6 +146,79 @@ fn a_flush_of_one_prototype_names_what_was_not_answered_as_a_close_does() {
         prototype.process("a", |pe| pe.count += 1).unwrap();
         storage.on_save(usize::MAX, fault);
         assert_eq!(named(prototype.flush(FAIL_SAFE)), as_what);
+    }
+}
+
+#[test]
+fn what_was_not_answered_may_be_stored_whatever_becomes_of_the_next_save() {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Next {
+        Waits,
+        IsCaptured,
+        Fails,
+    }
+    for next in [Next::Waits, Next::IsCaptured, Next::Fails] {
+        let storage = FaultyStorage::new().knowing_absence();
+        let clock = Arc::new(TestClock::new());
+        let keeper = once(&storage).clock(clock.clone()).stepped().build().unwrap();
+        let prototype = counters(&keeper, manual());
+        let pending = prototype.process_pending("a", |pe| pe.count += 1).unwrap();
+        storage.on_save(1, SaveFault::UnknownLost);
+        assert!(keeper.step(Pool::Serialization));
+        run(&keeper);
+        clock.advance(SECOND);
+        run(&keeper);
+        if next != Next::Waits {
+            assert!(keeper.step(Pool::Serialization));
+        }
+        if next == Next::Fails {
+            storage.on_save(1, DOWN);
+            run(&keeper);
+        }
+        assert_eq!(storage.seen().saves, 1 + usize::from(next == Next::Fails));
+        assert_eq!(named(keeper.close(Duration::ZERO)), Named::Unknown, "{next:?}");
+        let told = pending.outcome().expect("whoever waits is told").unwrap_err();
+        assert!(matches!(told.reason(), SaveFailure::Unknown), "{told}");
+    }
+}
+
+#[test]
+fn what_is_refused_may_be_stored_if_the_pe_has_changed_since() {
+    let storage = FaultyStorage::new().knowing_absence();
+    let clock = Arc::new(TestClock::new());
+    let keeper = settings(&storage).clock(clock.clone()).stepped().build().unwrap();
+    let prototype = counters(&keeper, manual());
+    drop(prototype.process_pending("a", |pe| pe.count += 1).unwrap());
+    storage.on_save(1, SaveFault::UnknownLost);
+    storage.on_save(1, TOO_LARGE);
+    assert!(keeper.step(Pool::Serialization));
+    prototype.process("a", |pe| pe.count += 1).unwrap();
+    run(&keeper);
+    clock.advance(SECOND);
+    run(&keeper);
+    assert_eq!(storage.seen().saves, 2);
+    assert_eq!(named(keeper.flush(Duration::ZERO)), Named::Unknown);
+    assert_eq!(named(keeper.close(Duration::ZERO)), Named::Unknown);
+}
+
+#[test]
+fn what_is_with_the_storage_may_be_stored_whoever_has_the_pe_and_whatever_happened_to_it() {
+    for is_lent in [false, true] {
+        let storage = FaultyStorage::new().knowing_absence();
+        let clock = Arc::new(TestClock::new());
+        let keeper = settings(&storage).clock(clock).stepped().build().unwrap();
+        let prototype = counters(&keeper, manual());
+        storage.on_save(1, SaveFault::Late);
+        drop(prototype.process_pending("a", |pe| pe.count += 1).unwrap());
+        assert!(keeper.step(Pool::Serialization) && keeper.step(Pool::Storage));
+        let lent = is_lent.then(|| prototype.pe("a").unwrap());
+        if !is_lent {
+            let panics = || prototype.process("a", |_| panic!("as the test wants it"));
+            assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
+        }
+        assert_eq!(named(keeper.flush(Duration::ZERO)), Named::Unknown);
+        assert_eq!(named(keeper.close(Duration::ZERO)), Named::Unknown);
+        drop(lent);
     }
 }
 
