@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::capture::PeHandle;
 use crate::checkpoint_id::CheckpointId;
-use crate::checkpoint_ticket::CheckpointTicket;
+use crate::checkpoint_ticket::{CheckpointOutcome, CheckpointTicket};
 use crate::close_report::{CloseReport, NotAllStored, ShardNotKnown};
 use crate::prototype::entry::{Entry, Flags};
 use crate::prototype::errand::Errand;
@@ -15,18 +15,24 @@ use crate::prototype::inner::Inner;
 use crate::prototype::key::Key;
 use crate::prototype::pe_prototype::PePrototype;
 use crate::prototype::requests::{AskedBy, Requested};
+use crate::prototype::shard::Locked;
 use crate::prototype::table::Table;
 use crate::reentrancy;
-use crate::save_error::SaveError;
+use crate::save_error::{SaveError, SaveFailure};
 use crate::state::Checkpointable;
+
+/// How long a flush waits for a shard whose lock is held, when its deadline may have passed.
+const REPORT_LOCK_WAIT: Duration = Duration::from_millis(100);
 
 /// What a shard has to store.
 #[derive(Default)]
 struct Dirty {
-    tickets: Vec<CheckpointTicket>,
+    tickets: Vec<(PeHandle, CheckpointTicket)>,
     failed: Vec<SaveError>,
-    poisoned: Vec<CheckpointId>,
 }
+
+/// What came of a ticket; nothing if there was no answer in time.
+type Waited = (PeHandle, CheckpointId, Option<CheckpointOutcome>);
 
 impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
     /// Stores every change that was made to the PEs of this prototype before this call.
@@ -44,10 +50,12 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
         for (shard, asked) in self.inner.request_dirty().into_iter().enumerate() {
             // Until whoever has the shard's lock gives it back.
             asked.done().wait(clock, Some(deadline));
-            for ticket in self.inner.add_dirty(&mut report, shard, &asked) {
+            let mut waited = Vec::new();
+            for (pe, ticket) in self.inner.add_dirty(&mut report, shard, &asked) {
                 let outcome = ticket.wait_timeout(deadline.since(clock.now()));
-                report.add(ticket.id(), outcome);
+                waited.push((pe, ticket.id().clone(), outcome));
             }
+            self.inner.add_waited(&mut report, shard, waited);
         }
         report.into_result()
     }
@@ -69,10 +77,12 @@ impl<K: Key, P: Checkpointable + Send + 'static> PePrototype<K, P> {
             let mut report = CloseReport::default();
             for (shard, asked) in inner.request_dirty().into_iter().enumerate() {
                 inner.until_arrived(asked.done().clone(), deadline).await;
-                for ticket in inner.add_dirty(&mut report, shard, &asked) {
+                let mut waited = Vec::new();
+                for (pe, ticket) in inner.add_dirty(&mut report, shard, &asked) {
                     let outcome = inner.until_answered(&ticket, deadline).await;
-                    report.add(ticket.id(), outcome);
+                    waited.push((pe, ticket.id().clone(), outcome));
                 }
+                inner.add_waited(&mut report, shard, waited);
             }
             report.into_result()
         }
@@ -107,9 +117,15 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
                     self.now()
                 });
             match requested {
-                Requested::Waits => found.tickets.push(ticket),
+                Requested::Waits => found.tickets.push((pe, ticket)),
                 Requested::Answered(_) => {}
-                Requested::Poisoned(_) => found.poisoned.push(ticket.id().clone()),
+                Requested::Poisoned(_) => {
+                    let reason = match table.is_any(pe, Flags::MAY_BE_STORED) {
+                        true => SaveFailure::Unknown,
+                        false => SaveFailure::Poisoned,
+                    };
+                    found.failed.push(SaveError::new(ticket.id().clone(), reason));
+                }
             }
         }
         found
@@ -121,7 +137,7 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         report: &mut CloseReport,
         shard: usize,
         asked: &Errand<Dirty>,
-    ) -> Vec<CheckpointTicket> {
+    ) -> Vec<(PeHandle, CheckpointTicket)> {
         let Some(dirty) = asked.take() else {
             report.not_known.push(ShardNotKnown { prototype: self.name.clone(), shard });
             return Vec::new();
@@ -129,12 +145,38 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
         for error in dirty.failed {
             report.name(error);
         }
-        report.not_attempted.extend(dirty.poisoned);
         dirty.tickets
+    }
+
+    /// Takes what came of tickets into a report. An answer is that of one capture, or there is
+    /// none: the PE says whether the storage may have its changes all the same.
+    fn add_waited(&self, report: &mut CloseReport, shard: usize, waited: Vec<Waited>) {
+        let is_stored = |(.., outcome): &Waited| matches!(outcome, Some(Ok(_)));
+        let mut locked = match waited.iter().all(is_stored) {
+            true => None,
+            false => self.lock_within(shard, REPORT_LOCK_WAIT),
+        };
+        for (pe, id, outcome) in waited {
+            let doubts = match outcome {
+                Some(Ok(_)) => Flags::default(),
+                Some(Err(_)) => Flags::IN_DOUBT,
+                None => Flags::MAY_BE_STORED,
+            };
+            let may_be_stored = |locked: &mut Locked<'_, K, P>| locked.table().is_any(pe, doubts);
+            match locked.as_mut().is_some_and(may_be_stored) {
+                true => report.unknown.push(id),
+                false => report.add(&id, outcome),
+            }
+        }
     }
 }
 
 impl<K, P> Table<K, P> {
+    /// Whether a PE has one of these flags.
+    fn is_any(&mut self, pe: PeHandle, flags: Flags) -> bool {
+        self.get_mut(pe).is_some_and(|entry| entry.flags.has_any(flags))
+    }
+
     /// Makes every PE with changes due.
     pub(super) fn request_all(&mut self, hasher: impl Fn(&K) -> u64) {
         self.request_where(hasher, |_| true);

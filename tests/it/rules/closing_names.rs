@@ -146,6 +146,15 @@ fn a_flush_of_one_prototype_names_what_was_not_answered_as_a_close_does() {
         prototype.process("a", |pe| pe.count += 1).unwrap();
         storage.on_save(usize::MAX, fault);
         assert_eq!(named(prototype.flush(FAIL_SAFE)), as_what);
+        // What was given up before may be stored, whatever is said of the next save.
+        storage.heal();
+        storage.on_save(usize::MAX, DOWN);
+        assert_eq!(named(prototype.flush(FAIL_SAFE)), as_what);
+        let flushed = pollster::block_on(prototype.flush_async(FAIL_SAFE));
+        assert_eq!(named(flushed), as_what);
+        // What is certainly not stored may wait for its next save by now.
+        let closed = named(keeper.close(Duration::ZERO));
+        assert_eq!(closed == Named::Unknown, as_what == Named::Unknown, "{closed:?}");
     }
 }
 
@@ -216,6 +225,7 @@ fn what_is_with_the_storage_may_be_stored_whoever_has_the_pe_and_whatever_happen
             let panics = || prototype.process("a", |_| panic!("as the test wants it"));
             assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
         }
+        assert_eq!(named(prototype.flush(Duration::ZERO)), Named::Unknown);
         assert_eq!(named(keeper.flush(Duration::ZERO)), Named::Unknown);
         assert_eq!(named(keeper.close(Duration::ZERO)), Named::Unknown);
         drop(lent);
