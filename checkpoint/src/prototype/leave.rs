@@ -1,12 +1,16 @@
-//! How PEs leave a shard: lent to somebody, evicted, or removed for good.
+//! How PEs leave a shard: lent to somebody, evicted, or removed for good. Who has had no event for
+//! the longest time leaves first.
 
 use std::borrow::Borrow;
 use std::sync::Arc;
 
+use hashbrown::HashTable;
+
 use crate::capture::{PeHandle, RequestSignal};
 use crate::checkpoint_id::CheckpointId;
 use crate::clock::Timestamp;
-use crate::prototype::entry::{Flags, Slot, Triggers};
+use crate::prototype::entry::{Entry, Flags, Slot, Triggers};
+use crate::prototype::recency::Look;
 use crate::prototype::requests::AskedBy;
 use crate::prototype::table::{Obstacle, Table};
 use crate::save_error::SaveFailure;
@@ -131,5 +135,48 @@ impl<K, P> Table<K, P> {
         }
         self.make_due(pe);
         state
+    }
+
+    /// Takes a resident PE into the queue that finds those without an event for long.
+    pub(super) fn track_recency(&mut self, pe: PeHandle, last_event: u32) {
+        let Some(recency) = &mut self.recency else { return };
+        recency.add(pe, last_event);
+        recency.tidy(self.resident, look(&self.entries));
+    }
+
+    /// Returns the resident PE without an event for the longest time, if its last was before
+    /// `limit`.
+    pub(super) fn longest_idle(&mut self, limit: Option<u32>) -> Option<PeHandle> {
+        self.recency.as_mut()?.oldest_before(limit, look(&self.entries))
+    }
+}
+
+fn look<K, P>(entries: &HashTable<Entry<K, P>>) -> impl Fn(PeHandle) -> Look + '_ {
+    |pe| match entries.find(pe.hash, |entry| entry.ticket == pe.ticket) {
+        Some(entry) if matches!(entry.slot, Slot::Resident(_) | Slot::Out { .. }) => {
+            Look::LastEvent(entry.last_event)
+        }
+        _ => Look::Gone,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prototype::table::tests::{TRIGGERS, resident, table};
+
+    #[test]
+    fn the_longest_idle_pe_is_found_where_that_is_tracked() {
+        let mut tracked = table();
+        let [a, b] = [1, 2].map(|key| resident(&mut tracked, key));
+        assert_eq!(tracked.longest_idle(None), Some(a));
+        tracked.remove_entry(a);
+        tracked.get_mut(b).unwrap().slot = Slot::out(0);
+        assert_eq!(tracked.longest_idle(None), Some(b));
+        tracked.get_mut(b).unwrap().slot = Slot::Gone;
+        assert_eq!(tracked.longest_idle(None), None);
+        let mut untracked = Table::new(Triggers { tracks_recency: false, ..TRIGGERS });
+        resident(&mut untracked, 1);
+        assert_eq!(untracked.longest_idle(None), None);
     }
 }

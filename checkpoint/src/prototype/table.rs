@@ -18,7 +18,7 @@ use crate::prototype::entry::{Arrival, Attempt, Effect, Entry, Flags, HeldBack, 
 use crate::prototype::exposure::Exposure;
 use crate::prototype::held_up::HeldUp;
 use crate::prototype::origin::{Nowhere, Origin, Seen};
-use crate::prototype::recency::{Look, Recency};
+use crate::prototype::recency::Recency;
 use crate::prototype::requests::Requests;
 use crate::prototype::several::Several;
 use crate::record::StateVersion;
@@ -52,7 +52,7 @@ pub(super) struct Table<K, P> {
     /// Who waits until no storage operation of a PE is unfinished, by ticket.
     pub(super) quiet: HashMap<u64, Arc<Arrival>>,
     pub(super) several: Several,
-    recency: Option<Recency>,
+    pub(super) recency: Option<Recency>,
     next_ticket: u64,
     /// PEs in memory, those included that somebody has.
     pub(super) resident: usize,
@@ -459,28 +459,6 @@ impl<K, P> Table<K, P> {
     pub(super) fn oldest_mark(&self) -> Option<Timestamp> {
         self.aging.front().map(|aging| aging.started)
     }
-
-    /// Takes a resident PE into the queue that finds those without an event for long.
-    pub(super) fn track_recency(&mut self, pe: PeHandle, last_event: u32) {
-        let Some(recency) = &mut self.recency else { return };
-        recency.add(pe, last_event);
-        recency.tidy(self.resident, look(&self.entries));
-    }
-
-    /// Returns the resident PE without an event for the longest time, if its last was before
-    /// `limit`.
-    pub(super) fn longest_idle(&mut self, limit: Option<u32>) -> Option<PeHandle> {
-        self.recency.as_mut()?.oldest_before(limit, look(&self.entries))
-    }
-}
-
-fn look<K, P>(entries: &HashTable<Entry<K, P>>) -> impl Fn(PeHandle) -> Look + '_ {
-    |pe| match entries.find(pe.hash, |entry| entry.ticket == pe.ticket) {
-        Some(entry) if matches!(entry.slot, Slot::Resident(_) | Slot::Out { .. }) => {
-            Look::LastEvent(entry.last_event)
-        }
-        _ => Look::Gone,
-    }
 }
 
 #[cfg(test)]
@@ -793,20 +771,5 @@ pub(super) mod tests {
         assert!(is_before(table.exposure.first(), cut));
         // A closure panicked in it: nobody waits for it.
         assert!(flags(&mut table, pes[2]).has(Flags::POISONED.and(Flags::STUCK)));
-    }
-
-    #[test]
-    fn the_longest_idle_pe_is_found_where_that_is_tracked() {
-        let mut tracked = table();
-        let [a, b] = [1, 2].map(|key| resident(&mut tracked, key));
-        assert_eq!(tracked.longest_idle(None), Some(a));
-        tracked.remove_entry(a);
-        tracked.get_mut(b).unwrap().slot = Slot::out(0);
-        assert_eq!(tracked.longest_idle(None), Some(b));
-        tracked.get_mut(b).unwrap().slot = Slot::Gone;
-        assert_eq!(tracked.longest_idle(None), None);
-        let mut untracked = Table::new(Triggers { tracks_recency: false, ..TRIGGERS });
-        resident(&mut untracked, 1);
-        assert_eq!(untracked.longest_idle(None), None);
     }
 }
