@@ -235,6 +235,9 @@ impl<K, P> Table<K, P> {
             SettlementOutcome::Stored => {
                 entry.durable = entry.durable.max(settlement.version);
                 entry.flags.clear(Flags::PRESERVE.and(Flags::IN_DOUBT));
+                if !self.left_in_doubt.is_empty() {
+                    self.left_in_doubt.remove(&pe.hash);
+                }
                 if !self.held_back.is_empty() {
                     self.held_back.remove(&pe.ticket);
                 }
@@ -465,6 +468,30 @@ mod tests {
         assert_eq!((table.exposure.oldest(), &table.ready), (Some(at(0)), &[pe].into()));
         assert_eq!(table.get_mut(pe).unwrap().changes(), 2);
         assert!(flags(&mut table, pe).has(Flags::DIRTY.and(Flags::IN_DOUBT)));
+    }
+
+    #[test]
+    fn a_pe_in_doubt_that_could_not_be_reloaded_is_stored_by_whoever_brings_it() {
+        let mut table = table();
+        let pe = resident(&mut table, 1);
+        event(&mut table, 1, at(0));
+        let mut settlement = capture(&mut table, pe);
+        settlement.outcome = SettlementOutcome::GaveUp(SaveFailure::Unknown);
+        take_in(&mut table, Mail::Settled(vec![settlement]));
+        table.clear_place(pe).unwrap();
+        take_in(&mut table, Mail::Arrived { pe, arrived: Err(closed()) });
+        assert!(table.get_mut(pe).is_none());
+        // Nor could it the next time.
+        let (pe, _) = fetching(&mut table, 1);
+        take_in(&mut table, Mail::Arrived { pe, arrived: Err(closed()) });
+        let pe = resident(&mut table, 1);
+        assert!(flags(&mut table, pe).has(Flags::DIRTY.and(Flags::IN_DOUBT)));
+        assert_eq!(table.ready.back(), Some(&pe));
+        let settlement = capture(&mut table, pe);
+        take_in(&mut table, Mail::Settled(vec![settlement]));
+        table.remove_entry(pe).unwrap();
+        let pe = resident(&mut table, 1);
+        assert_eq!(flags(&mut table, pe), Flags::default());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! of a PE, the waking of a waiter) is put into [`Aftermath`] for whoever unlocks.
 
 use std::borrow::Borrow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -48,6 +48,9 @@ pub(super) struct Table<K, P> {
     /// PEs that have changes which are not counted any more although they are not stored, by
     /// ticket.
     pub(super) held_back: HashMap<u64, HeldBack>,
+    /// Hashes of PEs that were in doubt and are not here any more, because they could not be
+    /// reloaded: whoever comes into their places is in doubt, until it is stored.
+    pub(super) left_in_doubt: HashSet<u64>,
     pub(super) held_up: HeldUp,
     /// Who waits until no storage operation of a PE is unfinished, by ticket.
     pub(super) quiet: HashMap<u64, Arc<Arrival>>,
@@ -129,6 +132,7 @@ impl<K, P> Table<K, P> {
             requests: HashMap::new(),
             stuck: HashMap::new(),
             held_back: HashMap::new(),
+            left_in_doubt: HashSet::new(),
             held_up: HeldUp::default(),
             quiet: HashMap::new(),
             several: Several::default(),
@@ -371,7 +375,10 @@ impl<K, P> Table<K, P> {
     ) {
         debug_assert_eq!(pe.ticket, self.next_ticket, "the lock was released in between");
         self.next_ticket += 1;
-        let entry = Entry::fetching(key, pe.ticket, arrival);
+        let mut entry = Entry::fetching(key, pe.ticket, arrival);
+        if !self.left_in_doubt.is_empty() && self.left_in_doubt.contains(&pe.hash) {
+            entry.flags.set(Flags::IN_DOUBT);
+        }
         self.entries.insert_unique(pe.hash, entry, |entry| hasher(&entry.key));
     }
 
@@ -400,6 +407,9 @@ impl<K, P> Table<K, P> {
         }
         if entry.flags.has(Flags::HELD_UP) {
             self.not_held_up(pe.ticket);
+        }
+        if entry.flags.has(Flags::IN_DOUBT) {
+            self.left_in_doubt.insert(pe.hash);
         }
         self.held_up.forget(pe.ticket);
         self.stuck.remove(&pe.ticket);

@@ -144,11 +144,10 @@ fn a_flush_of_one_prototype_names_what_was_not_answered_as_a_close_does() {
         let keeper = once(&storage).build().unwrap();
         let prototype = counters(&keeper, manual());
         prototype.process("a", |pe| pe.count += 1).unwrap();
-        storage.on_save(usize::MAX, fault);
+        storage.on_save(1, fault);
+        storage.on_save(usize::MAX, DOWN);
         assert_eq!(named(prototype.flush(FAIL_SAFE)), as_what);
         // What was given up before may be stored, whatever is said of the next save.
-        storage.heal();
-        storage.on_save(usize::MAX, DOWN);
         assert_eq!(named(prototype.flush(FAIL_SAFE)), as_what);
         let flushed = pollster::block_on(prototype.flush_async(FAIL_SAFE));
         assert_eq!(named(flushed), as_what);

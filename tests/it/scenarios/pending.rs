@@ -12,8 +12,8 @@ use checkpoint::{
 };
 
 use crate::support::{
-    Counter, FAIL_SAFE, FaultyStorage, Gate, SaveFault, Scripted, counters, every, manual, scripted,
-    settings,
+    Counter, FAIL_SAFE, FaultyStorage, Gate, SaveFault, Scripted, counters, every, manual,
+    scripted, settings,
 };
 
 fn add(prototype: &PePrototype<String, Counter>) -> Pending<u64> {

@@ -18,7 +18,8 @@ use checkpoint::{
 use checkpoint_tests::simulation::planned_panic;
 
 use crate::support::{
-    Counter, FAIL_SAFE, FaultyStorage, Results, SaveFault, counters, every, manual, settings,
+    Counter, FAIL_SAFE, FaultyStorage, FetchFault, Results, SaveFault, counters, every, manual,
+    settings,
 };
 
 const POOLS: [Pool; 4] = [Pool::Serialization, Pool::Storage, Pool::Fetching, Pool::Timing];
@@ -68,23 +69,29 @@ fn a_storage_that_is_down_is_not_asked_again_before_time_has_passed() {
 /// Seed 496247.
 #[test]
 fn a_reload_is_stored_again_if_a_save_was_given_up_that_may_land_after_it() {
-    let storage = FaultyStorage::new();
-    let keeper = settings(&storage).save_attempts_max(NonZeroU32::MIN).build().unwrap();
-    let prototype = counters(&keeper, manual().on_panic(OnPanic::Reload));
-    prototype.process("a", |pe| pe.count = 1).unwrap();
-    keeper.flush(FAIL_SAFE).unwrap();
-    // As often as it is tried again before the panic.
-    storage.on_save_of("a", usize::MAX, SaveFault::UnknownLost);
-    prototype.process("a", |pe| pe.count = 2).unwrap();
-    let outcome = prototype.checkpoint("a").unwrap().wait();
-    check_failed(Some(outcome), |reason| matches!(reason, SaveFailure::NotAnswered(_)));
-    panic_in(&prototype, "a");
-    assert_eq!(prototype.read("a", |pe| pe.count).unwrap(), 1);
-    storage.heal();
-    // That is what is stored; yet nothing older may take its place any more.
-    keeper.flush(FAIL_SAFE).unwrap();
-    assert_eq!(storage.seen().stored.len(), 2);
-    keeper.close(FAIL_SAFE).unwrap();
+    for is_unreadable_at_first in [false, true] {
+        let storage = FaultyStorage::new();
+        let keeper = settings(&storage).save_attempts_max(NonZeroU32::MIN).build().unwrap();
+        let prototype = counters(&keeper, manual().on_panic(OnPanic::Reload));
+        prototype.process("a", |pe| pe.count = 1).unwrap();
+        keeper.flush(FAIL_SAFE).unwrap();
+        // As often as it is tried again before the panic.
+        storage.on_save_of("a", usize::MAX, SaveFault::UnknownLost);
+        prototype.process("a", |pe| pe.count = 2).unwrap();
+        let outcome = prototype.checkpoint("a").unwrap().wait();
+        check_failed(Some(outcome), |reason| matches!(reason, SaveFailure::NotAnswered(_)));
+        panic_in(&prototype, "a");
+        if is_unreadable_at_first {
+            storage.on_fetch(1, FetchFault::Failed(StorageErrorKind::Unavailable));
+            prototype.read("a", |_| ()).unwrap_err();
+        }
+        assert_eq!(prototype.read("a", |pe| pe.count).unwrap(), 1);
+        storage.heal();
+        // That is what is stored; yet nothing older may take its place any more.
+        keeper.flush(FAIL_SAFE).unwrap();
+        assert_eq!(storage.seen().stored.len(), 2);
+        keeper.close(FAIL_SAFE).unwrap();
+    }
 }
 
 #[test]
