@@ -428,6 +428,11 @@ pub(crate) struct ShardMark {
 }
 
 impl FlushMark {
+    /// Whether all shards could be looked at.
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.iter().all(|mark| mark.done.result().is_some())
+    }
+
     /// Whether somebody had a PE at this point, as far as all shards could be looked at.
     pub(crate) fn is_any_checked_out(&self) -> bool {
         // Relaxed: written before `done`, under its lock.

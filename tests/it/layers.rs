@@ -22,8 +22,8 @@ const KNOTS: &[(&str, &[&[&str]])] = &[
             &["requests", "table"],
         ],
     ),
-    // What is to be done, who decides it, who does it, and what came of it.
-    ("safe_keeper", &[&["action", "core", "pools", "reports", "shared"]]),
+    // Threads do what is to be done, which starts others where a thread hangs.
+    ("safe_keeper", &[&["pools", "shared"]]),
     // A description is compared, and shows what differs.
     ("state", &[&["schema_description", "schema_difference"]]),
     // A log counts what was compacted, and that is done to a log; a hint lies beside its segment.

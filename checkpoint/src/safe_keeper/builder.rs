@@ -415,7 +415,7 @@ fn start_threads(shared: &Arc<Shared>) -> bool {
         complete &= pools.count(pool) > 0;
     }
     if !complete {
-        shared.core.lock().stop();
+        shared.core.lock().stop(true);
         shared.wakers.wake_all();
         for thread in shared.pools.lock().take() {
             // A thread of a pool that had nothing to do cannot have panicked.

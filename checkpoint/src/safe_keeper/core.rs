@@ -10,18 +10,17 @@ use std::time::Duration;
 
 use crate::capture::CaptureLimits;
 use crate::clock::Timestamp;
-use crate::framework::StateFetch;
 use crate::prototype_index::PrototypeIndex;
 use crate::safe_keeper::action::{Action, Pool, Step};
+use crate::safe_keeper::ending::{GivenUp, Phase, Stopped};
 use crate::safe_keeper::fetches::Fetches;
 use crate::safe_keeper::flush_state::FlushState;
-use crate::safe_keeper::reports::GivenUp;
-use crate::safe_keeper::rounds::{RoundDone, Rounds};
+use crate::safe_keeper::rounds::Rounds;
 use crate::safe_keeper::saving_health::SavingHealth;
 use crate::safe_keeper::serializations::Serializations;
 use crate::safe_keeper::settings::Overflow;
 use crate::safe_keeper::stats::Gauges;
-use crate::task::{SaveStateTask, Saving, SavingResults, SavingRun};
+use crate::task::{SaveStateTask, SavingResults, SavingRun};
 
 /// How many shards one serialization visits at most.
 const SHARDS_PER_TASK: usize = 64;
@@ -32,13 +31,6 @@ const BUFFERS_MAX: usize = 4;
 enum Delayed {
     Save(SaveStateTask),
     GiveBack(Vec<GivenUp>),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Running,
-    /// The threads are to end once they have nothing in hand.
-    Stopped,
 }
 
 /// What bounds the work in flight.
@@ -132,7 +124,7 @@ impl Core {
         };
         match action {
             Some(action) => Step::Run(action),
-            None if self.phase == Phase::Stopped => Step::Exit,
+            None if self.phase != Phase::Running => Step::Exit,
             None => Step::Wait(match pool {
                 Pool::Serialization => self.ticks.values().min().copied(),
                 Pool::Fetching => None,
@@ -169,7 +161,7 @@ impl Core {
                 Overflow::Block | Overflow::Reject => None,
             };
         }
-        if self.phase == Phase::Stopped {
+        if self.phase != Phase::Running {
             return None;
         }
         // Something is left for the other threads.
@@ -351,7 +343,7 @@ impl Core {
     ) -> Option<SaveStateTask> {
         self.serializations.end(number);
         self.keep_buffer(unused);
-        if self.phase == Phase::Stopped {
+        if self.phase != Phase::Running {
             return save;
         }
         for shard in again {
@@ -383,12 +375,20 @@ impl Core {
         run
     }
 
-    pub(super) fn saved(&mut self, run: u64, results: SavingResults) {
+    /// The storage has answered. Returns the results if nobody is to report them any more.
+    #[must_use]
+    pub(super) fn saved(&mut self, run: u64, results: SavingResults) -> Option<SavingResults> {
         self.running.remove(&run);
+        if self.phase == Phase::Over {
+            return Some(results);
+        }
         self.reports.push_back(results);
+        None
     }
 
-    /// A report is done: so many captures are settled, some are to be tried again.
+    /// A report is done: so many captures are settled, some are to be tried again. Returns those
+    /// if nothing is any more.
+    #[must_use]
     pub(super) fn reported(
         &mut self,
         settled: usize,
@@ -396,7 +396,7 @@ impl Core {
         again: Option<(Timestamp, SaveStateTask)>,
         given_up: Option<(Timestamp, Vec<GivenUp>)>,
         any_stored: bool,
-    ) {
+    ) -> Option<(Option<SaveStateTask>, Vec<GivenUp>)> {
         self.reporting -= 1;
         self.captures -= settled;
         if let Some(memory) = memory {
@@ -407,6 +407,10 @@ impl Core {
             // The storage works: what waits for its next attempt need not wait any longer.
             self.hurry();
         }
+        if self.phase == Phase::Over {
+            let given_up = given_up.map(|(_, given_up)| given_up);
+            return Some((again.map(|(_, task)| task), given_up.unwrap_or_default()));
+        }
         let again = again.map(|(at, task)| (at, Delayed::Save(task)));
         let given_up = given_up.map(|(at, given_up)| (at, Delayed::GiveBack(given_up)));
         for (at, delayed) in again.into_iter().chain(given_up) {
@@ -414,6 +418,7 @@ impl Core {
             self.next_delayed += 1;
         }
         self.look_at_flushes();
+        None
     }
 
     fn keep_buffer(&mut self, buffer: Option<Vec<u8>>) {
@@ -437,9 +442,10 @@ impl Core {
         self.flushes.extend(flushes);
     }
 
-    /// Ends everything, and lets the threads end. What they have in hand comes with the next call.
-    pub(super) fn stop(&mut self) -> Stopped {
-        self.phase = Phase::Stopped;
+    /// Ends everything, and lets the threads end. What they have in hand comes with the next call,
+    /// unless this is the last.
+    pub(super) fn stop(&mut self, is_last: bool) -> Stopped {
+        self.phase = if is_last { Phase::Over } else { Phase::Stopped };
         self.ready.clear();
         self.is_ready.clear();
         self.ticks.clear();
@@ -471,17 +477,6 @@ impl Core {
     }
 }
 
-/// What a keeper had in hand when it was stopped.
-pub(super) struct Stopped {
-    pub(super) waiting: Vec<(Arc<Vec<u8>>, Vec<Saving>)>,
-    pub(super) with_storage: Vec<Arc<SavingRun>>,
-    pub(super) reports: Vec<SavingResults>,
-    pub(super) given_up: Vec<GivenUp>,
-    pub(super) flushes: Vec<Arc<FlushState>>,
-    pub(super) rounds: Vec<Arc<RoundDone>>,
-    pub(super) fetches: Vec<StateFetch>,
-}
-
 #[cfg(test)]
 mod tests {
     use std::num::{NonZeroU32, NonZeroUsize};
@@ -491,7 +486,7 @@ mod tests {
     use super::*;
     use crate::capture::{Capture, CaptureRequests, PeHandle};
     use crate::checkpoint_id::{CheckpointId, CheckpointIdRef};
-    use crate::framework::Caller;
+    use crate::framework::{Caller, StateFetch};
     use crate::record::{InputPositions, RecordKind, RecordMeta, RecordWriter, StateVersion};
     use crate::safe_keeper::breaker::FetchBreaker;
     use crate::storage::{FetchVersion, RecordPlace, SaveOutcome, SaveReceiver};
@@ -788,11 +783,11 @@ mod tests {
         assert_ne!(numbers[0], numbers[1]);
         runs[0].completed(0, SaveOutcome::Stored);
         runs[0].completed(1, SaveOutcome::Stored);
-        core.saved(numbers[0], results.recv().unwrap());
+        assert!(core.saved(numbers[0], results.recv().unwrap()).is_none());
         assert_eq!(core.running.len(), 1);
         check(&mut core, Pool::Storage, 0, "report");
         assert_eq!(core.reporting, 1);
-        core.reported(2, Some(Arc::new(vec![0; 50])), None, None, true);
+        assert!(core.reported(2, Some(Arc::new(vec![0; 50])), None, None, true).is_none());
         assert_eq!((core.reporting, core.captures, core.bytes), (0, 1, 7));
     }
 
@@ -802,7 +797,7 @@ mod tests {
         let again = |core: &mut Core, any_stored| {
             core.reporting = 1;
             let (again, given_up) = ((at(50), save(1, 5)), (at(50), Vec::new()));
-            core.reported(0, None, Some(again), Some(given_up), any_stored);
+            assert!(core.reported(0, None, Some(again), Some(given_up), any_stored).is_none());
         };
         again(&mut core, true);
         assert_eq!(core.gauges().delayed_batches, 2);
@@ -812,7 +807,7 @@ mod tests {
         check(&mut core, Pool::Storage, 51, "wait");
         again(&mut core, false);
         core.reporting = 1;
-        core.reported(0, None, None, None, true);
+        assert!(core.reported(0, None, None, None, true).is_none());
         check(&mut core, Pool::Storage, 0, "give back");
         check(&mut core, Pool::Storage, 0, "save 1");
         again(&mut core, false);
@@ -900,8 +895,8 @@ mod tests {
         core.add_flush(flush(at(60)));
         core.saves.push_back(save(2, 50));
         core.reporting = 1;
-        core.reported(0, None, Some((at(50), save(3, 5))), None, false);
-        let stopped = core.stop();
+        assert!(core.reported(0, None, Some((at(50), save(3, 5))), None, false).is_none());
+        let stopped = core.stop(false);
         let waiting: Vec<_> = stopped.waiting.iter().map(|(_, savings)| savings.len()).collect();
         assert_eq!((waiting, stopped.flushes.len(), core.is_running()), (vec![2, 3], 1, false));
         // Whoever waits in a shard is told before its thread ends.

@@ -10,6 +10,7 @@ mod breaker;
 mod builder;
 mod callbacks;
 mod core;
+mod ending;
 mod fetches;
 #[cfg(unix)]
 mod file_system_module;
@@ -47,10 +48,9 @@ use crate::close_report::{CloseReport, NotAllStored, ShardNotKnown};
 use crate::framework::{CheckpointingFramework, UnsavedPes, UnsavedState};
 use crate::prototype::{Key, PartitionKey, PePrototype, PrototypeBuilder};
 use crate::reentrancy;
-use crate::safe_keeper::core::Stopped;
+use crate::safe_keeper::ending::Stopped;
 use crate::safe_keeper::flush_state::FlushState;
 use crate::safe_keeper::handle::KeeperHandle;
-use crate::safe_keeper::reports::withdrawn;
 use crate::safe_keeper::shared::Shared;
 use crate::save_error::SaveError;
 use crate::state::Checkpointable;
@@ -277,14 +277,14 @@ impl SafeKeeper {
             self.settle_positions(deadline);
         }
         let mut left = Vec::new();
-        let stopped = shared.core.lock().stop();
+        let stopped = shared.core.lock().stop(false);
         shared.wakers.wake_all();
         shared.relief.notify_all();
         shared.fetch_room.notify_all();
         Self::withdraw(shared, stopped, &mut left);
         let threads_stuck = self.join_threads();
         // What the threads had in hand when they were told to end.
-        let stopped = shared.core.lock().stop();
+        let stopped = shared.core.lock().stop(true);
         Self::withdraw(shared, stopped, &mut left);
         for source in shared.sources() {
             source.end();
@@ -356,15 +356,11 @@ impl SafeKeeper {
 
     /// Gives everything its result that will not get one any more.
     fn withdraw(shared: &Shared, stopped: Stopped, left: &mut Vec<SaveError>) {
-        let mut end = |bytes: &[u8], mut saving: Saving, outcome, with_storage| {
-            let ended = match outcome {
-                Some(outcome) => shared.judge(&mut saving, outcome),
-                None => None,
-            };
-            let outcome = ended.unwrap_or_else(|| withdrawn(&saving, with_storage));
-            shared.ended(bytes, &saving, &outcome);
+        let mut end = |bytes: &[u8], saving: Saving, outcome, with_storage| {
+            let id = saving.capture.id(bytes).to_owned();
+            let outcome = shared.end_saving(bytes, saving, outcome, with_storage);
             if let SettlementOutcome::GaveUp(reason) = outcome {
-                left.push(SaveError::new(saving.capture.id(bytes).to_owned(), reason));
+                left.push(SaveError::new(id, reason));
             }
         };
         for (bytes, savings) in stopped.waiting {
@@ -485,7 +481,7 @@ impl Drop for SafeKeeper {
         if !reentrancy::may_wait() {
             // Dropped by a callback or inside an event: what waits is answered by another thread.
             self.shared.close_sources();
-            let stopped = self.shared.core.lock().stop();
+            let stopped = self.shared.core.lock().stop(true);
             self.shared.wakers.wake_all();
             self.end_elsewhere(stopped);
             tracing::error!(target: "checkpoint", "a keeper was dropped where it cannot be closed");

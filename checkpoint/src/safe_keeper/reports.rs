@@ -4,24 +4,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::callback::StorageCallback;
-use crate::capture::{CaptureFailure, Settlement, SettlementOutcome};
+use crate::capture::{CaptureFailure, SettlementOutcome};
 use crate::clock::Timestamp;
 use crate::prototype_index::PrototypeIndex;
 use crate::safe_keeper::action::Pool;
 use crate::safe_keeper::callbacks::{self, Told};
+use crate::safe_keeper::ending::GivenUp;
 use crate::safe_keeper::saving_health::SavingState;
 use crate::safe_keeper::shared::Shared;
 use crate::save_error::{SaveError, SaveFailure};
 use crate::storage::{SaveOutcome, StorageError, StorageErrorKind};
 use crate::task::{SaveStateTask, Saving, SavingResults};
-
-/// A capture that was given up and reported; its PE does not know yet.
-pub(super) struct GivenUp {
-    pub(super) place: (PrototypeIndex, usize),
-    pub(super) settlement: Settlement,
-    /// What it is if the keeper closes now.
-    pub(super) error: SaveError,
-}
 
 impl Shared {
     pub(super) fn capture_failed(&self, failure: CaptureFailure) {
@@ -69,7 +62,11 @@ impl Shared {
             (at, SaveStateTask::again(bytes.clone(), again))
         });
         let memory = retry.is_none().then_some(bytes);
-        self.core.lock().reported(settled, memory, retry, given_up, any_stored);
+        let late = self.core.lock().reported(settled, memory, retry, given_up, any_stored);
+        if let Some((again, given_up)) = late {
+            again.into_iter().for_each(|task| self.end_late(task));
+            self.give_back(given_up);
+        }
         self.wakers.of(Pool::Storage).notify_one();
         self.wakers.of(Pool::Serialization).notify_one();
         self.wakers.of(Pool::Timing).notify_one();
@@ -141,11 +138,7 @@ impl Shared {
     }
 
     /// Decides what an outcome means for a capture; `None` if it is to be tried again.
-    pub(super) fn judge(
-        &self,
-        saving: &mut Saving,
-        outcome: SaveOutcome,
-    ) -> Option<SettlementOutcome> {
+    fn judge(&self, saving: &mut Saving, outcome: SaveOutcome) -> Option<SettlementOutcome> {
         let (error, unknown) = match outcome {
             SaveOutcome::Stored => return Some(SettlementOutcome::Stored),
             SaveOutcome::NotStored(error) => (error, false),
@@ -233,6 +226,29 @@ impl Shared {
         }
     }
 
+    /// Ends captures of which the storage has said something when nobody was to report it any more.
+    pub(super) fn end_results(&self, mut results: SavingResults) {
+        let outcomes = results.take_outcomes();
+        for (saving, outcome) in results.savings.into_iter().zip(outcomes) {
+            self.end_saving(&results.bytes, saving, Some(outcome), false);
+        }
+    }
+
+    /// Ends a capture that a closing keeper has in hand, by what the storage has said of it, or
+    /// without; returns how.
+    pub(super) fn end_saving(
+        &self,
+        bytes: &[u8],
+        mut saving: Saving,
+        outcome: Option<SaveOutcome>,
+        with_storage: bool,
+    ) -> SettlementOutcome {
+        let ended = outcome.and_then(|outcome| self.judge(&mut saving, outcome));
+        let outcome = ended.unwrap_or_else(|| withdrawn(&saving, with_storage));
+        self.ended(bytes, &saving, &outcome);
+        outcome
+    }
+
     /// Ends captures that were made when nothing was saved any more.
     pub(super) fn end_late(&self, task: SaveStateTask) {
         let (bytes, savings) = task.into_parts();
@@ -243,7 +259,7 @@ impl Shared {
     }
 
     /// Ends a capture of a keeper that is closing.
-    pub(super) fn ended(&self, bytes: &[u8], saving: &Saving, outcome: &SettlementOutcome) {
+    fn ended(&self, bytes: &[u8], saving: &Saving, outcome: &SettlementOutcome) {
         let capture = &saving.capture;
         let settlement = saving.settlement(outcome.clone());
         if let Some(source) = self.source(capture.prototype) {
@@ -255,7 +271,7 @@ impl Shared {
 }
 
 /// How a capture ends that a closing keeper has in hand.
-pub(super) fn withdrawn(saving: &Saving, with_storage: bool) -> SettlementOutcome {
+fn withdrawn(saving: &Saving, with_storage: bool) -> SettlementOutcome {
     SettlementOutcome::GaveUp(match &saving.error {
         _ if with_storage || saving.may_be_stored => SaveFailure::Unknown,
         Some(error) => SaveFailure::GaveUp(error.clone()),

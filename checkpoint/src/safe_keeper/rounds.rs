@@ -15,6 +15,9 @@ use crate::wait::Signal;
 /// Told when a round that began later has been looked at: whether everything was stored.
 pub(super) type RoundDone = Signal<bool>;
 
+/// How long a shard whose lock is held is waited for.
+const MARK_WAIT: Duration = Duration::from_millis(2);
+
 /// What is waited for.
 pub(super) struct Round {
     pub(super) targets: Vec<Target>,
@@ -23,12 +26,27 @@ pub(super) struct Round {
     pub(super) push_at: Timestamp,
     /// Whether that time has come before.
     pub(super) is_pushed: bool,
+    /// When it is to be looked at again, if nothing is stored before.
+    pub(super) look_at: Timestamp,
 }
 
 impl Round {
     /// Whether everything is stored that was changed before.
     pub(super) fn is_stored(&self) -> bool {
         self.marks.iter().all(|(source, mark)| source.is_stored(mark))
+    }
+
+    /// Whether it is known what must be stored: a shard whose lock is held is marked later.
+    fn is_marked(&self) -> bool {
+        self.marks.iter().all(|(_, mark)| mark.is_set())
+    }
+
+    /// Says when it is to be looked at again.
+    pub(super) fn look_later(&mut self, now: Timestamp) {
+        self.look_at = match self.is_marked() {
+            true => self.push_at,
+            false => self.push_at.min(now.after(MARK_WAIT)),
+        };
     }
 
     /// Has that captured which is not stored.
@@ -142,7 +160,7 @@ impl Rounds {
                 self.answers.append(&mut self.asked);
                 Some(RoundStep::Begin)
             }
-            State::Open(round) if self.look || round.push_at <= now => {
+            State::Open(round) if self.look || round.look_at <= now => {
                 self.look = false;
                 Some(RoundStep::Check(round))
             }
@@ -156,7 +174,7 @@ impl Rounds {
     pub(super) fn next_look(&self) -> Option<Timestamp> {
         let look = match &self.state {
             State::Idle => self.next,
-            State::Open(round) => Some(round.push_at),
+            State::Open(round) => Some(round.look_at),
             State::Away | State::Stored(_) | State::Over => None,
         };
         self.waiting().map(|asked| asked.deadline).chain(look).min()
@@ -172,11 +190,15 @@ impl Rounds {
         }
     }
 
-    /// A round was looked at and is not through. Returns who is to be told.
+    /// A round was looked at and is not through. Returns who is to be told: nobody as long as it is
+    /// not known what must be stored, which may all be.
     #[must_use]
     pub(super) fn goes_on(&mut self, round: Round) -> (Vec<Arc<RoundDone>>, Option<Round>) {
-        let told = told(std::mem::take(&mut self.answers));
-        (told, self.keep(State::Open, round))
+        let answers = match round.is_marked() {
+            true => std::mem::take(&mut self.answers),
+            false => Vec::new(),
+        };
+        (told(answers), self.keep(State::Open, round))
     }
 
     /// Everything of a round is stored.
@@ -262,7 +284,15 @@ mod tests {
     }
 
     fn round(push_at: u64) -> Round {
-        Round { targets: Vec::new(), marks: Vec::new(), push_at: at(push_at), is_pushed: false }
+        let mut round = Round {
+            targets: Vec::new(),
+            marks: Vec::new(),
+            push_at: at(push_at),
+            is_pushed: false,
+            look_at: at(0),
+        };
+        round.look_later(at(0));
+        round
     }
 
     #[test]

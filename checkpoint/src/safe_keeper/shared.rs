@@ -236,7 +236,10 @@ impl Shared {
         let run = self.core.lock().saving(|number| {
             task.prepare(move |results| {
                 if let Some(shared) = me.upgrade() {
-                    shared.core.lock().saved(number, results);
+                    let late = shared.core.lock().saved(number, results);
+                    if let Some(results) = late {
+                        shared.end_results(results);
+                    }
                     shared.wakers.of(Pool::Storage).notify_one();
                 }
             })

@@ -118,7 +118,8 @@ impl Shared {
             (source, mark)
         });
         let push_at = self.clock.now().after(self.settings.safe_position_interval());
-        self.check_round(Round { targets, marks: marks.collect(), push_at, is_pushed: false });
+        let (marks, look_at) = (marks.collect(), push_at);
+        self.check_round(Round { targets, marks, push_at, is_pushed: false, look_at });
     }
 
     fn check_round(&self, mut round: Round) {
@@ -132,6 +133,7 @@ impl Shared {
         if now >= round.push_at {
             round.push(now.after(self.settings.safe_position_interval()));
         }
+        round.look_later(now);
         let (told, over) = self.core.lock().rounds.goes_on(round);
         drop(over);
         told.into_iter().for_each(|done| done.finish(false));

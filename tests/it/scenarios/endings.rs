@@ -1,11 +1,13 @@
 //! What becomes of a state that was not stored: killed, evicted, closed (T9, X19, X20).
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use checkpoint::{CheckpointId, Eviction, StorageErrorKind};
+use checkpoint::{CheckpointId, Eviction, SafeKeeper, SaveFailure, StorageErrorKind};
 
 use crate::support::{
-    FAIL_SAFE, FaultyStorage, Gate, SaveFault, counters, eventually, every, manual, settings,
+    FAIL_SAFE, FaultyStorage, Gate, Results, SaveFault, counters, eventually, every, manual,
+    settings,
 };
 
 #[test]
@@ -117,4 +119,41 @@ fn a_prototype_whose_handles_are_gone_loses_nothing() {
     prototype.process("a", |pe| pe.count = 5).unwrap();
     drop(prototype);
     assert_eq!(keeper.close(FAIL_SAFE).unwrap().saved, 1);
+}
+
+/// Of a batch of which one is stored and the other is to be tried again, and of which the result of
+/// the first ends the keeper: nobody will try again.
+#[test]
+fn who_waits_for_what_is_tried_again_behind_the_end_is_told() {
+    let (storage, gate, results) = (FaultyStorage::new(), Gate::new(), Results::new());
+    storage.on_save_of("held", 1, SaveFault::Held(gate.clone()));
+    storage.on_save_of("b", usize::MAX, SaveFault::NotStored(StorageErrorKind::Unavailable));
+    let keeper = settings(&storage)
+        .storage_callback_factory(results.clone())
+        .storage_max_threads(1.try_into().unwrap())
+        .save_attempts_max(1000.try_into().unwrap())
+        .close_on_drop(Duration::ZERO)
+        .build()
+        .unwrap();
+    let prototype = counters(&keeper, manual());
+    for key in ["held", "a", "b"] {
+        prototype.process(key, |pe| pe.count = 1).unwrap();
+    }
+    let _held = prototype.checkpoint("held").unwrap();
+    gate.reached();
+    let tickets = ["a", "b"].map(|key| prototype.checkpoint(key).unwrap());
+    let keeper: Mutex<Option<SafeKeeper>> = Mutex::new(Some(keeper));
+    let ends = Arc::new(keeper);
+    results.then(move |kept| {
+        if kept.id.key() == b"a" {
+            drop(ends.lock().unwrap().take());
+        }
+    });
+    gate.open();
+    eventually("both are answered", || tickets.iter().all(|ticket| ticket.outcome().is_some()));
+    let [a, b] = tickets.map(|ticket| ticket.outcome().unwrap());
+    assert!(a.is_ok());
+    let reason = b.unwrap_err().reason().clone();
+    let is_right = matches!(reason, SaveFailure::GaveUp(_) | SaveFailure::NotAttempted);
+    assert!(is_right, "{reason}");
 }

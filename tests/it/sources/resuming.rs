@@ -7,6 +7,8 @@ use std::task::{Context, Waker};
 
 use checkpoint::{StateStorage, StorageErrorKind};
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 use crate::support::{FetchFault, SaveFault, counted, every, manual};
 
@@ -378,4 +380,39 @@ fn what_another_keeper_has_written_of_its_sources_stays() {
     world.settle();
     assert_eq!(source.safe_position(), None);
     assert_eq!(written().bytes, theirs.bytes);
+}
+
+/// A shard whose lock somebody has at that moment is marked later: that is no reason to end without
+/// saying how far the source is.
+#[test]
+fn a_flush_makes_positions_safe_while_others_are_in_the_shards() {
+    let storage = FaultyStorage::new();
+    let keeper = settings(&storage).build().unwrap();
+    let prototype = counters(&keeper, every(1).shards(1));
+    let mut source = keeper.source("input").unwrap();
+    let is_over = AtomicBool::new(false);
+    let look = |_: &Counter| {
+        // Has the lock for most of the time.
+        for _ in 0..200 {
+            std::thread::yield_now();
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                prototype.read("a", look).unwrap();
+            }
+        });
+        let mut behind = Vec::new();
+        for position in 1..=100 {
+            source.process(&prototype, "a", position, |pe| pe.count += 1).unwrap();
+            keeper.flush(FAIL_SAFE).unwrap();
+            if source.safe_position() != Some(position) {
+                behind.push((position, source.safe_position()));
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        assert!(behind.is_empty(), "{behind:?}");
+    });
+    keeper.close(FAIL_SAFE).unwrap();
 }
