@@ -17,8 +17,8 @@ use checkpoint::{
 };
 
 use crate::support::{
-    Action, FAIL_SAFE, FaultyStorage, Gate, Results, SaveFault, counters, eventually, every,
-    manual, scripted, settings,
+    Action, FAIL_SAFE, FaultyStorage, Gate, Results, SaveFault, Scripted, counters, eventually,
+    every, manual, scripted, settings,
 };
 
 /// What `decode` and `apply` make of what `encode` wrote.
@@ -139,6 +139,33 @@ fn an_encode_that_takes_for_ever_holds_up_its_own_shard_only_and_is_not_acknowle
     ticket.wait().unwrap();
     eventually("it is over", || keeper.stats().serializations_slow == 0);
     keeper.close(FAIL_SAFE).unwrap();
+}
+
+/// E10: it waits until the state is written down, and is in the next one.
+#[test]
+fn an_event_that_comes_while_its_pe_is_encoded_is_not_in_that_state_and_not_lost() {
+    let storage = FaultyStorage::keeping_versions(3);
+    let keeper = settings(&storage).build().unwrap();
+    let prototype = scripted(&keeper, manual());
+    let gate = Gate::new();
+    let waits = gate.clone();
+    let on_encode: Action = Arc::new(move || waits.pass());
+    let first = |pe: &mut Scripted| (pe.value, pe.on_encode) = (1, Some(on_encode));
+    prototype.process("a", first).unwrap();
+    let ticket = prototype.checkpoint("a").unwrap();
+    gate.reached();
+    let encoded = std::thread::scope(|scope| {
+        let event = scope.spawn(|| prototype.process("a", |pe| pe.value += 1));
+        gate.open();
+        event.join().unwrap().unwrap();
+        ticket.wait().unwrap().unwrap()
+    });
+    keeper.close(FAIL_SAFE).unwrap();
+    let keeper = settings(&storage).build().unwrap();
+    let prototype = scripted(&keeper, manual());
+    assert_eq!(prototype.read("a", |pe| pe.value).unwrap(), 2);
+    prototype.restore_version("a", encoded).unwrap().wait().unwrap();
+    assert_eq!(prototype.read("a", |pe| pe.value).unwrap(), 1);
 }
 
 /// I4: found when it is stored, in debug builds, and not after the first crash.

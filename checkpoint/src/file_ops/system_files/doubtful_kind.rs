@@ -40,6 +40,7 @@ fn named(number: u32) -> Option<&'static str> {
 mod tests {
     use super::*;
 
+    /// B12.
     #[test]
     fn network_file_systems_are_doubtful_and_those_of_disks_are_not() {
         assert_eq!(named(0x6969), Some("nfs"));
