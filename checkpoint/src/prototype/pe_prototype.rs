@@ -21,6 +21,7 @@ use crate::prototype::shard::{Locked, Room};
 use crate::prototype::table::Obstacle;
 use crate::reentrancy;
 use crate::state::Checkpointable;
+use crate::wait::Signal;
 
 /// The PEs of one kind: one for each key, made by the factory or restored when its first event
 /// comes.
@@ -408,57 +409,37 @@ impl<K: Key, P: Checkpointable + Send + 'static> Inner<K, P> {
     where
         Q: KeyBytes + ?Sized,
     {
-        // What has happened already needs no waiting, and is no reason to refuse.
-        let may_wait = reentrancy::may_wait();
         match hindrance {
-            Hindrance::Arrival(arrival, since) => {
-                if let Some(result) = arrival.result() {
-                    return result;
-                }
-                if !may_wait {
-                    return Err(self.reentrant());
-                }
-                match arrival.wait(&*self.clock, Some(deadline)) {
-                    Some(result) => result,
-                    None => Err(self.busy(self.id(key)?, since)),
-                }
-            }
-            Hindrance::Room(room) => {
-                if room.result().is_some() {
-                    return Ok(());
-                }
-                if !may_wait {
-                    return Err(self.reentrant());
-                }
-                match room.wait(&*self.clock, Some(deadline)) {
-                    Some(()) => Ok(()),
-                    None => Err(self.full(self.id(key)?)),
-                }
-            }
-            Hindrance::Exposure(calm) => {
-                if calm.result().is_some() {
-                    return Ok(());
-                }
-                if !may_wait {
-                    return Err(self.reentrant());
-                }
-                match calm.wait(&*self.clock, Some(deadline)) {
-                    Some(()) => Ok(()),
-                    None => self.overexposed().map_or(Ok(()), Err),
-                }
-            }
-            Hindrance::HeldUp(arrival) => {
-                if let Some(result) = arrival.result() {
-                    return result;
-                }
-                if !may_wait {
-                    return Err(self.reentrant());
-                }
-                match arrival.wait(&*self.clock, Some(deadline)) {
-                    Some(result) => result,
-                    None => Err(self.exposed_events(self.id(key)?)),
-                }
-            }
+            Hindrance::Arrival(arrival, since) => match self.wait_until(&arrival, deadline)? {
+                Some(result) => result,
+                None => Err(self.busy(self.id(key)?, since)),
+            },
+            Hindrance::Room(room) => match self.wait_until(&room, deadline)? {
+                Some(()) => Ok(()),
+                None => Err(self.full(self.id(key)?)),
+            },
+            Hindrance::Exposure(calm) => match self.wait_until(&calm, deadline)? {
+                Some(()) => Ok(()),
+                None => self.overexposed().map_or(Ok(()), Err),
+            },
+            Hindrance::HeldUp(arrival) => match self.wait_until(&arrival, deadline)? {
+                Some(result) => result,
+                None => Err(self.exposed_events(self.id(key)?)),
+            },
+        }
+    }
+
+    /// Waits for a signal, where this thread may; nothing comes of it by the deadline.
+    fn wait_until<T: Clone>(
+        &self,
+        signal: &Arc<Signal<T>>,
+        deadline: Timestamp,
+    ) -> Result<Option<T>, ProcessError> {
+        // What has happened already needs no waiting, and is no reason to refuse.
+        match signal.result() {
+            None if !reentrancy::may_wait() => Err(self.reentrant()),
+            None => Ok(signal.wait(&*self.clock, Some(deadline))),
+            happened => Ok(happened),
         }
     }
 
